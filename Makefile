@@ -1,0 +1,50 @@
+# `make help` lists the targets from the comments beside them.
+SHELL := /bin/bash
+PYTHON ?= python3
+SWEEP ?= sweeps/demo.yaml
+PORT ?= 5000
+PY := .venv/bin/python
+STAMP := .venv/.installed-$(shell sha256sum requirements.lock 2>/dev/null | cut -c1-16)
+export NO_ALBUMENTATIONS_UPDATE := 1
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: $(STAMP) ## install everything into .venv, once per lock
+
+$(STAMP): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "Python 3.11 to 3.13 is needed; choose one with: make PYTHON=python3.12 setup" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv || { echo "python3-venv is missing; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+	@.venv/bin/python -m ensurepip --upgrade >/dev/null && .venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@rm -f .venv/.installed-*; touch $@
+
+sweep: setup ## search, train the best, write a submission (SWEEP=sweeps/X.yaml)
+	@$(PY) -m src.sweep --config $(SWEEP)
+
+test: setup ## lint, types and every test of the default run
+	@$(PY) -m ruff check src tests
+	@$(PY) -m ruff format --check src tests
+	@$(PY) -m mypy
+	@$(PY) -m pytest
+
+test-all: setup ## also the tests that need the real data, a GPU or minutes
+	@$(PY) -m pytest --everything
+
+lint: setup ## mend what ruff can, then check style and types
+	@$(PY) -m ruff check --fix src tests
+	@$(PY) -m ruff format src tests
+	@$(PY) -m mypy
+
+bench: setup ## speed, each row a ratio measured here and now
+	@$(PY) -m tests.benchmarks
+
+ui: setup ## the MLflow UI on the runs (PORT=5000)
+	@$(PY) -m src.tracking --port $(PORT)
+
+lock: setup ## resolve pyproject.toml's ranges anew into requirements.lock
+	@.venv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
+
+.PHONY: help setup sweep test test-all lint bench ui lock

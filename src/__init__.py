@@ -1,0 +1,6 @@
+"""One image backbone, two heads: mean opinion score and caption."""
+
+import os
+
+# albumentations asks the network for a newer version when it is imported, unless told not to.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

@@ -1,0 +1,297 @@
+"""What a run is: typed dataclasses, read from YAML files and the command line.
+
+An experiment's YAML may name others to start from, relative to itself: `include: [data/real.yaml, model/classic.yaml]`.
+Later files win over earlier ones, the file over its includes, the command line over all.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+
+@dataclass
+class SourceConfig:
+    """One data set on disk.
+
+    Args:
+        format: how it is laid out: samsung (train.csv and photos), flickr8k (token file or captions.txt),
+            flickr30k (results.csv), coco (annotations or Karpathy json).
+        path: its folder.
+        name: what it is called in splits, scores and style tokens; the format's name if empty.
+        captions: the caption file, relative to path; empty: the format's usual names are tried.
+        images: the folder of photos, relative to path; empty: the format's usual names are tried.
+        split: official (the data set's own lists, or Karpathy's json), or random (by photo, see DataConfig).
+        share: its part of an epoch's photos, relative to the other sources' shares; 0: as many as it has.
+        style: the caption style token it trains; empty: its name.
+    """
+
+    format: Literal["samsung", "flickr8k", "flickr30k", "coco"] = "samsung"
+    path: str = ""
+    name: str = ""
+    captions: str = ""
+    images: str = ""
+    split: Literal["official", "random"] = "random"
+    share: float = 0.0
+    style: str = ""
+
+
+@dataclass
+class TokenizerConfig:
+    """Words.
+
+    Args:
+        kind: word (split at spaces and punctuation) or bpe.
+        min_count: a word seen less often in training becomes <unk> (word).
+        size: most entries in the vocabulary, special ones included.
+        max_length: most tokens of a caption, style and end tokens included; longer ones are cut.
+    """
+
+    kind: Literal["word", "bpe"] = "word"
+    min_count: int = 5
+    size: int = 20000
+    max_length: int = 30
+
+
+@dataclass
+class DataConfig:
+    """Photos and tables.
+
+    Args:
+        sources: the data sets; several are mixed.
+        val: part of the photos held out for validation, where the split is random.
+        test: part of the photos held out for a test, where the split is random.
+        folds: cut the random sources' train and validation photos into this many folds, stratified by mos; 0: no folds.
+        fold: which fold is the validation part, from 0.
+        split_seed: seed of random splits.
+        split_dir: where splits are written, so that they never change under a run.
+        caption_size: photo side in pixels for captions.
+        mos_size: photo side in pixels for mos; 0: the photo's own size (at most 1,024 on its longer side).
+        flip: show the mirrored photo half of the time in training, and average mos over both in prediction.
+        augment_captions: colour, crop and blur for photos that carry no mos (live pixels only).
+        captions_per_photo: captions of a photo in one training step, drawn anew each time; 0: all.
+        cache: compute a frozen backbone's features once and train on them.
+        cache_dir: where they are kept.
+        workers: processes that load photos.
+        tokenizer: words.
+    """
+
+    sources: list[SourceConfig] = field(default_factory=list)
+    val: float = 0.1
+    test: float = 0.0
+    folds: int = 0
+    fold: int = 0
+    split_seed: int = 0
+    split_dir: str = "cache/splits"
+    caption_size: int = 224
+    mos_size: int = 224
+    flip: bool = True
+    augment_captions: bool = False
+    captions_per_photo: int = 5
+    cache: bool = True
+    cache_dir: str = "cache/features"
+    workers: int = 0
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+
+
+@dataclass
+class BackboneConfig:
+    """The shared image network.
+
+    Args:
+        name: any timm model name, or torchvision/googlenet.
+        weights: imagenet (from the hub), none, or a local file.
+        options: further arguments of timm.create_model, such as {pad_type: same}.
+        mean: of the input's normalisation, RGB of photos in 0..1; empty: from the model's own config.
+        std: likewise.
+        trainable: last stages to train: 0 is frozen, -1 is all.
+        checkpointing: trade time for memory in the backward pass.
+    """
+
+    name: str = "mobilenetv2_100"
+    weights: str = "imagenet"
+    options: dict = field(default_factory=dict)
+    mean: list[float] = field(default_factory=list)
+    std: list[float] = field(default_factory=list)
+    trainable: int = 0
+    checkpointing: bool = False
+
+
+@dataclass
+class MosConfig:
+    """The mos head and its losses, each loss with a weight, 0 to leave it out.
+
+    Args:
+        enabled: train it.
+        hidden: units of the hidden layer; 0: linear.
+        dropout: after normalisation and after the hidden layer.
+        mse: mean squared error, in standard deviations of the training mos.
+        huber: Huber loss, likewise.
+        plcc: 1 - PLCC over the batch.
+        rank: pairwise rank hinge over the batch.
+    """
+
+    enabled: bool = True
+    hidden: int = 256
+    dropout: float = 0.3
+    mse: float = 1.0
+    huber: float = 0.0
+    plcc: float = 0.0
+    rank: float = 0.0
+
+
+@dataclass
+class DecoderConfig:
+    """The caption decoder.
+
+    Args:
+        enabled: train it.
+        kind: which decoder.
+        embedding: size of word vectors.
+        hidden: units of the recurrent state.
+        attention: units of the attention's hidden layer.
+        dropout: on word vectors, grid and output.
+        tied: use the word vectors as output weights too (needs a projection where sizes differ).
+        label_smoothing: of the cross-entropy.
+    """
+
+    enabled: bool = True
+    kind: Literal["lstm_attention"] = "lstm_attention"
+    embedding: int = 256
+    hidden: int = 512
+    attention: int = 256
+    dropout: float = 0.5
+    tied: bool = True
+    label_smoothing: float = 0.1
+
+
+@dataclass
+class ModelConfig:
+    """Backbone and heads.
+
+    Args:
+        backbone: the shared image network.
+        mos: the quality head.
+        decoder: the caption head.
+        task_weights: fixed (see below) or learned (homoscedastic uncertainty, Kendall et al. 2018).
+        mos_weight: weight of the mos loss, where fixed.
+        caption_weight: weight of the caption loss, where fixed.
+    """
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    mos: MosConfig = field(default_factory=MosConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    task_weights: Literal["fixed", "learned"] = "fixed"
+    mos_weight: float = 1.0
+    caption_weight: float = 1.0
+
+
+@dataclass
+class TrainConfig:
+    """The training loop.
+
+    Args:
+        epochs: passes over the training photos.
+        minutes: stop after this many minutes of training; 0: no limit.
+        batch_size: photos in a step.
+        lr: peak learning rate of the heads.
+        backbone_lr: peak learning rate of the backbone's trained stages.
+        weight_decay: of AdamW, on matrices only.
+        schedule: cosine, plateau or constant, each after warm-up.
+        warmup: part of all steps in which the learning rate rises.
+        precision: 32, bf16 or fp16.
+        accumulate: batches for one step of the optimiser.
+        clip: largest norm of the gradient; 0: no clipping.
+        ema: decay of the moving average of weights; 0: none.
+        patience: epochs without a better score before it stops; 0: never.
+        select: the score that chooses the best epoch.
+        checkpoint_steps: also checkpoint every so many steps within an epoch; 0: at epochs' ends only.
+        eval_every: epochs between two evaluations with generated captions.
+        eval_photos: most validation photos to caption at such an evaluation; 0: all.
+        seed: of everything random.
+        threads: CPU threads of torch; 0: as torch chooses.
+        runs: folder of run folders.
+    """
+
+    epochs: int = 10
+    minutes: float = 0.0
+    batch_size: int = 64
+    lr: float = 1e-3
+    backbone_lr: float = 1e-4
+    weight_decay: float = 0.01
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    warmup: float = 0.05
+    precision: Literal["32", "bf16", "fp16"] = "32"
+    accumulate: int = 1
+    clip: float = 5.0
+    ema: float = 0.0
+    patience: int = 0
+    select: str = "auto"
+    checkpoint_steps: int = 0
+    eval_every: int = 1
+    eval_photos: int = 0
+    seed: int = 0
+    threads: int = 0
+    runs: str = "runs"
+
+
+@dataclass
+class GenerationConfig:
+    """How captions are written.
+
+    Args:
+        method: greedy, beam or nucleus.
+        beam: captions kept at each step.
+        length_penalty: a finished caption's log probability is divided by its length to this power.
+        no_repeat: no sequence of this many tokens twice in a caption; 0: no rule.
+        max_length: most words.
+        temperature: of nucleus sampling.
+        top_p: probability mass of nucleus sampling.
+        seed: of nucleus sampling.
+    """
+
+    method: Literal["greedy", "beam", "nucleus"] = "beam"
+    beam: int = 3
+    length_penalty: float = 0.7
+    no_repeat: int = 3
+    max_length: int = 24
+    temperature: float = 1.0
+    top_p: float = 0.9
+    seed: int = 0
+
+
+@dataclass
+class TrackConfig:
+    """MLflow.
+
+    Args:
+        experiment: the experiment that runs are filed under.
+        name: the run's name, and its folder's; a run of the same name that was cut short is gone on with.
+        parent: id of the parent run, for trials of a sweep.
+    """
+
+    experiment: str = "multitask"
+    name: str = ""
+    parent: str = ""
+
+
+@dataclass
+class Config:
+    """A run.
+
+    Args:
+        data: photos and tables.
+        model: backbone and heads.
+        train: the training loop.
+        generate: how captions are written.
+        track: MLflow.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    generate: GenerationConfig = field(default_factory=GenerationConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)
+
+
+def to_dict(config: Config) -> dict:
+    """The config as plain nested dicts, lists, strings and numbers: what YAML and MLflow take."""
+    return asdict(config)

@@ -1,0 +1,24 @@
+"""Errors that a person can cause and mend: one line, the remedy in it, exit code 2."""
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Bad input. The message is one line: it names the file, row or key, and says what to do."""
+
+
+def run_command(command: Callable[[], int | None]) -> None:
+    """Runs a command's main function and ends the process with its exit code.
+
+    0: done; 1: a check found problems; 2: bad input, one line on stderr; 3: done, but some rows needed a fallback;
+    130: interrupted from the keyboard.
+    """
+    try:
+        sys.exit(command() or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
