@@ -1,0 +1,152 @@
+"""Command lines and experiment files: YAML with includes, dotted overrides, types checked by jsonargparse."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from src.config import Config, to_dict
+from src.errors import UserError
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are one line that ends in the remedy."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
+        raise UserError(one_line(str(message)) + remedy(str(message)))
+
+
+def make_parser(command: str, description: str, config: bool = True) -> Parser:
+    """A parser for `python -m src.COMMAND`; with `config`, one that takes --config and every key of Config."""
+    parser = Parser(prog=f"python -m src.{command}", description=description)
+    if config:
+        parser.add_argument("--config", type=str, default="", help="an experiment's YAML file")
+        parser.add_class_arguments(Config)
+    return parser
+
+
+def parse(parser: Parser, args: Sequence[str] | None = None) -> tuple[Config, Namespace]:
+    """Reads the command line over the file that --config names. Returns the run's config and all other options.
+
+    Raises:
+        UserError: an unknown key (with the nearest right one), a value of the wrong type, a missing file.
+    """
+    first = parser.parse_args(args)
+    if not first.config:
+        return _instantiate(parser, first), first
+    start = parser.parse_object(_checked(read_yaml(Path(first.config)), first.config))
+    return (config := _instantiate(parser, parser.parse_args(args, namespace=start))), Namespace(
+        **{k: v for k, v in vars(first).items() if k not in vars(config)}
+    )
+
+
+def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None = None) -> Config:
+    """An experiment's config from its file (None: the defaults) and dotted overrides: {"train.epochs": 3}.
+
+    Raises:
+        UserError: as `parse`.
+    """
+    tree = read_yaml(Path(path)) if path else {}
+    for key, value in (overrides or {}).items():
+        check_key(key)
+        tree = merge(tree, _nest(key, value))
+    return config_from_dict(tree, str(path or "overrides"))
+
+
+def config_from_dict(tree: dict[str, Any], where: str = "config") -> Config:
+    """A config from nested dicts, as to_dict gives; keys that are missing take their defaults."""
+    parser = make_parser("train", "")
+    return _instantiate(parser, parser.parse_object(_checked(tree, where)))
+
+
+def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A YAML file as nested dicts, merged over the files it includes."""
+    if path.resolve() in seen:
+        raise UserError(f"{path}: includes itself; remove it from `include`")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {one_line(str(error))}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: must hold keys and values, such as `train: {{epochs: 3}}`")
+    merged: dict[str, Any] = {}
+    for name in _includes(tree.pop("include", []), path):
+        merged = merge(merged, read_yaml(path.parent / name, (*seen, path.resolve())))
+    return merge(merged, tree)
+
+
+def _includes(value: Any, path: Path) -> list[str]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: `include` must be a list of file names")
+    return names
+
+
+def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid on `under`, dict by dict; a list replaces a list."""
+    result = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merge(result[key], value) if both else value
+    return result
+
+
+def config_keys() -> list[str]:
+    """Every dotted key of Config, groups included: data, data.val, model.decoder.hidden, ..."""
+    return _keys(to_dict(Config()))
+
+
+def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key, value in tree.items():
+        keys.append(prefix + key)
+        if isinstance(value, dict):
+            keys += _keys(value, f"{prefix}{key}.")
+    return keys
+
+
+def check_key(key: str) -> None:
+    """Raises UserError, naming the nearest right key, where `key` is no key of Config."""
+    if key not in (keys := config_keys()) and not key.startswith("model.backbone.options."):
+        raise UserError(f"unknown key {key}{_nearest(key, keys)}")
+
+
+def _checked(tree: dict[str, Any], where: str) -> dict[str, Any]:
+    known = set(config_keys())
+    for key in _keys(tree):
+        if key not in known and not key.startswith("model.backbone.options."):
+            raise UserError(f"{where}: unknown key {key}{_nearest(key, list(known))}")
+    return tree
+
+
+def _nearest(key: str, keys: list[str]) -> str:
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]}?" if near else "; --help lists all keys"
+
+
+def remedy(message: str) -> str:
+    """What to type instead, for a message about an argument that is not known."""
+    _, _, words = message.partition("unrecognized arguments: ")
+    wrong = [word.split("=")[0].lstrip("-") for word in words.split() if word.startswith("--")]
+    return _nearest(wrong[0], config_keys()) if wrong else ""
+
+
+def one_line(message: str) -> str:
+    """A message with its line breaks and runs of spaces folded."""
+    return " ".join(message.split())
+
+
+def _nest(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _instantiate(parser: Parser, namespace: Namespace) -> Config:
+    made = parser.instantiate(namespace)
+    return Config(**{name: made[name] for name in to_dict(Config())})

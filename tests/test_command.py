@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from src.command import config_from_dict, load_config, make_parser, merge, parse
+from src.config import Config, SourceConfig, to_dict
+from src.errors import UserError
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_command_line_wins_over_file_and_file_over_include(tmp_path: Path) -> None:
+    write(tmp_path, "model/small.yaml", "model: {decoder: {hidden: 32, embedding: 16}}\ntrain: {epochs: 9}")
+    file = write(tmp_path, "x.yaml", "include: [model/small.yaml]\ntrain: {epochs: 5}\ndata: {sources: [{path: a}]}")
+    parser = make_parser("train", "trains")
+    parser.add_argument("--again", type=bool, default=False)
+    config, options = parse(parser, ["--config", str(file), "--model.decoder.hidden", "64", "--again", "true"])
+    assert (config.model.decoder.hidden, config.model.decoder.embedding, config.train.epochs) == (64, 16, 5)
+    assert config.data.sources == [SourceConfig(path="a")]
+    assert options.again is True
+
+
+def test_config_survives_a_round_trip() -> None:
+    config = load_config(None, {"model.backbone.options.pad_type": "same", "data.sources": [{"format": "coco"}]})
+    assert config.model.backbone.options == {"pad_type": "same"}
+    assert config_from_dict(to_dict(config)) == config != Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: {epoch: 3}", "did you mean train.epochs"),
+        ("train: {epochs: many}", "train.epochs"),
+        ("data: {sources: [{formt: samsung}]}", "formt"),
+        ("train: [", "not valid YAML"),
+        ("include: x.yaml", "includes itself"),
+        ("just words", "must hold keys"),
+    ],
+)
+def test_bad_files_are_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(write(tmp_path, "x.yaml", text))
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_command_lines_are_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match="did you mean train.epochs"):
+        parse(make_parser("train", ""), ["--train.epohs", "3"])
+    with pytest.raises(UserError, match="unknown key model.decoder.hiden; did you mean model.decoder.hidden"):
+        load_config(None, {"model.decoder.hiden": 3})
+    with pytest.raises(UserError, match="nowhere.yaml: cannot be read"):
+        load_config("nowhere.yaml")
+
+
+def test_merge_keeps_both_sides() -> None:
+    assert merge({"a": {"b": 1, "c": [1]}}, {"a": {"c": [2]}, "d": 3}) == {"a": {"b": 1, "c": [2]}, "d": 3}
