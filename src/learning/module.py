@@ -1,0 +1,145 @@
+"""The Lightning module: losses in training, scores in validation, AdamW with warm-up and a schedule."""
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+
+from src.config import Config, TrainConfig
+from src.data.batch import Batch
+from src.data.tokenizer import Tokenizer
+from src.errors import UserError
+from src.learning.answers import Answers, answer_batch, score
+from src.model.multitask import Multitask
+from src.scoring.meteor import Meteor
+
+
+class Learner(LightningModule):
+    """Trains a Multitask model.
+
+    Logs train/LOSS at steps, val/LOSS and val/SCORE at epochs, and val/selected, the score to select on.
+    """
+
+    def __init__(self, model: Multitask, config: Config, tokenizer: Tokenizer, meteor: Meteor | None = None) -> None:
+        super().__init__()
+        self.model, self.config, self.tokenizer, self.meteor = model, config, tokenizer, meteor
+        self.answers: list[Answers] = []
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Makes dropout a function of seed and step alone, so that a resumed run draws what the whole run drew."""
+        torch.manual_seed(
+            (self.config.train.seed << 32) + (self.current_epoch << 20) + batch_idx * 64 + self.global_rank
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The weighted total loss of a batch.
+
+        Raises:
+            UserError: the loss is not finite; names the batch's photos.
+        """
+        losses = self.model.losses(batch)
+        if not torch.isfinite(losses["loss"]):
+            parts = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+            raise UserError(
+                f"the loss at epoch {self.current_epoch}, batch {batch_idx} is not finite ({parts}); lower train.lr, or "
+                f"look at the labels of its photos: {', '.join(batch.names)}"
+            )
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch))
+        return losses["loss"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collects the losses, mos and captions of a batch."""
+        losses = self.model.losses(batch)
+        self.log_dict({f"val/{name}": value for name, value in losses.items()}, batch_size=len(batch), sync_dist=True)
+        self.answers.append(answer_batch(self.model, batch, self.config.generate, self.tokenizer))
+
+    def on_validation_epoch_end(self) -> None:
+        """Scores all answers at once; a correlation or a CIDEr-D is no mean over batches."""
+        answers = Answers.join(self.answers)
+        self.answers = []
+        scores = {name: value.value for name, value in score(answers, self.meteor).items()}
+        self.log_dict({f"val/{name}": value for name, value in scores.items()}, rank_zero_only=True)
+        self.log("val/selected", selected(scores, self.config.train.select), prog_bar=True, rank_zero_only=True)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """The batch on the device; pixels that both tasks share stay shared."""
+        return batch.to(device)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; weight decay on matrices only, the backbone at its own learning rate."""
+        train = self.config.train
+        groups = parameter_groups(self.model, train)
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
+        steps = int(self.trainer.estimated_stepping_batches)
+        if train.schedule == "plateau":
+            plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=2)
+            rule = {"scheduler": plateau, "monitor": "val/selected", "frequency": train.eval_every}
+            return {"optimizer": optimizer, "lr_scheduler": rule}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule(optimizer, train, steps), "interval": "step"},
+        }
+
+    def lr_scheduler_step(self, scheduler: LRScheduler | ReduceLROnPlateau, metric: Any) -> None:
+        """Steps the schedule; the plateau rule looks at the selected score."""
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(metric)
+        else:
+            scheduler.step()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Steps the optimiser; warms up by hand before a plateau schedule, which has no notion of steps."""
+        train, optimizer = self.config.train, self.optimizers(use_pl_optimizer=False)
+        warm = train.warmup * int(self.trainer.estimated_stepping_batches)
+        if train.schedule == "plateau" and self.global_step <= warm and isinstance(optimizer, torch.optim.Optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial"] * min(1.0, (self.global_step + 1) / max(1.0, warm))
+        super().optimizer_step(*args, **kwargs)
+
+
+def selected(scores: dict[str, float], select: str) -> float:
+    """The number to select on: a named score, or `auto`: the sum of both tasks relative to the 6th place's public result.
+
+    Where no METEOR can be computed, the captions' part of `auto` is CIDEr-D alone.
+
+    Raises:
+        UserError: no such score; names those there are.
+    """
+    if select != "auto":
+        if select not in scores:
+            raise UserError(f"train.select: no score is called {select}; there are: {', '.join(scores)}")
+        return scores[select]
+    if "cider_d" in scores and "captioning" not in scores:
+        return scores["cider_d"] + scores.get("quality", 0.0) / 0.7874
+    return scores.get("combined", 0.0)
+
+
+def parameter_groups(model: Multitask, train: TrainConfig) -> list[dict[str, Any]]:
+    """Trained parameters in groups for AdamW: backbone or heads, matrices with and the rest without weight decay."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
+    result = []
+    for (backbone, matrix), parameters in sorted(groups.items(), key=lambda item: item[0]):
+        lr = train.backbone_lr if backbone else train.lr
+        decay = train.weight_decay if matrix else 0.0
+        result.append({"params": parameters, "lr": lr, "initial": lr, "weight_decay": decay})
+    return result
+
+
+def schedule(optimizer: torch.optim.Optimizer, train: TrainConfig, steps: int) -> LambdaLR:
+    """Linear warm-up, then a cosine to 0 (Loshchilov and Hutter 2017) or a constant, over `steps` optimiser steps."""
+    warm = max(1, round(train.warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        if train.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))
+
+    return LambdaLR(optimizer, factor)
