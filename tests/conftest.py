@@ -1,7 +1,6 @@
 """Shared by all tests: small thread counts, marks that the default run skips, one Java process a session."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,8 +40,8 @@ def met(mark: str) -> bool:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, so that a command's runs, caches and database stay out of the repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    yield tmp_path
+    return tmp_path

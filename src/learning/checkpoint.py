@@ -27,7 +27,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 def checkpoints(folder: Path, select: str, steps: int) -> list[Callback]:
-    """Callbacks that keep last.ckpt (each epoch, and each `steps` steps where not 0) and best.ckpt (highest `select`)."""
+    """Callbacks that keep last.ckpt (each epoch, and each `steps` steps if not 0) and best.ckpt (highest `select`)."""
     keep: dict[str, Any] = {"dirpath": folder, "auto_insert_metric_name": False, "enable_version_counter": False}
     best = ModelCheckpoint(filename="best", monitor=select, mode="max", save_top_k=1, **keep)
     each_epoch = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)

@@ -43,10 +43,8 @@ class Learner(LightningModule):
         losses = self.model.losses(batch)
         if not torch.isfinite(losses["loss"]):
             parts = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
-            raise UserError(
-                f"the loss at epoch {self.current_epoch}, batch {batch_idx} is not finite ({parts}); lower train.lr, or "
-                f"look at the labels of its photos: {', '.join(batch.names)}"
-            )
+            where = f"the loss at epoch {self.current_epoch}, batch {batch_idx} is not finite ({parts})"
+            raise UserError(f"{where}; lower train.lr, or look at its photos: {', '.join(batch.names)}")
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch))
         return losses["loss"]
 
@@ -101,7 +99,7 @@ class Learner(LightningModule):
 
 
 def selected(scores: dict[str, float], select: str) -> float:
-    """The number to select on: a named score, or `auto`: the sum of both tasks relative to the 6th place's public result.
+    """The number to select on: a named score, or `auto`: both tasks' sum relative to the 6th place's public result.
 
     Where no METEOR can be computed, the captions' part of `auto` is CIDEr-D alone.
 
