@@ -1,0 +1,74 @@
+"""SHA-256 of photos, computed once: a file keyed by path, size and time of change remembers them."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from src.files import sha256, write_text
+
+FILE = "hashes.json"
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def photo_hashes(paths: Sequence[Path], folder: Path) -> list[str | None]:
+    """Each file's SHA-256, None where it is missing or cannot be read.
+
+    Args:
+        paths: the photos.
+        folder: where the file of known hashes is kept; a second call reads no photo.
+    """
+    known = _load(folder / FILE)
+    stats = in_threads(_stat, paths)
+    keys = [os.path.abspath(path) for path in paths]  # noqa: PTH100
+    wanted = [
+        (key, stat) for key, stat in zip(keys, stats, strict=True) if stat and known.get(key, [])[:2] != list(stat)
+    ]
+    if wanted:
+        hashed = in_threads(lambda item: _hash(item[0]), wanted, "hashing photos")
+        known |= {key: [*stat, digest] for (key, stat), digest in zip(wanted, hashed, strict=True) if digest}
+        write_text(folder / FILE, json.dumps(known, ensure_ascii=False, separators=(",", ":")))
+    return [known[key][2] if stat and key in known else None for key, stat in zip(keys, stats, strict=True)]
+
+
+def in_threads(function: Callable[[T], R], items: Sequence[T], progress: str = "") -> list[R]:
+    """function of each item, in order, by as many threads as there are cores; `progress` names a progress bar."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(items), desc=progress, disable=not progress) as bar:
+        results: list[R] = []
+        for chunk in _chunks(items, 1000):  # so that no future is held for each of a million photos
+            for result in pool.map(function, chunk):
+                results.append(result)
+                bar.update()
+    return results
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _load(file: Path) -> dict[str, list]:
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # no file yet, or one damaged from outside: it is made anew
+    return known if isinstance(known, dict) else {}
+
+
+def _stat(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _hash(path: str) -> str | None:
+    try:
+        return sha256(Path(path))
+    except OSError:
+        return None

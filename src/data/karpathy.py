@@ -1,0 +1,64 @@
+"""Karpathy's json (dataset_flickr8k.json, dataset_flickr30k.json, dataset_coco.json): captions and split in one file.
+
+Karpathy and Fei-Fei 2015, https://cs.stanford.edu/people/karpathy/deepimagesent/
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from src.data.source import read_text
+from src.errors import UserError
+
+# restval: COCO's validation photos that the split gives to training.
+PARTS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A json file that holds an object with `images`.
+
+    Raises:
+        UserError: no json, or another kind.
+    """
+    try:
+        content = json.loads(read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path}: not valid json ({error}); download it again") from error
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise UserError(f"{path}: has no list `images`; a captions file of COCO or Karpathy's is needed")
+    return content
+
+
+def is_karpathy(content: dict[str, Any]) -> bool:
+    """Whether read_json's result is Karpathy's, and not COCO's own."""
+    return "annotations" not in content
+
+
+def read_captions(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
+    """Captions by photo name, in the file's order.
+
+    A photo's name is its file name; in COCO's, its folder goes before it (val2014/COCO_val2014_000000391895.jpg).
+    """
+    return {_name(image, path): [s["raw"].strip() for s in image.get("sentences", [])] for image in content["images"]}
+
+
+def read_split(content: dict[str, Any], path: Path) -> dict[str, str]:
+    """train, val or test by photo name.
+
+    Raises:
+        UserError: an image has an unknown part.
+    """
+    split = {}
+    for image in content["images"]:
+        name = _name(image, path)
+        if image.get("split") not in PARTS:
+            raise UserError(f"{path}: image {name}: unknown split {image.get('split')!r}; known: {', '.join(PARTS)}")
+        split[name] = PARTS[image["split"]]
+    return split
+
+
+def _name(image: dict[str, Any], path: Path) -> str:
+    if "filename" not in image:
+        raise UserError(f"{path}: an image has no `filename`; this is not Karpathy's json")
+    folder = image.get("filepath", "")
+    return f"{folder}/{image['filename']}" if folder else image["filename"]

@@ -1,0 +1,51 @@
+"""Data sets -> samples: one reader a format."""
+
+from types import ModuleType
+
+from src.config import DataConfig, SourceConfig
+from src.data import coco, flickr, samsung
+from src.data.sample import Sample
+from src.data.source import source_name
+from src.errors import UserError
+
+
+def read_source(source: SourceConfig) -> list[Sample]:
+    """The samples of one data set, one a photo. Whether the photos are there is not looked at: see check.
+
+    Raises:
+        UserError: its tables cannot be read; the file and row are named.
+    """
+    return reader(source).read(source)
+
+
+def read_all(config: DataConfig) -> list[Sample]:
+    """The samples of all data sets, in the config's order.
+
+    Raises:
+        UserError: no data set is named, two have one name, or as read_source.
+    """
+    if not config.sources:
+        raise UserError("data.sources is empty; name a data set: data: {sources: [{format: samsung, path: FOLDER}]}")
+    names = [source_name(source) for source in config.sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"data.sources: two are called {name}; give each its own `name`")
+    return [sample for source in config.sources for sample in read_source(source)]
+
+
+def given_splits(config: DataConfig) -> dict[str, dict[str, str]]:
+    """The official split, {photo name: train, val or test}, of each data set that asks for it.
+
+    Raises:
+        UserError: a data set has none.
+    """
+    return {
+        source_name(source): reader(source).given_split(source)
+        for source in config.sources
+        if source.split == "official"
+    }
+
+
+def reader(source: SourceConfig) -> ModuleType:
+    """The module that reads a format: `read` and `given_split`."""
+    return {"samsung": samsung, "flickr8k": flickr, "flickr30k": flickr, "coco": coco}[source.format]

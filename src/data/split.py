@@ -1,0 +1,173 @@
+"""Photos -> train, val, test: by photo, identical bytes on one side, stratified by mos, and written to disk."""
+
+import hashlib
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src.config import DataConfig
+from src.data.hashes import photo_hashes
+from src.data.sample import Sample
+from src.errors import UserError
+from src.files import write_whole
+
+Key = tuple[str, str]
+Given = Mapping[str, Mapping[str, str]]
+ORDER = ["train", "val", "test"]
+BIN = 20
+
+
+def split_photos(samples: Sequence[Sample], config: DataConfig, given: Given) -> dict[Key, str]:
+    """Each photo's part: train, val or test, by (source, name); a photo that is in no part is not in it.
+
+    Computed once, then read from config.split_dir as long as settings, official lists and photos' names are the same.
+
+    Args:
+        samples: of all sources; (source, name) is unique.
+        config: val, test, folds, fold, split_seed; split_dir.
+        given: the official split of each source that asks for it (read.given_splits).
+
+    Raises:
+        UserError: impossible settings, or a split file that does not go with the photos.
+    """
+    _check(config)
+    file = split_file(samples, config, given)
+    if file.is_file():
+        return _read(file, samples)
+    hashes = photo_hashes([sample.path for sample in samples], Path(config.split_dir))
+    parts = assign(samples, config, given, hashes)
+    _write(file, samples, parts, hashes)
+    return parts
+
+
+def split_file(samples: Sequence[Sample], config: DataConfig, given: Given) -> Path:
+    """The file of a split, named by its seed and a hash of the settings, the official lists and the photos' names."""
+    names = hashlib.sha256()
+    for source, name in sorted(map(_key, samples)):
+        part = given[source].get(name, "") if source in given else "random"
+        names.update(json.dumps([source, name, part]).encode())
+    settings = [config.val, config.test, config.folds, config.fold, config.split_seed]
+    text = json.dumps([settings, names.hexdigest()])
+    return Path(config.split_dir) / f"seed{config.split_seed}_{hashlib.sha256(text.encode()).hexdigest()[:16]}.csv"
+
+
+def assign(samples: Sequence[Sample], config: DataConfig, given: Given, hashes: Sequence[str | None]) -> dict[Key, str]:
+    """As split_photos, without any file.
+
+    Photos with the same bytes are one unit. A unit with officially split photos follows their list; where lists
+    disagree, test goes before val before train, and the official photos of the other parts are left out of all.
+    """
+    official = set(given)
+    parts: dict[Key, str] = {}
+    free: dict[str, list[list[Sample]]] = defaultdict(list)
+    for unit in _units(samples, hashes):
+        listed = [part for sample in unit if (part := given.get(sample.source, {}).get(sample.name))]
+        rest = [sample for sample in unit if sample.source not in official]
+        if listed:
+            part = max(listed, key=ORDER.index)
+            parts |= {_key(s): part for s in unit if s.source not in official or given[s.source].get(s.name) == part}
+        elif rest:
+            free[rest[0].source].append(rest)
+    for source, units in free.items():
+        for unit, part in zip(units, _draw_parts(units, source, config), strict=True):
+            parts |= {_key(sample): part for sample in unit}
+    return parts
+
+
+def parts_of(samples: Iterable[Sample], parts: Mapping[Key, str], part: str) -> list[Sample]:
+    """The samples of one part, in their order."""
+    return [sample for sample in samples if parts.get(_key(sample)) == part]
+
+
+def _key(sample: Sample) -> Key:
+    return sample.source, sample.name
+
+
+def _check(config: DataConfig) -> None:
+    if not (0 <= config.val < 1 and 0 <= config.test < 1 and config.val + config.test < 1):
+        raise UserError(
+            f"data.val {config.val} and data.test {config.test} must be parts of 1 that leave some to train"
+        )
+    if config.folds == 1 or config.folds < 0:
+        raise UserError(f"data.folds is {config.folds}: set 0 for none, or at least 2")
+    if config.folds and not 0 <= config.fold < config.folds:
+        raise UserError(f"data.fold is {config.fold}: set one of 0..{config.folds - 1}")
+
+
+def _units(samples: Sequence[Sample], hashes: Sequence[str | None]) -> list[list[Sample]]:
+    """Photos by content, in an order that does not depend on the samples'. A photo without a file is a unit."""
+    units: dict[object, list[Sample]] = defaultdict(list)
+    for sample, digest in sorted(zip(samples, hashes, strict=True), key=lambda pair: _key(pair[0])):
+        units[digest or _key(sample)].append(sample)
+    return list(units.values())
+
+
+def _draw_parts(units: Sequence[Sequence[Sample]], source: str, config: DataConfig) -> list[str]:
+    """A random part for each unit of one source. Its draw does not depend on the other sources."""
+    rng = np.random.default_rng([config.split_seed, zlib.crc32(source.encode())])
+    mos = np.array([_mos(unit) for unit in units])
+    parts = np.full(len(units), "train", dtype="<U5")
+    everything = np.arange(len(units))
+    parts[_draw(everything, mos, config.test, rng)] = "test"
+    rest = everything[parts == "train"]
+    if config.folds:
+        parts[rest[_folds(mos[rest], config.folds, rng) == config.fold]] = "val"
+    else:
+        parts[_draw(rest, mos, config.val / (1 - config.test), rng)] = "val"
+    return parts.tolist()
+
+
+def _mos(unit: Sequence[Sample]) -> float:
+    known = [sample.mos for sample in unit if sample.mos is not None]
+    return float(np.mean(known)) if known else np.nan
+
+
+def _bins(mos: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Indices in random order, cut by rising mos into bins of about BIN; those without mos are one more bin."""
+    order = rng.permutation(len(mos))
+    known = order[np.isfinite(mos[order])]
+    known = known[np.argsort(mos[known], kind="stable")]
+    bins = np.array_split(known, max(1, round(len(known) / BIN)))
+    return [rng.permutation(b) for b in [*bins, order[~np.isfinite(mos[order])]]]
+
+
+def _draw(among: np.ndarray, mos: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """A random share of some indices, as even over mos as whole numbers allow; at least one if share is not 0."""
+    if not share or len(among) < 2:
+        return among[:0]
+    share = max(share, 1 / len(among))
+    chosen, seen = [], 0
+    for members in _bins(mos[among], rng):
+        want = int(share * (seen + len(members)) + 0.5) - int(share * seen + 0.5)
+        chosen.append(members[:want])
+        seen += len(members)
+    return among[np.concatenate(chosen)]
+
+
+def _folds(mos: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """[n] int: each unit's fold. Dealt out in the bins' order, so sizes differ by at most one."""
+    result = np.empty(len(mos), dtype=np.int64)
+    result[np.concatenate(_bins(mos, rng))] = np.arange(len(mos)) % folds
+    return result
+
+
+def _write(file: Path, samples: Sequence[Sample], parts: Mapping[Key, str], hashes: Sequence[str | None]) -> None:
+    rows = [(*_key(s), parts.get(_key(s), ""), digest or "") for s, digest in zip(samples, hashes, strict=True)]
+    table = pd.DataFrame(rows, columns=["source", "img_name", "part", "sha256"])
+    with write_whole(file) as part:
+        table.to_csv(part, index=False, encoding="utf-8")
+
+
+def _read(file: Path, samples: Sequence[Sample]) -> dict[Key, str]:
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    if list(table.columns) != ["source", "img_name", "part", "sha256"] or not table["part"].isin(["", *ORDER]).all():
+        raise UserError(f"{file}: is no split file; delete it, and the split is made anew")
+    keys = list(zip(table["source"], table["img_name"], strict=True))
+    if set(keys) != {_key(sample) for sample in samples}:
+        raise UserError(f"{file}: names other photos than the data set; delete it, and the split is made anew")
+    return {key: part for key, part in zip(keys, table["part"], strict=True) if part}
