@@ -1,0 +1,280 @@
+"""Calls to MLflow, kept in the run's folder until they are sent, in order: a server that goes away stops no training.
+
+A call is one JSON line of `untracked.jsonl`. It goes there first and leaves when MLflow has taken it, so what a killed
+process left is sent when its run goes on. After a kill between the two, a call may be sent twice, never lost.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.errors import UserError
+from src.files import write_text
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SPOOL, RUN_ID = "untracked.jsonl", "run_id.txt"
+REFUSED = (400, 404, 409, 413, 422)  # the call itself is at fault: sending it again would be refused again
+LONGEST_PAUSE = 300.0  # seconds
+log = logging.getLogger(__name__)
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, or the SQLite database mlflow.db in the current folder, as an absolute address.
+
+    A worker in another folder is given it as MLFLOW_TRACKING_URI.
+    """
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
+
+
+def database(uri: str) -> Path | None:
+    """The file of a SQLite address, None for any other."""
+    prefix = "sqlite:///"
+    return Path(uri[len(prefix) :]).resolve() if uri.startswith(prefix) else None
+
+
+def make_client(uri: str) -> "MlflowClient":
+    """A client for an MLflow server or database; a new database is made by one process at a time.
+
+    Raises:
+        UserError: the address is of no kind that MLflow knows.
+    """
+    be_quick_and_quiet()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = MlflowClient(uri)
+    except MlflowException as error:
+        raise UserError(f"MLFLOW_TRACKING_URI {uri}: {' '.join(str(error).split())[:200]}") from error
+    if file := database(uri):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with locked(file.with_name(file.name + ".lock"), shared=file.exists()):
+            client.get_experiment("0")
+    return client
+
+
+def be_quick_and_quiet() -> None:
+    """Defaults for MLflow that the user's own settings override: short waits, no telemetry, no chatter."""
+    for name, value in {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "GIT_PYTHON_REFRESH": "quiet",
+    }.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # one warning an outage is ours to give
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+@contextmanager
+def locked(path: Path, shared: bool = False) -> Iterator[None]:
+    """Holds a file's lock, against other processes, waiting for it."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+
+
+class Outbox:
+    """The calls of one run that MLflow has not taken yet.
+
+    Args:
+        folder: the run's folder.
+        uri: of the MLflow server or database.
+    """
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.folder, self.uri = folder, uri
+        self.client: MlflowClient | None = None
+        self.pause, self.next_try = 0.0, 0.0
+        self.writing, self.sending = threading.Lock(), threading.Lock()
+        self._mend()
+
+    @property
+    def spool(self) -> Path:
+        """The file of calls that wait."""
+        return self.folder / SPOOL
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the run; empty before MLflow has heard of it."""
+        file = self.folder / RUN_ID
+        return file.read_text().strip() if file.exists() else ""
+
+    def put(self, call: dict[str, Any]) -> None:
+        """Adds a call to those that wait. A full disk loses it, with a warning: no reason to stop training."""
+        try:
+            with self.writing, self.spool.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(call) + "\n")
+        except OSError as error:
+            log.warning("%s: cannot be written (%s); some values are not tracked", self.spool, error.strerror)
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """Calls not taken yet, oldest first."""
+        with self.writing:
+            text = self.spool.read_text(encoding="utf-8") if self.spool.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
+
+    def send(self, now: bool = False) -> bool:
+        """Sends what waits; not during the pause after a failure, unless `now`. True: nothing waits any more."""
+        with self.sending:
+            if not now and time.monotonic() < self.next_try:
+                return False
+            calls = self.waiting()
+            if not calls:
+                return True
+            sent, error = self._send(calls)
+            self._drop(sent)
+            self._tell(error, sent)
+            return error is None
+
+    def _mend(self) -> None:
+        """Takes away a last line that a kill cut short, or the next call would be glued to it."""
+        if self.spool.exists() and not (text := self.spool.read_text(encoding="utf-8")).endswith("\n"):
+            write_text(self.spool, text[: text.rfind("\n") + 1])
+
+    def _send(self, calls: list[dict[str, Any]]) -> tuple[int, Exception | None]:
+        sent = 0
+        try:
+            self.client = self.client or make_client(self.uri)
+            for group in grouped(calls):
+                self._deliver(group)
+                sent += len(group)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a store, a proxy or a network can raise: training goes on
+            return sent, error
+        return sent, None
+
+    def _deliver(self, group: list[dict[str, Any]]) -> None:
+        assert self.client
+        try:
+            deliver(self.client, self.folder, self.run_id, group)
+        except Exception as error:
+            if status(error) not in REFUSED:
+                raise
+            log.warning("MLflow refused %s of %s: %s", group[0]["call"], self.folder, " ".join(str(error).split()))
+            with (self.folder / "refused.jsonl").open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(call) + "\n" for call in group)
+
+    def _drop(self, sent: int) -> None:
+        with self.writing:
+            rest = self.spool.read_text(encoding="utf-8").splitlines(keepends=True)[sent:]
+            if not rest:
+                self.spool.unlink()
+            elif sent:
+                write_text(self.spool, "".join(rest))
+
+    def _tell(self, error: Exception | None, sent: int) -> None:
+        if error is None:
+            if self.pause:
+                log.warning("MLflow at %s is back: %d missed calls were sent", self.uri, sent)
+            self.pause = 0.0
+            return
+        if not self.pause:
+            why = " ".join(str(error).split())[:160]
+            log.warning(
+                "MLflow at %s does not answer (%s): the run goes on, values wait in %s", self.uri, why, self.spool
+            )
+        self.pause = min(LONGEST_PAUSE, max(5.0, self.pause * 2))
+        self.next_try = time.monotonic() + self.pause
+
+
+def status(error: Exception) -> int:
+    """The HTTP status of MLflow's answer; 0: it gave none."""
+    ask = getattr(error, "get_http_status_code", None)
+    return int(ask()) if ask else int(getattr(getattr(error, "response", None), "status_code", 0) or 0)
+
+
+def grouped(calls: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Consecutive calls that one request can carry."""
+    for kind, same in groupby(calls, key=lambda call: call["call"]):
+        group: list[dict[str, Any]] = []
+        size = 0
+        for call in same:
+            count = len(call["metrics"]) if kind == "metrics" else 1000
+            if group and size + count > 1000:
+                yield group
+                group, size = [], 0
+            group.append(call)
+            size += count
+        yield group
+
+
+def deliver(client: "MlflowClient", folder: Path, run_id: str, group: list[dict[str, Any]]) -> None:
+    """Makes one request of a group of calls of the same kind."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    call = group[0]
+    match call["call"]:
+        case "begin":
+            begin(client, folder, run_id, call)
+        case "metrics":
+            metrics = [Metric(k, v, c["time"], c["step"]) for c in group for k, v in c["metrics"].items()]
+            client.log_batch(run_id, metrics=metrics)
+        case "params":
+            client.log_batch(run_id, params=[Param(k, v) for k, v in call["params"].items()])
+        case "tags":
+            client.log_batch(run_id, tags=[RunTag(k, v) for k, v in call["tags"].items()])
+        case "artifact":
+            upload(client, folder, run_id, call)
+        case "end":
+            client.set_terminated(run_id, call["status"], call["time"])
+
+
+def begin(client: "MlflowClient", folder: Path, run_id: str, call: dict[str, Any]) -> None:
+    """Takes the run up again in MLflow, or makes it where MLflow does not know it, and keeps its id in the folder."""
+    from mlflow.exceptions import MlflowException
+
+    if run_id:
+        try:
+            client.update_run(run_id, status="RUNNING")
+            return
+        except MlflowException as error:
+            if status(error) != 404:
+                raise
+    experiment = experiment_id(client, call["experiment"])
+    run = client.create_run(experiment, start_time=call["time"], tags=call["tags"], run_name=call["name"])
+    write_text(folder / RUN_ID, run.info.run_id + "\n")
+
+
+def experiment_id(client: "MlflowClient", name: str) -> str:
+    """The experiment's id; it is made if need be, whichever process comes first."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found and found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    if found:
+        return found.experiment_id
+    file = database(client.tracking_uri)
+    # beside the database: MLflow's default is ./mlruns of whatever folder is current
+    place = (file.parent / "mlartifacts").as_uri() if file else None
+    try:
+        return client.create_experiment(name, artifact_location=place)
+    except MlflowException:
+        if found := client.get_experiment_by_name(name):  # another process was first
+            return found.experiment_id
+        raise
+
+
+def upload(client: "MlflowClient", folder: Path, run_id: str, call: dict[str, Any]) -> None:
+    """Sends a file or a folder, named relative to the run's folder."""
+    path = folder / call["path"]
+    if path.is_dir():
+        client.log_artifacts(run_id, str(path), call["to"] or path.name)
+    elif path.exists():
+        client.log_artifact(run_id, str(path), call["to"] or None)
+    else:
+        log.warning("%s is gone and was not sent to MLflow", path)
