@@ -4,21 +4,18 @@ import csv
 import io
 import json
 import math
-import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from src.errors import UserError
 from src.files import sha256, write_text, write_whole
+from src.machine import command_line, git_version, versions
 
 NAME, MOS, COMMENTS = "img_name", "mos", "comments"
 RANGE = (0.0, 10.0)  # of the challenge's mos
-LIBRARIES = ("torch", "torchvision", "timm", "lightning", "tokenizers", "numpy", "opencv-python-headless", "pandas")
 
 
 @dataclass
@@ -69,7 +66,7 @@ def check_output(path: Path) -> None:
 
 
 def write(path: Path, submission: Submission, facts: dict[str, Any], mos_range: tuple[float, float] = RANGE) -> None:
-    """Writes X.csv and, beside it, X.json: `facts` with the CSV's SHA-256, git state, versions and date.
+    """Writes X.csv and, beside it, X.json: `facts` with command, CSV's SHA-256, git, versions and date.
 
     The CSV is checked before it replaces an older one. The json goes first: should the process die between the two,
     its sha256 does not match the old CSV, which `matches` tells.
@@ -110,12 +107,14 @@ def _check_as(part: Path, path: Path, submission: Submission, mos_range: tuple[f
 
 
 def _with_origin(facts: dict[str, Any], submission: Submission, written: Path) -> dict[str, Any]:
+    commit, dirty = git_version()
     return {
         **facts,
+        "command": command_line(),
         "photos": len(submission.names),
         "columns": submission.columns,
         "sha256": sha256(written),
-        "git": git_state(),
+        "git": {"commit": commit, "dirty": dirty},
         "versions": versions(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -224,28 +223,3 @@ def read(path: Path) -> Submission:
     columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=False)) if rows else {}
     mos = [float(text) for text in columns.get(MOS, [])] if MOS in header else None
     return Submission(names, mos, columns.get(COMMENTS, []) if COMMENTS in header else None)
-
-
-def git_state() -> dict[str, Any]:
-    """The commit this code is from and whether tracked files differ from it; empty where this is no git clone."""
-    folder = Path(__file__).parent
-    commit = _git(folder, "rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "-uno"))} if commit else {}
-
-
-def _git(folder: Path, *words: str) -> str:
-    try:
-        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True).stdout.strip()
-    except OSError:  # no git on this machine
-        return ""
-
-
-def versions() -> dict[str, str]:
-    """Python's version and those of the libraries that decide what a model answers."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
