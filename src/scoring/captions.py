@@ -51,9 +51,7 @@ class Corpus:
 
     def nested(self) -> list[list[str]]:
         """The tokenised references by photo."""
-        cuts = np.flatnonzero(np.diff(self.owner)) + 1
-        edges = [0, *cuts.tolist(), len(self.references)]
-        return [self.references[start:end] for start, end in pairwise(edges)]
+        return nest(self.references, self.owner)
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -136,6 +134,8 @@ def bleu_values(correct: np.ndarray, guess: np.ndarray, length: np.ndarray, refe
 
 def rouge_l_of(corpus: Corpus) -> np.ndarray:
     """ROUGE-L of each photo: [P]."""
+    if any("\xa0" in caption for caption in (*corpus.candidates, *corpus.references)):
+        corpus = _whole_words(corpus)
     counts = corpus.grams
     words, lengths = counts.word_ids(corpus.candidates)
     common = lcs_lengths(words, lengths, counts.ids, counts.lengths, corpus.owner)
@@ -167,11 +167,23 @@ def rouge_1_of(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     return mean, _best(f, corpus)
 
 
+def _whole_words(corpus: Corpus) -> Corpus:
+    # A token such as "3 1/2" holds a no-break space: one word to pycocoevalcap's ROUGE-L, two to its BLEU and CIDEr-D.
+    words, refs = ([c.replace("\xa0", "_") for c in captions] for captions in (corpus.candidates, corpus.references))
+    return Corpus(words, nest(refs, corpus.owner), tokenized=True)
+
+
 def _closest(corpus: Corpus, lengths: np.ndarray) -> np.ndarray:
     refs = corpus.grams.lengths
     # Sorted by photo, then distance, then length: the first of each photo is the closest, the shorter one of two.
     order = np.lexsort((refs, np.abs(refs - lengths[corpus.owner]), corpus.owner))
     return refs[order[_starts(corpus.owner)]]
+
+
+def nest(captions: list[str], owner: np.ndarray) -> list[list[str]]:
+    """Captions by the photo [C] they are of."""
+    edges = [*_starts(owner).tolist(), len(captions)]
+    return [captions[start:end] for start, end in pairwise(edges)]
 
 
 def _best(values: np.ndarray, corpus: Corpus) -> np.ndarray:
