@@ -58,8 +58,8 @@ def build(backbone: nn.Module, wants: Sequence[Want], progress: bool = True) -> 
     computes the same, this one waits and then finds it done.
 
     Args:
-        backbone: frozen; `backbone(pixels [B, 3, H, W])` has `grid` [B, N, C] and `levels` [B, L]. It runs where its
-            weights are, in bf16 where that is fast.
+        backbone: frozen; `backbone(pixels [B, 3, H, W])` has `grid` [B, N, C] and `levels` [B, L], and methods of
+            those names give one of them. It runs where its weights are, in bf16 where that is fast.
         wants: what to compute.
         progress: show a bar.
 
@@ -77,15 +77,24 @@ def build(backbone: nn.Module, wants: Sequence[Want], progress: bool = True) -> 
         with ExitStack() as stack:
             for want in group:
                 stack.enter_context(want.store.locked())
-            _fill(Runner(backbone, size, flip), group, built, progress)
+            kinds: set[str] = {want.store.recipe.kind for want in group}
+            _fill(Runner(backbone, kinds, size, flip), group, built, progress)
     built.seconds = time.monotonic() - started
     return built
 
 
 class Runner:
-    """A frozen backbone at one photo size, with photos decoded ahead in threads."""
+    """A frozen backbone at one photo size, with photos decoded ahead in threads.
 
-    def __init__(self, backbone: nn.Module, size: int, flip: bool) -> None:
+    Args:
+        backbone: as for `build`.
+        kinds: what to compute: grid, levels or both.
+        size: of the photos, as in a recipe.
+        flip: also of the mirrored photos.
+    """
+
+    def __init__(self, backbone: nn.Module, kinds: set[str], size: int, flip: bool) -> None:
+        self.kinds = kinds
         self.size = size
         self.flip = flip
         self.device = next((weight.device for weight in backbone.parameters()), torch.device("cpu"))
@@ -96,15 +105,17 @@ class Runner:
             reuse_memory()
         cv2.setNumThreads(0)  # photos are decoded side by side instead
 
-    def __call__(self, photos: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """n photos [H, W, 3] of one size to grid [n, views, N, C] and levels [n, views, L], on the CPU."""
+    def __call__(self, photos: list[np.ndarray]) -> dict[str, Tensor]:
+        """n photos [H, W, 3] of one size to grid [n, views, N, C] and levels [n, views, L], as asked, on the CPU."""
         seen = torch.from_numpy(np.stack(photos)).to(self.device).permute(0, 3, 1, 2).float().div_(255)
         seen = torch.cat([seen, seen.flip(3)]) if self.flip else seen
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            features = self.backbone(seen)
+            if len(self.kinds) == 2:
+                features = vars(self.backbone(seen))
+            else:
+                features = {kind: getattr(self.backbone, kind)(seen) for kind in self.kinds}
         views = 2 if self.flip else 1
-        grid, levels = (x.unflatten(0, (views, -1)).transpose(0, 1) for x in (features.grid, features.levels))
-        return grid.bfloat16().cpu(), levels.float().cpu()
+        return {kind: _by_photo(features[kind], kind, views) for kind in self.kinds}
 
     def batches(self, photos: dict[str, Path], failed: dict[Path, str]) -> Iterator[tuple[list[str], list[np.ndarray]]]:
         """The photos' hashes and pixels, in batches of one size; those that cannot be read go to `failed`."""
@@ -180,9 +191,9 @@ def _fill(runner: Runner, wants: list[Want], built: Built, progress: bool) -> No
         writers = [stack.enter_context(Writer(want.store)) for want in wants]
         saved = started = time.monotonic()
         for digests, photos in runner.batches(todo, built.failed):
-            grid, levels = runner(photos)
+            features = runner(photos)
             for writer, photos_missing in zip(writers, missing, strict=True):
-                values = grid if writer.store.recipe.kind == "grid" else levels
+                values = features[writer.store.recipe.kind]
                 if saved == started:
                     _check_room(writer.store, tuple(values.shape[2:]), len(photos_missing))
                 chosen = [i for i, digest in enumerate(digests) if digest in photos_missing]
@@ -208,6 +219,12 @@ def _check_room(store: FeatureStore, shape: tuple[int, ...], photos: int) -> Non
             f"{store.folder}: the feature cache needs {need / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free: "
             "set data.cache_dir to another disk, data.flip to false (half the size) or data.cache to false"
         )
+
+
+def _by_photo(features: Tensor, kind: str, views: int) -> Tensor:
+    """[views * n, ..] to [n, views, ..] on the CPU, in the store's precision."""
+    features = features.bfloat16() if kind == "grid" else features.float()
+    return features.unflatten(0, (views, -1)).transpose(0, 1).cpu()
 
 
 def _unzip(pairs: list[tuple[str, np.ndarray]]) -> tuple[list[str], list[np.ndarray]]:

@@ -35,6 +35,12 @@ class Tiny(nn.Module):
     def fingerprint(self) -> str:
         return hashlib.sha256(self.layer.weight.detach().numpy().tobytes()).hexdigest()
 
+    def grid(self, pixels: Tensor | list[Tensor]) -> Tensor:
+        return self(pixels).grid
+
+    def levels(self, pixels: Tensor | list[Tensor]) -> Tensor:
+        return self(pixels).levels
+
     def forward(self, pixels: Tensor | list[Tensor]) -> SimpleNamespace:
         if isinstance(pixels, list):
             each = [self(photo[None]) for photo in pixels]
