@@ -1,0 +1,143 @@
+"""Which photos come in which batch: a function of seed, epoch and position alone, so that a run can go on anywhere."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from src.errors import UserError
+
+TINY = 0.25  # a last training batch of less than this part of a batch is left out: losses over photos need several
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A photo at its turn: captions, mirroring and augmentation are drawn anew at each turn.
+
+    Attributes:
+        index: of the photo in the data set.
+        turn: how many times the photo's source was gone through before.
+    """
+
+    index: int
+    turn: int
+
+
+class Mixture:
+    """The order of an epoch's photos: every source shuffled and evenly spread over the epoch.
+
+    A source with share 0 gives all its photos once. Those with a share divide among them, in proportion, as many photos
+    as they have together. A source that gives more than it has starts again, one that gives less goes on in the next
+    epoch where it stopped; each pass is in a new order.
+
+    Attributes:
+        counts: photos of an epoch from each source.
+    """
+
+    def __init__(self, sources: Sequence[int] | np.ndarray, shares: Sequence[float], seed: int) -> None:
+        """Sorts photos by source.
+
+        Args:
+            sources: [n], the source of each photo, 0..S-1.
+            shares: [S], of each source.
+            seed: of all orders.
+
+        Raises:
+            UserError: a share is negative.
+        """
+        if min(shares, default=0) < 0:
+            raise UserError(f"data.sources: share {min(shares)} is negative; set 0 or more")
+        sources = np.asarray(sources, np.int64)
+        self.seed = seed
+        self.members = [np.flatnonzero(sources == source) for source in range(len(shares))]
+        self.counts = _counts([len(members) for members in self.members], shares)
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    def epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """(index, turn) of each of an epoch's photos, int64, in order."""
+        parts = [self._source(source, epoch) for source in range(len(self.members))]
+        indices, turns = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        # The j-th of a source's n photos stands at (j + 1/2) / n of the epoch, so every stretch has the same mixture.
+        places = np.concatenate([(np.arange(count) + 0.5) / max(1, count) for count in self.counts])
+        order = np.argsort(places, kind="stable")
+        return indices[order], turns[order]
+
+    def _source(self, source: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        members, count = self.members[source], self.counts[source]
+        if not count:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        turns, places = np.divmod(epoch * count + np.arange(count), len(members))
+        indices = np.empty(count, np.int64)
+        for turn in np.unique(turns):
+            here = turns == turn
+            order = np.random.default_rng([self.seed, source, turn]).permutation(members)
+            indices[here] = order[places[here]]
+        return indices, turns
+
+
+class TrainBatches(Sampler[list[Draw]]):
+    """Training batches of one process; each process of a group takes its own part of every step's photos.
+
+    Its state is an epoch and how many of its batches are done: iteration goes on with the next one.
+    """
+
+    def __init__(self, mixture: Mixture, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        """Cuts the mixture into batches.
+
+        Args:
+            mixture: the order of photos.
+            batch_size: photos in a batch of this process.
+            rank: of this process.
+            world: how many processes there are.
+        """
+        self.mixture, self.batch_size, self.rank, self.world = mixture, batch_size, rank, world
+        self.epoch = 0
+        self.done = 0
+
+    def __len__(self) -> int:
+        """Batches of an epoch, the same for every rank."""
+        whole, rest = divmod(len(self.mixture) // self.world, self.batch_size)
+        return whole + (rest > 0 and (not whole or rest >= TINY * self.batch_size))
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        indices, turns = self.mixture.epoch(self.epoch)
+        step = self.batch_size * self.world
+        for start in range(self.done * step, len(self) * step, step):
+            size = min(step, len(indices) - start) // self.world
+            own = slice(start + self.rank * size, start + (self.rank + 1) * size)
+            yield [Draw(i, t) for i, t in zip(indices[own].tolist(), turns[own].tolist(), strict=True)]
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and how many of its batches are done."""
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on from a state."""
+        self.epoch, self.done = state["epoch"], state["done"]
+
+
+class EvalBatches(Sampler[list[Draw]]):
+    """Batches in the data set's order; each process has its own stretch of it, none lost, none doubled."""
+
+    def __init__(self, photos: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        """Cuts `photos` photos into batches."""
+        self.start, self.end = photos * rank // world, photos * (rank + 1) // world
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-(self.end - self.start) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for start in range(self.start, self.end, self.batch_size):
+            yield [Draw(index, 0) for index in range(start, min(start + self.batch_size, self.end))]
+
+
+def _counts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
+    """Photos of an epoch from each source."""
+    shares = [share if size else 0.0 for size, share in zip(sizes, shares, strict=True)]
+    total = sum(size for size, share in zip(sizes, shares, strict=True) if share)
+    scale = total / sum(shares) if total else 0.0
+    return [max(1, round(share * scale)) if share else size for size, share in zip(sizes, shares, strict=True)]

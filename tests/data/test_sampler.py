@@ -1,0 +1,121 @@
+"""The order of training photos against counts by hand, and a run cut anywhere against one that was not."""
+
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from src.data.sampler import Draw, EvalBatches, Mixture, TrainBatches
+from src.errors import UserError
+
+
+def batches(sampler: TrainBatches | EvalBatches) -> list[list[Draw]]:
+    return list(sampler)
+
+
+def indices(found: list[list[Draw]]) -> list[int]:
+    return [draw.index for batch in found for draw in batch]
+
+
+def test_every_photo_once_an_epoch_in_a_new_order() -> None:
+    sampler = TrainBatches(Mixture([0] * 30 + [1] * 70, [0, 0], seed=1), 10)
+    orders = []
+    for epoch in range(3):
+        sampler.load_state_dict({"epoch": epoch, "done": 0})
+        found = batches(sampler)
+        assert len(found) == len(sampler) == 10
+        assert sorted(indices(found)) == list(range(100))
+        assert {draw.turn for batch in found for draw in batch} == {epoch}
+        orders.append(tuple(indices(found)))
+    assert len(set(orders)) == 3
+    again = TrainBatches(Mixture([0] * 30 + [1] * 70, [0, 0], seed=1), 10)
+    assert tuple(indices(batches(again))) == orders[0]
+    other = TrainBatches(Mixture([0] * 30 + [1] * 70, [0, 0], seed=2), 10)
+    assert tuple(indices(batches(other))) != orders[0]
+
+
+@pytest.mark.parametrize("sizes", [(30, 70), (500, 20), (64, 64, 7), (2600, 6000)])
+def test_every_batch_has_the_same_mixture(sizes) -> None:
+    sources = np.repeat(np.arange(len(sizes)), sizes)
+    for batch in list(TrainBatches(Mixture(sources, [0] * len(sizes), 0), 20))[:-1]:
+        found = Counter(sources[draw.index] for draw in batch)
+        for source, size in enumerate(sizes):
+            assert abs(found[source] - 20 * size / sum(sizes)) <= 2
+
+
+def test_shares_are_proportions_of_an_epoch() -> None:
+    sources = np.repeat([0, 1, 2], [10, 90, 50])
+    mixture = Mixture(sources, [3, 1, 0], 0)
+    assert mixture.counts == [75, 25, 50]
+    found, turns = mixture.epoch(0)
+    assert Counter(sources[found].tolist()) == {0: 75, 1: 25, 2: 50}
+    small = found[sources[found] == 0]
+    for start in range(0, 70, 10):  # each pass over the small source is a fresh permutation of it
+        assert sorted(small[start : start + 10]) == list(range(10))
+    assert len({tuple(small[start : start + 10]) for start in range(0, 70, 10)}) == 7
+    assert turns[sources[found] == 0].tolist() == [i // 10 for i in range(75)]
+
+
+def test_a_source_that_gives_less_than_it_has_is_gone_through_over_epochs() -> None:
+    sources = np.repeat([0, 1], [10, 90])
+    mixture = Mixture(sources, [3, 1], 0)
+    seen = np.concatenate([mixture.epoch(epoch)[0] for epoch in range(18)])  # 18 * 25 = 5 * 90
+    assert Counter(Counter(seen[sources[seen] == 1].tolist()).values()) == {5: 90}
+
+
+def test_goes_on_with_exactly_the_next_batch() -> None:
+    mixture = Mixture([0] * 20 + [1] * 33, [1, 2], 5)
+    whole = TrainBatches(mixture, 8)
+    whole.load_state_dict({"epoch": 3, "done": 0})
+    expected = batches(whole)
+    for done in range(len(expected) + 1):
+        part = TrainBatches(mixture, 8)
+        part.load_state_dict({"epoch": 3, "done": done})
+        assert batches(part) == expected[done:]
+    assert whole.state_dict() == {"epoch": 3, "done": 0}
+
+
+@pytest.mark.parametrize(("photos", "sizes"), [(64, [16] * 4), (67, [16] * 4), (68, [16] * 4 + [4]), (3, [3])])
+def test_a_tiny_last_batch_is_left_out(photos, sizes) -> None:
+    sampler = TrainBatches(Mixture([0] * photos, [0], 0), 16)
+    assert [len(batch) for batch in sampler] == sizes
+    assert len(sampler) == len(sizes)
+
+
+@pytest.mark.parametrize("photos", [64, 70, 75, 5])
+def test_ranks_share_each_step_and_its_mixture(photos) -> None:
+    sources = np.arange(photos) % 2
+    mixture = Mixture(sources, [0, 0], 0)
+    ranks = [batches(TrainBatches(mixture, 8, rank, 2)) for rank in (0, 1)]
+    assert [len(batch) for batch in ranks[0]] == [len(batch) for batch in ranks[1]]
+    together = indices(ranks[0]) + indices(ranks[1])
+    assert len(set(together)) == len(together)
+    assert len(together) >= photos - 1 - 4
+    for rank in ranks:
+        assert all(sum(sources[d.index] for d in b) in (len(b) // 2, -(-len(b) // 2)) for b in rank)
+
+
+@pytest.mark.parametrize("photos", [0, 1, 10, 17])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_evaluation_loses_and_doubles_nothing(photos, world) -> None:
+    samplers = [EvalBatches(photos, 4, rank, world) for rank in range(world)]
+    assert [draw for sampler in samplers for batch in sampler for draw in batch] == [Draw(i, 0) for i in range(photos)]
+    assert [len(sampler) for sampler in samplers] == [len(batches(sampler)) for sampler in samplers]
+
+
+def test_global_random_state_is_neither_read_nor_changed() -> None:
+    mixture = Mixture([0] * 50, [0], 0)
+    np.random.seed(1)
+    before = np.random.get_state()[1].tolist()
+    first = mixture.epoch(0)[0].tolist()
+    assert np.random.get_state()[1].tolist() == before
+    np.random.seed(2)
+    assert mixture.epoch(0)[0].tolist() == first
+
+
+def test_sources_without_photos_and_negative_shares() -> None:
+    assert Mixture([0] * 4 + [2] * 2, [1, 1, 1], 0).counts == [3, 0, 3]
+    assert len(list(islice(TrainBatches(Mixture([1] * 4, [0, 0], 0), 2), 9))) == 2
+    with pytest.raises(UserError, match="negative"):
+        Mixture([0], [-1], 0)
