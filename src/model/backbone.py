@@ -1,0 +1,192 @@
+"""The shared image network: pixels to the last stage's grid and every stage's statistics.
+
+Notation: B photos, N places of the grid, C channels, L level statistics.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from src.config import BackboneConfig
+from src.errors import UserError
+from src.model.network import MOST_LEVELS, make_network
+
+Pixels = Tensor | list[Tensor]
+EPSILON = 1e-6  # added to a variance, so that a constant channel has a finite gradient
+
+
+@dataclass
+class Features:
+    """What heads see of photos.
+
+    Attributes:
+        grid: [B, N, C] of the last stage.
+        levels: [B, L], mean and standard deviation over space of every stage.
+    """
+
+    grid: Tensor
+    levels: Tensor
+
+
+class Backbone(nn.Module):
+    """Any timm network, or torchvision's googlenet, behind one interface.
+
+    Attributes:
+        grid_channels: C.
+        level_size: L.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: BackboneConfig) -> None:
+        """Builds the network and loads its weights.
+
+        Raises:
+            UserError: unknown name or option, weights missing, of another network or not to be had.
+        """
+        super().__init__()
+        self.config = config
+        self.network: Any = make_network(config)
+        own = getattr(self.network, "pretrained_cfg", {})
+        for name in ("mean", "std"):
+            values = getattr(config, name) or own[name]
+            if len(values) != 3:
+                raise UserError(f"model.backbone.{name} has {len(values)} values: one each for R, G and B are needed")
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        self.indices = _indices(self.network)
+        _freeze(self.network, config.trainable)
+        if config.checkpointing:
+            _checkpoint(self.network, config.name)
+        self.to(memory_format=torch.channels_last)
+        self.grid_channels, self.level_size = self._sizes(own["input_size"])
+        self.train(self.training)
+
+    def forward(self, pixels: Pixels) -> Features:
+        """Both kinds of features in one pass.
+
+        Args:
+            pixels: [B, 3, H, W] in 0..1, or B times [3, H, W]; grids are stacked, so lists must give equal ones.
+        """
+        return Features(*_by_shape(self._both, pixels))
+
+    def grid(self, pixels: Pixels) -> Tensor:
+        """[B, N, C], without the cost of the statistics."""
+        return _by_shape(lambda x: (self._grid(self._run(self.network.forward_features, x)),), pixels)[0]
+
+    def levels(self, pixels: Pixels) -> Tensor:
+        """[B, L], for photos of any sizes, without layers after the last stage."""
+        return _by_shape(lambda x: (self._levels(self._intermediates(x, stop=True)),), pixels)[0]
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Sets training mode, but where all parameters are frozen: batch norm keeps its statistics there."""
+        super().train(mode)
+        for module in self.network.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
+                module.eval()
+        return self
+
+    def fingerprint(self) -> str:
+        """What decides the features: name, options, normalisation and the weights' SHA-256. Equal only if they are."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        values = {
+            "name": self.config.name,
+            "options": self.config.options,
+            "mean": self.mean.flatten().tolist(),
+            "std": self.std.flatten().tolist(),
+            "weights": digest.hexdigest(),
+        }
+        return json.dumps(values, sort_keys=True)
+
+    def _both(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        last, stages = self._intermediates(pixels, stop=False)
+        return self._grid(last), self._levels(stages)
+
+    def _intermediates(self, pixels: Tensor, stop: bool) -> Any:
+        options = {"indices": self.indices, "intermediates_only": stop, "stop_early": stop}
+        return self._run(partial(self.network.forward_intermediates, **options), pixels)
+
+    def _run(self, network: Any, pixels: Tensor) -> Any:
+        pixels = pixels.sub(self.mean).div_(self.std).contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.trainable != 0):
+            return network(pixels)
+
+    def _grid(self, last: Tensor) -> Tensor:
+        if last.ndim == 3:
+            return last[:, getattr(self.network, "num_prefix_tokens", 0) :]
+        if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
+            return last.flatten(1, 2)
+        return last.flatten(2).transpose(1, 2).contiguous()
+
+    def _levels(self, stages: list[Tensor]) -> Tensor:
+        return torch.cat([statistic for stage in stages for statistic in _statistics(stage)], dim=1)
+
+    @torch.no_grad()
+    def _sizes(self, size: tuple[int, int, int]) -> tuple[int, int]:
+        self.eval()
+        features = self(torch.zeros(1, *size))
+        self.train()
+        return features.grid.shape[-1], features.levels.shape[-1]
+
+
+def _statistics(stage: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over space, each [B, C] fp32, of [B, C, H, W]."""
+    # Two passes in fp32, since the mean of squares less the square of the mean loses all digits far from 0; sums as
+    # matrix products, since torch's own reductions over space take twice as long where channels come last.
+    with torch.autocast(stage.device.type, enabled=False):
+        rows = stage.permute(0, 2, 3, 1).flatten(1, 2).float()
+        weights = rows.new_full((len(rows), 1, rows.shape[1]), 1 / rows.shape[1])
+        mean = torch.bmm(weights, rows)
+        variance = torch.bmm(weights, (rows - mean).square())
+        return mean.squeeze(1), (variance.squeeze(1) + EPSILON).sqrt()
+
+
+def _by_shape(run: Callable[[Tensor], tuple[Tensor, ...]], pixels: Pixels) -> list[Tensor]:
+    """Runs a function of stacked photos on each group of equal shape; its outputs in the photos' own order."""
+    if isinstance(pixels, Tensor):
+        return list(run(pixels))
+    groups: dict[torch.Size, list[int]] = {}
+    for row, photo in enumerate(pixels):
+        groups.setdefault(photo.shape, []).append(row)
+    parts = [run(torch.stack([pixels[row] for row in rows])) for rows in groups.values()]
+    order = torch.tensor([row for rows in groups.values() for row in rows], device=pixels[0].device).argsort()
+    return [torch.cat(output)[order] for output in zip(*parts, strict=True)]
+
+
+def _indices(network: Any) -> list[int] | None:
+    """Which stages to look at: all, or where there are many alike, as in a ViT, evenly spaced ones up to the last."""
+    count = len(network.feature_info)
+    if count <= MOST_LEVELS:
+        return None
+    return [round((i + 1) * count / 4) - 1 for i in range(4)]
+
+
+def _freeze(network: Any, trainable: int) -> None:
+    """Leaves gradients to the last `trainable` layer groups, as timm orders them; -1: to all."""
+    from timm.models._manipulate import group_with_matcher
+
+    if trainable < 0:
+        return
+    matcher = network.group_matcher(coarse=True)
+    groups = group_with_matcher(network.named_parameters(), matcher, reverse=True)
+    order = sorted(set(groups.values()))
+    kept = set(order[len(order) - trainable :])
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(groups[name] in kept)
+
+
+def _checkpoint(network: Any, name: str) -> None:
+    try:
+        network.set_grad_checkpointing(True)
+    except (AssertionError, AttributeError) as error:
+        raise UserError(f"model.backbone.checkpointing: {name} does not support it; set it false") from error

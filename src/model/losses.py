@@ -1,0 +1,72 @@
+"""Losses: cross-entropy of captions, and four of mos. Missing labels are left out ahead of them, or by them.
+
+Each is a mean, so that its size does not depend on the batch's; each is finite for a batch of one and for constants.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PAD = 0
+EPSILON = 1e-6
+
+
+def caption_ce(logits: Tensor, tokens: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy per word, shifted by one: the logits at position t are for token t + 1. Padding is left out.
+
+    Args:
+        logits: [..., T - 1, V], as a decoder gives them for `tokens`.
+        tokens: [..., T], style token first, end token last, then padding.
+        smoothing: of labels (Szegedy et al. 2016): this much of the probability is spread evenly over all V.
+
+    Returns:
+        A scalar in nats; 0 where all is padding.
+    """
+    target = tokens[..., 1:].reshape(-1)
+    kept = (target != PAD).nonzero().squeeze(1)
+    return word_ce(logits.reshape(-1, logits.shape[-1])[kept], target[kept], smoothing)
+
+
+def word_ce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of [M, V] logits with [M] tokens, none of which is padding; 0 where M is 0."""
+    if len(target) == 0:
+        return logits.sum() * 0.0
+    logits = logits.float()
+    normaliser = logits.logsumexp(dim=1)
+    likely = normaliser - logits.gather(1, target.unsqueeze(1)).squeeze(1)
+    if smoothing == 0.0:
+        return likely.mean()
+    even = normaliser - logits.mean(dim=1)
+    return ((1 - smoothing) * likely + smoothing * even).mean()
+
+
+def mse(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of [R] against [R]; 0 where R is 0."""
+    return (predicted - target).square().sum() / max(1, len(target))
+
+
+def huber(predicted: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
+    """Huber loss (Huber 1964): squared within delta of the target, linear beyond; 0 where R is 0."""
+    return F.huber_loss(predicted, target, reduction="sum", delta=delta) / max(1, len(target))
+
+
+def plcc(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 - Pearson's linear correlation over the batch, from 0 (best) to 2; 1 where either side is constant."""
+    if len(target) < 2:
+        return predicted.sum() * 0.0 + 1.0
+    p, t = predicted - predicted.mean(), target - target.mean()
+    # Within the root, so that the gradient of a constant prediction is finite.
+    scale = ((p.square().mean() + EPSILON) * (t.square().mean() + EPSILON)).sqrt()
+    return 1 - (p * t).mean() / scale
+
+
+def rank(predicted: Tensor, target: Tensor, margin: float = 1.0) -> Tensor:
+    """Pairwise rank hinge: for each pair with different targets, how far the prediction's order is from right.
+
+    A pair costs max(0, min(margin, |t_i - t_j|) - sign(t_i - t_j) (p_i - p_j)): no pair is asked to stand further
+    apart than its targets do. The mean over pairs is taken; 0 where there is none.
+    """
+    gap = target.unsqueeze(1) - target.unsqueeze(0)
+    above = gap > 0
+    cost = (gap.clamp(max=margin) - (predicted.unsqueeze(1) - predicted.unsqueeze(0))).clamp(min=0)
+    return torch.where(above, cost, 0.0).sum() / above.sum().clamp(min=1)

@@ -1,0 +1,157 @@
+"""The model: one backbone, a mos head and a caption decoder, either of which may be off.
+
+Notation: B photos in the batch, R rows of it that a task looks at, K captions a photo, T tokens a caption,
+N places of the grid, C channels, L level statistics, V tokens in the vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from src.config import GenerationConfig, ModelConfig
+from src.data.batch import Batch, View
+from src.data.tokenizer import PAD, UNK
+from src.errors import UserError
+from src.model import losses
+from src.model.backbone import Backbone
+from src.model.generation import Generated, generate
+from src.model.quality import Quality
+from src.model.recurrent import Recurrent
+
+
+@dataclass
+class Outputs:
+    """What a batch gives in training.
+
+    Attributes:
+        mos: [R], of the photos in the quality view, in the data's units; None without that head or view.
+        grid: [R, N, C], of the photos in the captioning view; None likewise.
+    """
+
+    mos: Tensor | None = None
+    grid: Tensor | None = None
+
+
+class Multitask(nn.Module):
+    """Backbone and heads.
+
+    Attributes:
+        backbone: the shared image network.
+        mos: the quality head, or None.
+        decoder: the caption head, or None.
+        log_variance: of each task, where their weights are learned.
+    """
+
+    def __init__(self, config: ModelConfig, backbone: Backbone, vocabulary: int = 0, styles: int = 1) -> None:
+        """Heads for a backbone.
+
+        Args:
+            config: which heads, and of what size.
+            backbone: the image network.
+            vocabulary: V; needed with a decoder.
+            styles: how many style tokens follow the three special ones; they are never produced.
+
+        Raises:
+            UserError: both heads are off.
+        """
+        super().__init__()
+        if not (config.mos.enabled or config.decoder.enabled):
+            raise UserError("model: both heads are off; enable model.mos or model.decoder")
+        self.config = config
+        self.backbone = backbone
+        self.mos = Quality(config.mos, backbone.level_size) if config.mos.enabled else None
+        self.decoder = Recurrent(config.decoder, vocabulary, backbone.grid_channels) if config.decoder.enabled else None
+        self.special = [PAD, UNK, *range(3, 3 + styles)]
+        self.log_variance = nn.Parameter(torch.zeros(2)) if config.task_weights == "learned" else None
+
+    def fit_scale(self, levels: Tensor, mos: Tensor) -> None:
+        """Sets the mos head's scales from the training photos: levels [R, L], mos [R], NaN where unknown."""
+        if self.mos is not None:
+            self.mos.fit_scale(levels, mos)
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Predicted mos and the decoder's grid; the backbone runs once for pixels that both tasks share."""
+        quality = batch.quality if self.mos is not None else None
+        captioning = batch.captioning if self.decoder is not None else None
+        if quality and captioning and quality.pixels is not None and quality.pixels is captioning.pixels:
+            features = self.backbone(quality.pixels)
+            levels, grid = features.levels, features.grid
+        else:
+            levels, grid = self._levels(quality), self._grid(captioning)
+        mos = self.mos(levels) if self.mos is not None and levels is not None else None
+        return Outputs(mos, grid)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Each part (mos_mse, mos_huber, mos_plcc, mos_rank, caption_ce), and their weighted total, `loss`.
+
+        A photo without mos and a caption that is all padding contribute nothing, and a part without labels is 0.
+        """
+        outputs = self(batch)
+        parts: dict[str, Tensor] = {}
+        tasks: dict[str, Tensor] = {}
+        if outputs.mos is not None and batch.quality is not None:
+            parts |= self._mos_losses(outputs.mos, batch.mos[batch.quality.rows])
+            weights = vars(self.config.mos)
+            tasks["mos"] = torch.stack(
+                [weights[name.removeprefix("mos_")] * part for name, part in parts.items()]
+            ).sum()
+        if outputs.grid is not None and batch.captioning is not None and self.decoder is not None:
+            tokens = batch.tokens[batch.captioning.rows]
+            parts["caption_ce"] = self.decoder.loss(outputs.grid, tokens, self.config.decoder.label_smoothing)
+            tasks["caption"] = parts["caption_ce"]
+        return parts | {"loss": self._total(tasks, batch)}
+
+    @torch.inference_mode()
+    def predict(self, batch: Batch, generation: GenerationConfig) -> tuple[Tensor, list[list[int]] | None]:
+        """mos [B], NaN where not asked for, and tokens for each row of the captioning view, None without a decoder."""
+        outputs = self(batch)
+        mos = torch.full((len(batch),), float("nan"), device=batch.mos.device)
+        if outputs.mos is not None and batch.quality is not None:
+            mos[batch.quality.rows] = outputs.mos.float()
+        if outputs.grid is None or batch.captioning is None:
+            return mos, None
+        captions = self.generate(outputs.grid, batch.style[batch.captioning.rows], generation)
+        return mos, [caption.tokens for caption in captions]
+
+    def generate(
+        self, grid: Tensor, style: Tensor, generation: GenerationConfig, attention: bool = False
+    ) -> list[Generated]:
+        """A caption for each photo, from grid [R, N, C] and style tokens [R]."""
+        assert self.decoder is not None
+        return generate(self.decoder, grid, style, generation, self.special, attention)
+
+    def _levels(self, view: View | None) -> Tensor | None:
+        if view is None or not len(view.rows):
+            return None
+        return view.features if view.pixels is None else self.backbone.levels(view.pixels)
+
+    def _grid(self, view: View | None) -> Tensor | None:
+        if view is None or not len(view.rows):
+            return None
+        return view.features if view.pixels is None else self.backbone.grid(view.pixels)
+
+    def _mos_losses(self, predicted: Tensor, mos: Tensor) -> dict[str, Tensor]:
+        """The losses with a weight, in standard deviations of the training mos."""
+        assert self.mos is not None
+        known = ~mos.isnan()
+        p, t = self.mos.standard(predicted[known]), self.mos.standard(mos[known])
+        functions = {"mse": losses.mse, "huber": losses.huber, "plcc": losses.plcc, "rank": losses.rank}
+        return {f"mos_{name}": f(p, t) for name, f in functions.items() if getattr(self.config.mos, name)}
+
+    def _total(self, tasks: dict[str, Tensor], batch: Batch) -> Tensor:
+        """The tasks' losses, weighted.
+
+        Learned: exp(-s) loss + s / 2 a task with s its log variance (Kendall, Gal and Cipolla 2018, eq. 10, with
+        the factor 1/2 of a regression left out of the first term for both).
+        """
+        total = batch.mos.new_zeros(())
+        for place, name in enumerate(("mos", "caption")):
+            if name not in tasks:
+                continue
+            if self.log_variance is None:
+                total = total + getattr(self.config, f"{name}_weight") * tasks[name]
+            else:
+                s = self.log_variance[place]
+                total = total + (-s).exp() * tasks[name] + s / 2
+        return total

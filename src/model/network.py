@@ -1,0 +1,184 @@
+"""Networks by name, with their weights: any of timm's, and torchvision's googlenet in timm's interface."""
+
+import logging
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from src.config import BackboneConfig
+from src.errors import UserError
+
+MOST_LEVELS = 7  # stages of a CNN; blocks of a plain transformer are more
+GOOGLENET = "torchvision/googlenet"
+GOOGLENET_STAGES = [
+    ["conv1", "maxpool1"],
+    ["conv2", "conv3", "maxpool2"],
+    ["inception3a", "inception3b", "maxpool3"],
+    ["inception4a", "inception4b", "inception4c", "inception4d", "inception4e", "maxpool4"],
+    ["inception5a", "inception5b"],
+]
+
+
+def make_network(config: BackboneConfig) -> nn.Module:
+    """The network with weights from the hub (imagenet), at random (none) or from a file.
+
+    Raises:
+        UserError: unknown name or option, weights missing, of another network or not to be had.
+    """
+    path = "" if config.weights in ("imagenet", "none") else config.weights
+    if path and not Path(path).is_file():
+        raise UserError(f"model.backbone.weights: {path} is no file; give a file, imagenet (from the hub) or none")
+    try:
+        return _googlenet(config, path) if config.name == GOOGLENET else _timm(config, path)
+    except UserError:
+        raise
+    except Exception as error:  # each of the libraries raises what it likes; a person gave the name, file and options
+        raise UserError(_explain(config, path, error)) from error
+
+
+def _explain(config: BackboneConfig, path: str, error: Exception) -> str:
+    """One line on why a network could not be made."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if path:
+        return f"model.backbone.weights: {path} does not fit {config.name} ({reason})"
+    if config.weights == "imagenet" and not isinstance(error, TypeError):
+        return f"model.backbone: no weights for {config.name} from the hub ({reason}); give a local file, or none"
+    return f"model.backbone: {config.name} cannot be made with options {config.options} ({reason})"
+
+
+def _timm(config: BackboneConfig, path: str) -> nn.Module:
+    import timm
+
+    logging.getLogger("timm").setLevel(logging.ERROR)
+    if not timm.is_model(config.name):
+        near = timm.list_models(f"*{config.name.split('_')[0]}*")[:5]
+        hint = f"near it: {', '.join(near)}" if near else "see timm.list_models()"
+        raise UserError(f"model.backbone.name: timm has no {config.name}; {hint}")
+    if config.weights == "imagenet":
+        path = _from_hub(config.name)
+    overlay = {"file": path} if path else None
+    options: dict[str, Any] = {"pretrained": config.weights != "none", "pretrained_cfg_overlay": overlay}
+    return _flexible(config, options | {"num_classes": 0})
+
+
+def _flexible(config: BackboneConfig, options: dict[str, Any]) -> nn.Module:
+    """The network, taking photos of any size where its class offers that: each task has its own."""
+    import timm
+
+    try:
+        return timm.create_model(config.name, **options, **({"dynamic_img_size": True} | config.options))
+    except TypeError:  # a CNN knows no such option, and needs none
+        return timm.create_model(config.name, **options, **config.options)
+
+
+def _from_hub(name: str) -> str:
+    """A cached file of the network's ImageNet weights, or "" where timm is to download them.
+
+    Asks for the hub first: without a network the download fails only after most of a minute.
+    """
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    cfg = timm.get_pretrained_cfg(name)
+    if cfg is None or not cfg.has_weights:
+        raise UserError(f"model.backbone.weights: timm has no ImageNet weights for {name}; give a local file, or none")
+    if cfg.hf_hub_id and not cfg.hf_hub_filename:
+        cached = try_to_load_from_cache(cfg.hf_hub_id, "model.safetensors")
+        if isinstance(cached, str):
+            return cached
+    _require_network(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), name)
+    return ""
+
+
+def _require_network(address: str, name: str) -> None:
+    remedy = "give model.backbone.weights a local file, or none"
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
+        raise UserError(f"HF_HUB_OFFLINE is set and the weights of {name} are not in the hub's cache; {remedy}")
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=5).close()
+    except urllib.error.HTTPError:
+        return  # it answers: the download itself will say what is wrong
+    except OSError as error:
+        raise UserError(
+            f"the weights of {name} are at {address}, which cannot be reached ({error}); {remedy}"
+        ) from None
+
+
+def _googlenet(config: BackboneConfig, path: str) -> nn.Module:
+    from timm.models import load_state_dict
+    from torchvision.models import GoogLeNet_Weights, googlenet
+
+    if config.options:
+        raise TypeError("it takes none")
+    network = googlenet(weights=None, aux_logits=False, init_weights=False, transform_input=False)
+    if config.weights == "imagenet":
+        address = GoogLeNet_Weights.IMAGENET1K_V1.url
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(address).name
+        if not cached.is_file():
+            _require_network(address, config.name)
+        state = torch.hub.load_state_dict_from_url(address, weights_only=True, progress=False)
+    elif path:
+        state = load_state_dict(path)
+    else:
+        return GoogLeNet(network)
+    head = ("aux1.", "aux2.", "fc.")
+    body = {name: value for name, value in state.items() if not name.startswith(head)}
+    missing, unexpected = network.load_state_dict(body, strict=False)
+    wrong = [name for name in missing if not name.startswith(head)] + list(unexpected)
+    if wrong:
+        raise ValueError(f"missing or foreign entries: {', '.join(wrong[:3])}")
+    return GoogLeNet(network)
+
+
+class GoogLeNet(nn.Module):
+    """torchvision's googlenet with the part of timm's interface that a backbone needs."""
+
+    # torchvision's weights want its transform_input, which turns ImageNet's mean and deviation into these.
+    pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "input_size": (3, 224, 224)}  # noqa: RUF012
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.feature_info = GOOGLENET_STAGES
+        self.checkpointing = False
+        self.stages = nn.ModuleList(nn.ModuleDict({n: getattr(network, n) for n in s}) for s in GOOGLENET_STAGES)
+
+    def forward_intermediates(
+        self,
+        pixels: Tensor,
+        indices: list[int] | None = None,
+        intermediates_only: bool = False,
+        stop_early: bool = False,
+    ) -> Any:
+        """The last stage's output and all stages' ahead of their pooling, or the latter alone."""
+        outputs = []
+        for stage in self.stages:
+            before, pixels = self._stage(stage, pixels)
+            outputs.append(before)
+        return outputs if intermediates_only else (pixels, outputs)
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """The last stage's output [B, 1024, H / 32, W / 32]."""
+        return self.forward_intermediates(pixels)[0]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trades time for memory in the backward pass."""
+        self.checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Parameters to layer groups: the stages."""
+        return {"stages": r"^stages\.(\d+)"}
+
+    def _stage(self, stage: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        before = pixels
+        for name, module in stage.items():  # type: ignore[operator]
+            pool = name.startswith("maxpool")
+            saves = self.checkpointing and self.training and not pool
+            pixels = checkpoint(module, pixels, use_reentrant=False) if saves else module(pixels)
+            before = before if pool else pixels
+        return before, pixels

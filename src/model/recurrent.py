@@ -1,0 +1,190 @@
+"""The classic caption decoder: an LSTM with additive attention over the photo's grid.
+
+Bahdanau et al. 2015 (attention); Xu et al. 2015, "Show, Attend and Tell" (over a photo, with a start from the grid's
+mean and a gate on what attention reads).
+
+Notation: B photos, K captions a photo, T tokens a caption, N places of the grid, C channels, R captions in work,
+V tokens in the vocabulary, H units of the state, A units of the attention, E size of word vectors,
+M positions of all captions that are no padding.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from src.config import DecoderConfig
+from src.model.losses import word_ce
+
+PAD = 0
+
+
+@dataclass
+class State:
+    """Where captions in work stand. Captions of one photo share its keys and values.
+
+    Attributes:
+        keys: [B, N, A], what attention compares with.
+        values: [B, N, H], what it reads.
+        photo: [R] int64, each caption's photo.
+        hidden: [R, H].
+        cell: [R, H].
+    """
+
+    keys: Tensor
+    values: Tensor
+    photo: Tensor
+    hidden: Tensor
+    cell: Tensor
+
+    def select(self, rows: Tensor) -> "State":
+        """The captions rows [R'] int64 of this state: to repeat, reorder or drop them. Copies no grid."""
+        return State(self.keys, self.values, self.photo[rows], self.hidden[rows], self.cell[rows])
+
+
+@dataclass
+class Packed:
+    """Captions without their padding: longest caption first, position by position.
+
+    Attributes:
+        photos: [R] int64, the photo of each caption, by falling length.
+        counts: at each position, how many captions still go on.
+        inputs: [M] int64, tokens read.
+        targets: [M] int64, tokens to predict.
+        places: [M] int64, where each stands in [B, K, T - 1], flattened.
+    """
+
+    photos: Tensor
+    counts: list[int]
+    inputs: Tensor
+    targets: Tensor
+    places: Tensor
+
+
+def pack(tokens: Tensor) -> Packed:
+    """Packs [B, K, T] tokens; captions that are all padding vanish."""
+    rows = tokens.flatten(0, 1)
+    steps = ((rows != PAD).sum(dim=1) - 1).clamp(min=0)
+    steps, order = steps.sort(descending=True, stable=True)
+    time = torch.arange(rows.shape[1] - 1, device=rows.device)
+    alive = time.unsqueeze(1) < steps.unsqueeze(0)
+    counts = [n for n in alive.sum(dim=1).tolist() if n]
+    at = alive.nonzero()
+    caption, position = order[at[:, 1]], at[:, 0]
+    places = caption * len(time) + position
+    photos = order[: counts[0] if counts else 0] // tokens.shape[1]
+    return Packed(photos, counts, rows[caption, position], rows[caption, position + 1], places)
+
+
+class Recurrent(nn.Module):
+    """LSTM decoder with Bahdanau attention."""
+
+    def __init__(self, config: DecoderConfig, vocabulary: int, channels: int) -> None:
+        """A decoder of `vocabulary` tokens for grids of `channels`."""
+        super().__init__()
+        a, e, h = config.attention, config.embedding, config.hidden
+        self.sizes = (a, h)
+        self.words = nn.Embedding(vocabulary, e, padding_idx=PAD)
+        self.memory = nn.Linear(channels, a + h)
+        self.first = nn.Linear(channels, 2 * h)
+        self.query = nn.Linear(h, a + h)
+        self.score = nn.Parameter(torch.empty(a))
+        self.input = nn.Linear(e, 4 * h)
+        self.recurrent = nn.Linear(2 * h, 4 * h, bias=False)
+        self.output = nn.Linear(2 * h + e, e)
+        self.vocabulary = nn.Linear(e, vocabulary)
+        self.dropout = nn.Dropout(config.dropout)
+        self._initialise(config.tied)
+
+    def _initialise(self, tied: bool) -> None:
+        nn.init.uniform_(self.score, -(self.sizes[0] ** -0.5), self.sizes[0] ** -0.5)
+        # As output weights, vectors of torch's default deviation 1 give logits so wild that the loss hardly falls.
+        nn.init.normal_(self.words.weight, std=0.05)
+        nn.init.zeros_(self.vocabulary.bias)
+        if tied:
+            self.vocabulary.weight = self.words.weight
+        with torch.no_grad():  # a forget gate that starts open (Jozefowicz et al. 2015)
+            self.input.bias[self.sizes[1] : 2 * self.sizes[1]] += 1
+
+    def forward(self, grid: Tensor, tokens: Tensor) -> Tensor:
+        """Teacher forcing: from the tokens up to t, the logits of token t + 1.
+
+        Args:
+            grid: [B, N, C].
+            tokens: [B, K, T] int64, padded with 0.
+
+        Returns:
+            [B, K, T - 1, V]; 0 at padding.
+        """
+        packed = pack(tokens)
+        logits = self._logits(grid, packed)
+        b, k, t = tokens.shape
+        full = logits.new_zeros(b * k * (t - 1), logits.shape[1])
+        return full.index_copy(0, packed.places, logits).view(b, k, t - 1, -1)
+
+    def loss(self, grid: Tensor, tokens: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Cross-entropy per word of forward's logits, without ever making those at padding."""
+        packed = pack(tokens)
+        return word_ce(self._logits(grid, packed), packed.targets, smoothing)
+
+    def start(self, grid: Tensor) -> State:
+        """The state of one caption a photo, before its first token; grid [B, N, C]."""
+        grid = self.dropout(grid.to(self._dtype(grid)))
+        keys, values = self.memory(grid).split(self.sizes, dim=2)
+        hidden, cell = self.first(grid.mean(dim=1)).tanh().chunk(2, dim=1)
+        return State(keys, values, torch.arange(len(grid), device=grid.device), hidden, cell)
+
+    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
+        """One token further.
+
+        Args:
+            state: of R captions.
+            tokens: [R] int64, each caption's last token.
+
+        Returns:
+            logits [R, V], the state after the tokens, and where each looked [R, N], a row's sum 1.
+        """
+        words = self.dropout(self.words(tokens))
+        keys, values = state.keys[state.photo], state.values[state.photo]
+        hidden, cell, read, weights = self._cell(self.input(words), keys, values, state.hidden, state.cell)
+        logits = self._words(hidden, read, words)
+        return logits, State(state.keys, state.values, state.photo, hidden, cell), weights
+
+    def _logits(self, grid: Tensor, packed: Packed) -> Tensor:
+        if not packed.counts:
+            return self.vocabulary.bias.new_zeros(0, len(self.vocabulary.bias))
+        words = self.dropout(self.words(packed.inputs))
+        hidden, read = self._run(self.start(grid).select(packed.photos), packed.counts, self.input(words))
+        return self._words(hidden, read, words)
+
+    def _run(self, state: State, counts: list[int], gates: Tensor) -> tuple[Tensor, Tensor]:
+        """All positions, one after the other, of captions packed by length: hidden [M, H] and what was read [M, H]."""
+        keys, values, hidden, cell = state.keys[state.photo], state.values[state.photo], state.hidden, state.cell
+        hiddens, reads = [], []
+        for n, gate in zip(counts, gates.split(counts), strict=True):
+            hidden, cell, read, _ = self._cell(gate, keys[:n], values[:n], hidden[:n], cell[:n])
+            hiddens.append(hidden)
+            reads.append(read)
+        return torch.cat(hiddens), torch.cat(reads)
+
+    def _cell(
+        self, gate: Tensor, keys: Tensor, values: Tensor, hidden: Tensor, cell: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One position: from the words' part of the gates [R, 4 H] to hidden, cell, what was read, and where."""
+        query, open_ = self.query(hidden).split(self.sizes, dim=1)
+        weights = ((keys + query.unsqueeze(1)).tanh() @ self.score.to(keys.dtype)).softmax(dim=1)
+        read = open_.sigmoid() * (weights.to(values.dtype).unsqueeze(1) @ values).squeeze(1)
+        gate = gate + self.recurrent(torch.cat([hidden, read], dim=1))
+        i, f, g, o = gate.chunk(4, dim=1)
+        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        return o.sigmoid() * cell.tanh(), cell, read, weights
+
+    def _words(self, hidden: Tensor, read: Tensor, words: Tensor) -> Tensor:
+        """Logits [R, V] from the state, what was read and the last word."""
+        return self.vocabulary(
+            self.dropout(self.output(torch.cat([hidden, read, words.to(hidden.dtype)], dim=1)).tanh())
+        )
+
+    def _dtype(self, grid: Tensor) -> torch.dtype:
+        kind = grid.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.score.dtype
