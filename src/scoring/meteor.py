@@ -129,7 +129,20 @@ class _Process:
         self.timeout = timeout
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _stop
         self.process = subprocess.Popen(
-            [java, "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar", jar, "-", "-", "-stdio", "-l", "en", "-norm"],
+            [
+                java,
+                "-Xmx2G",
+                "-XX:+UseSerialGC",
+                "-Dfile.encoding=UTF-8",
+                "-jar",
+                jar,
+                "-",
+                "-",
+                "-stdio",
+                "-l",
+                "en",
+                "-norm",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.stderr,
