@@ -34,7 +34,8 @@ class View:
 class Batch:
     """B photos with their labels.
 
-    In training a task's view holds the rows that carry its label; in evaluation and prediction it holds all rows.
+    In training and validation a task's view holds the rows that carry its label; in prediction it holds all rows. It is
+    None where it would hold none.
     Where both tasks see the same pixels, `quality.pixels is captioning.pixels`, and the backbone runs once.
 
     Attributes:
@@ -46,6 +47,7 @@ class Batch:
         quality: what the mos head sees, or None where that head is off.
         captioning: what the caption decoder sees, or None where that head is off.
         references: B lists of captions as written; filled in evaluation only.
+        unreadable: names of photos that cannot be read; they are in no view.
     """
 
     names: list[str]
@@ -56,6 +58,7 @@ class Batch:
     quality: View | None = None
     captioning: View | None = None
     references: list[list[str]] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch with its tensors on a device; pixels that both tasks share are moved once and stay shared."""

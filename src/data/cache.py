@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from src.config import Config
 from src.data import transforms
 from src.data.photo import PhotoError, decode
 from src.data.store import FeatureStore, Writer
@@ -81,6 +82,18 @@ def build(backbone: nn.Module, wants: Sequence[Want], progress: bool = True) -> 
             _fill(Runner(backbone, kinds, size, flip), group, built, progress)
     built.seconds = time.monotonic() - started
     return built
+
+
+def build_for_config(config: Config) -> Built:
+    """Computes the features that a config's training and validation need.
+
+    Raises:
+        UserError: the data or the weights cannot be read, the cache is off, or the disk is too small.
+    """
+    from src.data.module import Data
+    from src.model.backbone import Backbone
+
+    return Data(config, Backbone(config.model.backbone)).build()
 
 
 class Runner:

@@ -27,6 +27,7 @@ from src.errors import UserError
 from src.files import write_text
 
 DIGEST = 32  # bytes of a SHA-256
+Kind = Literal["grid", "levels"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Recipe:
         transform: how photos come to that size.
     """
 
-    kind: Literal["grid", "levels"]
+    kind: Kind
     fingerprint: str
     size: int
     flip: bool

@@ -59,7 +59,9 @@ class Tokenizer:
         engine.train_from_iterator(captions, trainer)
         return cls(_without_added(engine), config.kind, styles, config.max_length)
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """Entries of the vocabulary, special ones included."""
         return self.engine.get_vocab_size()
 
     def style(self, name: str) -> int:
@@ -78,13 +80,13 @@ class Tokenizer:
 
     def encode(self, caption: str, style: str) -> list[int]:
         """[style, words.., end], words cut so that at most max_length ids remain."""
-        return self.encode_all([caption], self.style(style))[0]
+        return self.encode_all([caption], [self.style(style)])[0]
 
-    def encode_all(self, captions: Sequence[str], style: int) -> list[list[int]]:
-        """As encode, for many captions of the style whose token is `style`."""
+    def encode_all(self, captions: Sequence[str], styles: Sequence[int]) -> list[list[int]]:
+        """As encode, for many captions at once, each with the id of its style's token."""
         room = self.max_length - 2
         encodings = self.engine.encode_batch_fast(list(captions), add_special_tokens=False)
-        return [[style, *encoding.ids[:room], END] for encoding in encodings]
+        return [[style, *words.ids[:room], END] for words, style in zip(encodings, styles, strict=True)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text up to the end token; special tokens and unknown words are left out."""

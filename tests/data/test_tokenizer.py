@@ -85,7 +85,7 @@ def test_vocabulary_is_every_word_seen_often_enough() -> None:
         ]
     )
     expected = sorted((w for w, n in counts.items() if n >= 2), key=lambda w: (-counts[w], w))
-    assert [tokenizer.word(i) for i in range(4, len(tokenizer))] == expected
+    assert [tokenizer.word(i) for i in range(4, tokenizer.size)] == expected
     assert tokenizer.encode("a zebra", "x")[2] == UNK
     assert tokenizer.decode(tokenizer.encode("a zebra runs dog", "x")) == "a dog"
 
@@ -120,8 +120,8 @@ def test_captions_cannot_spell_special_tokens() -> None:
 
 
 def test_size_bounds_the_vocabulary() -> None:
-    assert len(words(size=10)) == 10
-    assert len(words("bpe", size=270)) == 270
+    assert words(size=10).size == 10
+    assert words("bpe", size=270).size == 270
 
 
 def test_decode_stops_at_end_and_skips_specials() -> None:
