@@ -1,0 +1,243 @@
+"""python -m src.evaluate: every score with its 95 % interval, of a model or of a CSV of predictions."""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jsonargparse import Namespace
+
+from src.command import Parser, load_config, make_parser
+from src.config import Config, SourceConfig
+from src.data.sample import Sample
+from src.errors import UserError, run_command
+from src.files import write_text
+from src.predict import about_model, add_model_options, fill, load_model, make_settings
+from src.submission import read
+
+if TYPE_CHECKING:
+    from src.learning.answers import Answers
+    from src.scoring.meteor import Meteor
+    from src.scoring.report import Score, Scores
+
+PARTS = ("train", "val", "test")
+ALL = "all"
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Reads the command line, scores, and prints one table."""
+    options = make_options().parse_args(args)
+    if bool(options.model) == bool(options.predictions):
+        raise UserError("give either --model RUN or --predictions X.csv with --truth TABLE.csv or CONFIG.yaml")
+    answers, about = of_file(options) if options.predictions else of_model(options, args)
+    scores = score_sources(answers, options.meteor)
+    print(about["title"])
+    print(table({source: found.scores for source, found in scores.items()}))
+    if options.json:
+        write_json(Path(options.json), about, answers, scores)
+        print(f"wrote {options.json}")
+    if options.log:
+        log_scores(about["run_id"], options.part, scores[ALL].scores)
+        print(f"logged to run {about['run_id']}; next: make ui")
+    return 0
+
+
+def make_options() -> Parser:
+    """The command's options."""
+    parser = make_parser("evaluate", "Every score with its 95 % interval over photos.", config=False)
+    parser.add_argument("--model", type=str, default="", help="model folder, run name, run id, or best")
+    parser.add_argument("--part", choices=PARTS, default="val", help="which photos of the config's split")
+    parser.add_argument("--config", type=str, default="", help="score on this experiment's data, not the model's own")
+    parser.add_argument("--predictions", type=str, default="", help="score this submission instead of a model")
+    about = "what predictions are held against: a table like train.csv, or an experiment's YAML (--part of its data)"
+    parser.add_argument("--truth", type=str, default="", help=about)
+    parser.add_argument("--json", type=str, default="", help="also write scores and one row a photo to this file")
+    parser.add_argument("--log", type=bool, default=False, help="also log the scores to the model's run in MLflow")
+    parser.add_argument("--meteor", type=bool, default=True, help="METEOR too, which needs Java")
+    add_model_options(parser, "style of the captions, by data set; default: that of each photo's own data set")
+    return parser
+
+
+def of_model(options: Namespace, args: Sequence[str] | None) -> tuple["Answers", dict[str, Any]]:
+    """A model's answers for one part of its own data, or of another experiment's."""
+    from src.answering import answer_photos
+
+    loaded, folder = load_model(options.model)
+    settings = make_settings(make_options(), args, loaded, labelled=True)
+    samples = part_of(load_config(options.config) if options.config else loaded.config, options.part)
+    answers, lost = answer_photos(loaded, samples, settings)
+    lost = fill(answers, loaded, settings) | lost
+    for name, why in lost.items():
+        print(f"{name} {why}: scored with the training mean and the commonest comment", file=sys.stderr)
+    about = about_model(loaded, folder) | {"part": options.part, "fallbacks": list(lost)}
+    where = options.config or "the model's own data"
+    return answers, about | {"title": f"{options.model} on {len(samples)} photos ({options.part} of {where})"}
+
+
+def of_file(options: Namespace) -> tuple["Answers", dict[str, Any]]:
+    """A submission's rows beside the truth for the same photos.
+
+    Raises:
+        UserError: it is no submission, or none of its photos is in the truth.
+    """
+    from src.learning.answers import Answers
+
+    where = options.truth or options.config
+    found, truth = read(Path(options.predictions)), read_truth(where, options.part)
+    place = {name: i for i, name in enumerate(found.names)}
+    samples = [sample for sample in truth if sample.name in place]
+    if not samples:
+        raise UserError(f"{options.predictions}: none of its photos is in {where}; check both for img_name")
+    if len(samples) < max(len(truth), len(found.names)):
+        counts = f"{len(found.names)} predictions and {len(truth)} photos"
+        print(f"{counts} have {len(samples)} names in common; these are scored", file=sys.stderr)
+    at = [place[sample.name] for sample in samples]
+    answers = Answers(
+        names=[sample.name for sample in samples],
+        sources=[sample.source for sample in samples],
+        mos=[found.mos[i] if found.mos else math.nan for i in at],
+        mos_true=[math.nan if sample.mos is None else sample.mos for sample in samples],
+        captions=[found.comments[i] if found.comments else "" for i in at],
+        references=[list(sample.captions) for sample in samples],
+    )
+    return answers, {"title": f"{options.predictions} on {len(samples)} photos of {where}"}
+
+
+def read_truth(truth: str, part: str) -> list[Sample]:
+    """Labelled photos of a table like train.csv, or of one part of an experiment's data.
+
+    Raises:
+        UserError: neither was named, or it cannot be read.
+    """
+    if not truth:
+        raise UserError("--truth: name a table with mos or comments, or an experiment's YAML")
+    path = Path(truth)
+    if path.suffix in (".yaml", ".yml"):
+        return part_of(load_config(path), part)
+    from src.data.read import read_source
+
+    return read_source(SourceConfig(format="samsung", path=str(path.parent), captions=path.name, name=path.stem))
+
+
+def part_of(config: Config, part: str) -> list[Sample]:
+    """The photos of train, val or test as the config splits them.
+
+    Raises:
+        UserError: that part is empty, or none of its photos has a label.
+    """
+    from src.data.read import given_splits, read_all
+    from src.data.split import parts_of, split_photos
+
+    samples = read_all(config.data)
+    found = parts_of(samples, split_photos(samples, config.data, given_splits(config.data)), part)
+    if not any(sample.captions or sample.mos is not None for sample in found):
+        kind = "labelled photos" if found else "photos"
+        raise UserError(f"--part {part}: the split has no {kind} there; choose another part or set data.{part}")
+    return found
+
+
+def score_sources(answers: "Answers", with_meteor: bool = True) -> dict[str, "Scores"]:
+    """All scores with intervals: of all photos, and of each source where there are several."""
+    sources = sorted(set(answers.sources))
+    groups = {ALL: list(range(len(answers)))}
+    if len(sources) > 1:
+        groups |= {one: [i for i, source in enumerate(answers.sources) if source == one] for one in sources}
+    with meteor_if_there(with_meteor and any(answers.captions)) as meteor:
+        return {name: score_rows(answers, rows, meteor) for name, rows in groups.items()}
+
+
+@contextmanager
+def meteor_if_there(wanted: bool) -> Iterator["Meteor | None"]:
+    """METEOR's process, or None where it is not wanted or there is no Java, which one line on stderr says."""
+    from src.java import find_java
+    from src.scoring.meteor import NO_JAVA, Meteor
+
+    if wanted and find_java() is None:
+        print(NO_JAVA, file=sys.stderr)
+    if not wanted or find_java() is None:
+        yield None
+        return
+    with Meteor() as meteor:
+        yield meteor
+
+
+def score_rows(answers: "Answers", rows: list[int], meteor: "Meteor | None") -> "Scores":
+    """Scores of some photos. How varied captions are is told of the photos that were captioned."""
+    from src.scoring.report import score_photos
+
+    names, captions = [answers.names[i] for i in rows], [answers.captions[i] for i in rows]
+    found = score_photos(
+        names=names,
+        mos=np.array([answers.mos[i] for i in rows]),
+        mos_true=np.array([answers.mos_true[i] for i in rows]),
+        candidates=captions,
+        references=[answers.references[i] for i in rows],
+        meteor=meteor,
+        intervals=True,
+    )
+    captioned = [caption for caption in captions if caption]
+    if len(captioned) < len(captions):
+        variety = score_photos(names=[""] * len(captioned), candidates=captioned)
+        found.scores.update(variety.scores)
+    return found
+
+
+def table(scores: dict[str, dict[str, "Score"]]) -> str:
+    """Scores as aligned lines, a column for each group of photos, 95 % intervals in brackets."""
+    groups, names = list(scores), list(dict.fromkeys(name for group in scores.values() for name in group))
+    rows = [["score", *groups]]
+    rows += [[name, *(cell(scores[group].get(name)) for group in groups)] for name in names]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def cell(score: "Score | None") -> str:
+    """0.7421 [0.7011, 0.7790]"""
+    if score is None:
+        return "-"
+    value = f"{score.value:.4f}" if not score.value.is_integer() or abs(score.value) < 2 else f"{score.value:.0f}"
+    return value if score.low is None else f"{value} [{score.low:.4f}, {score.high:.4f}]"
+
+
+def write_json(path: Path, about: dict[str, Any], answers: "Answers", scores: dict[str, "Scores"]) -> None:
+    """Scores of every group and one entry a photo: truth, answer and its own scores; null where there is none."""
+    values = {name: {key: asdict(score) for key, score in group.scores.items()} for name, group in scores.items()}
+    own = scores[ALL].per_photo
+    photos = [
+        {
+            **{key: known(column[i]) for key, column in vars(answers).items()},
+            **{key: known(float(column[i])) for key, column in own.items()},
+        }
+        for i in range(len(answers))
+    ]
+    text = json.dumps({**about, "scores": values, "photos": photos}, ensure_ascii=False, indent=1, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def known(value: Any) -> Any:
+    """The value, or None for a NaN, which JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def log_scores(run_id: str, part: str, scores: dict[str, "Score"]) -> None:
+    """Adds the scores to a run in MLflow as eval/PART/SCORE.
+
+    Raises:
+        UserError: the model is of no run in MLflow.
+    """
+    if not run_id:
+        raise UserError("--log: the model folder is of no run in MLflow; leave it out")
+    from src.runs import open_client
+
+    client = open_client()
+    for name, score in scores.items():
+        client.log_metric(run_id, f"eval/{part}/{name}", score.value)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,280 @@
+"""python -m src.predict: photos and a model to a submission, checked before it is written."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from hashlib import sha256 as sha
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.command import Parser, make_parser
+from src.config import GenerationConfig, to_dict
+from src.data.sample import Sample
+from src.errors import UserError, run_command
+from src.files import sha256
+from src.outbox import RUN_ID
+from src.submission import COMMENTS, MOS, NAME, RANGE, Submission, check_output, write
+
+if TYPE_CHECKING:
+    from src.answering import Settings
+    from src.learning.answers import Answers
+    from src.model.folder import Loaded
+
+FALLBACK = 3  # exit code: done, but some rows hold the training mean and the commonest comment
+DESCRIPTION = "Answers photos with a trained model and writes a submission, checked before it replaces an older one."
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Reads the command line, answers, writes, and says what was written. 3: some photos could not be read."""
+    parser = make_options()
+    options = parser.parse_args(args)
+    output = Path(options.output)
+    check_output(output)
+    samples = find_photos(Path(options.data), options.images, options.sample)
+    loaded, folder = load_model(options.model)
+    settings = make_settings(parser, args, loaded)
+    columns = choose_columns(options.columns, loaded)
+    began = time.perf_counter()
+    submission, lost = predict(loaded, samples, settings)
+    rate = len(samples) / (time.perf_counter() - began)
+    submission = only(submission, columns)
+    origin = {**about_model(loaded, folder), **about_answers(options.data, loaded, samples, settings, lost)}
+    write(output, submission, origin, mos_range(loaded))
+    print(f"wrote {output} and {output.with_suffix('.json')}: {len(samples)} photos, {rate:.1f} photos/s")
+    print(f"next: hand {output.name} in, or: python -m src.ensemble --submissions {output} OTHER.csv --output ...")
+    return FALLBACK if lost else 0
+
+
+def make_options() -> Parser:
+    """The command's options."""
+    parser = make_parser("predict", DESCRIPTION, config=False)
+    parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
+    parser.add_argument("--output", type=str, required=True, help="the submission to write: submissions/X.csv")
+    add_photo_options(parser)
+    parser.add_argument(
+        "--columns", type=str, default="", help="img_name,comments or img_name,mos: leave the other column out"
+    )
+    add_model_options(parser, "style of the captions, by data set; default: the challenge's, where the model knows it")
+    return parser
+
+
+def add_photo_options(parser: Parser) -> None:
+    """Options that say which photos."""
+    about = "photos: a table with img_name and perhaps img_path (test.csv), a .txt with a name a line, or a folder"
+    parser.add_argument("--data", type=str, default="", help=about)
+    parser.add_argument("--images", type=str, default="", help="folder of the photos, where the table names no paths")
+    about = "the sample submission: names and order of the rows; default: sample_submission.csv beside the table"
+    parser.add_argument("--sample", type=str, default="", help=about)
+
+
+def add_model_options(parser: Parser, style: str) -> None:
+    """Options that say how a model answers; `style` explains that option."""
+    parser.add_argument("--style", type=str, default="", help=style)
+    parser.add_argument("--batch-size", type=int, default=32, help="photos at a time: less needs less memory")
+    parser.add_argument("--cache", type=bool, default=False, help="keep features in the cache for the next time")
+    parser.add_class_arguments(GenerationConfig, "generate")
+
+
+def load_model(name: str) -> tuple["Loaded", Path]:
+    """The model of a folder, run name, run id or `best`, and its folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    from src.model.folder import load
+    from src.runs import find_model
+
+    folder = find_model(name)
+    return load(folder), folder
+
+
+def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", labelled: bool = False) -> "Settings":
+    """How to answer: as the model was trained to, but for what the command line says.
+
+    Args:
+        parser: of the command.
+        args: its command line.
+        loaded: the model.
+        labelled: answer only what there is a label for, each photo in the style of its own source.
+
+    Raises:
+        UserError: the model does not know the style.
+    """
+    from src.answering import Settings, check_style, default_style
+
+    parser.set_defaults({f"generate.{key}": value for key, value in asdict(loaded.config.generate).items()})
+    options = parser.parse_args(args)
+    if options.batch_size < 1:
+        raise UserError(f"--batch-size {options.batch_size}: must be at least 1")
+    style = options.style
+    if loaded.config.model.decoder.enabled:
+        style = style or ("" if labelled else default_style(loaded))
+        if style:
+            check_style(loaded, style)
+    elif style:
+        raise UserError("--style: this model writes no captions; leave it out")
+    generation = GenerationConfig(**options.generate.as_dict())
+    return Settings(generation, style, options.batch_size, options.cache, labelled)
+
+
+def find_photos(data: Path, images: str = "", sample: str = "") -> list[Sample]:
+    """The photos to answer, in the sample submission's order.
+
+    Args:
+        data: a table, a list of names or a folder.
+        images: the folder of the photos; empty: as the table says.
+        sample: the sample submission; empty: sample_submission.csv beside the table, if it names the same photos.
+
+    Raises:
+        UserError: nothing there, or the sample names a photo that is not among them.
+    """
+    from src.data.table import index_photos, read_photos
+
+    if not str(data) or str(data) == ".":
+        raise UserError("--data: name a table such as test.csv, a list of photo names or a folder of photos")
+    samples = read_photos(data)
+    if images:
+        folder = Path(images)
+        if not folder.is_dir():
+            raise UserError(f"--images: {folder} is no folder; name the one that holds the photos")
+        known = index_photos(folder)
+        samples = [replace(one, path=known.get(one.name, folder / one.name)) for one in samples]
+    beside = data.parent / "sample_submission.csv"
+    if sample:
+        return in_order(samples, [one.name for one in read_photos(Path(sample))], sample)
+    if data.suffix == ".csv" and beside.is_file():
+        names = [one.name for one in read_photos(beside)]
+        if set(names) == {one.name for one in samples}:
+            return in_order(samples, names, str(beside))
+        print(f"{beside}: names other photos than {data}; rows keep the order of {data}", file=sys.stderr)
+    return samples
+
+
+def in_order(samples: list[Sample], names: list[str], where: str) -> list[Sample]:
+    """The samples that a sample submission names, in its order.
+
+    Raises:
+        UserError: it names a photo that is not among them.
+    """
+    known = {sample.name: sample for sample in samples}
+    if lost := [name for name in names if name not in known]:
+        raise UserError(f"{where}: names {len(lost)} photos that --data lacks, such as {lost[0]}; check both")
+    if over := len(samples) - len(names):
+        print(f"{where}: does not name {over} of the photos; they are left out", file=sys.stderr)
+    return [known[name] for name in names]
+
+
+def choose_columns(wanted: str, loaded: "Loaded") -> list[str]:
+    """The columns to write: those asked for, else those that the model has heads for.
+
+    Raises:
+        UserError: an unknown column, or one that the model cannot fill.
+    """
+    model = loaded.config.model
+    able = [NAME] + [MOS] * model.mos.enabled + [COMMENTS] * model.decoder.enabled
+    columns = [word.strip() for word in wanted.split(",")] if wanted else able
+    if columns not in ([NAME, MOS, COMMENTS], [NAME, COMMENTS], [NAME, MOS]):
+        raise UserError(f"--columns {wanted}: give img_name,mos,comments or img_name,comments or img_name,mos")
+    for column in columns:
+        if column not in able:
+            raise UserError(f"--columns: this model gives no {column}; it gives {','.join(able)}")
+    return columns
+
+
+def only(submission: Submission, columns: list[str]) -> Submission:
+    """The submission without the columns that are not wanted."""
+    mos = submission.mos if MOS in columns else None
+    return Submission(submission.names, mos, submission.comments if COMMENTS in columns else None)
+
+
+def predict(loaded: "Loaded", samples: list[Sample], settings: "Settings") -> tuple[Submission, dict[str, str]]:
+    """A model's submission for photos, in their order, all rows filled.
+
+    Returns:
+        The submission with the columns that the model has heads for and, by name, why a photo got the training mean
+        and the commonest comment instead; each of these is also named on stderr.
+    """
+    from src.answering import answer_photos
+
+    answers, lost = answer_photos(loaded, samples, settings)
+    lost = fill(answers, loaded, settings) | lost
+    paths = {sample.name: sample.path for sample in samples} if lost else {}
+    for name, why in lost.items():
+        print(f"{name} ({paths[name]}) {why}: got the training mean and the commonest comment", file=sys.stderr)
+    low, high = mos_range(loaded)
+    mos = [min(max(value, low), high) for value in answers.mos]
+    model = loaded.config.model
+    return Submission(
+        answers.names, mos if model.mos.enabled else None, answers.captions if model.decoder.enabled else None
+    ), lost
+
+
+def fill(answers: "Answers", loaded: "Loaded", settings: "Settings") -> dict[str, str]:
+    """Puts the training mean and the commonest comment where an answer is missing that was asked for.
+
+    Returns:
+        By name, why; the reason of an unreadable photo is known better where it was read.
+    """
+    lost: dict[str, str] = {}
+    model = loaded.config.model
+    comment = loaded.meta.get("comments", {}).get(settings.style) or loaded.meta["comment"]
+    for i, name in enumerate(answers.names):
+        rated = model.mos.enabled and not (settings.labelled and math.isnan(answers.mos_true[i]))
+        if rated and not math.isfinite(answers.mos[i]):
+            answers.mos[i] = loaded.meta["mos_mean"]
+            lost[name] = "got no finite mos from the model"
+        described = model.decoder.enabled and not (settings.labelled and not answers.references[i])
+        if described and not answers.captions[i].strip():
+            answers.captions[i] = comment
+            lost[name] = "got an empty caption from the model"
+    return lost
+
+
+def mos_range(loaded: "Loaded") -> tuple[float, float]:
+    """What mos may be: the challenge's range, widened to the training data's, whose units may be others."""
+    low, high = loaded.meta.get("mos_range") or RANGE
+    return min(RANGE[0], low), max(RANGE[1], high)
+
+
+def about_model(loaded: "Loaded", folder: Path) -> dict[str, Any]:
+    """Which model it was: run, config, hashes of its weights and of its training data, validation scores."""
+    kept = folder.parent / RUN_ID
+    return {
+        "run": loaded.config.track.name,
+        "run_id": kept.read_text().strip() if kept.is_file() else "",
+        "model": str(folder),
+        "model_hash": sha256(folder / "model.safetensors"),
+        "training_data_hash": loaded.meta.get("data_hash", ""),
+        "validation_scores": loaded.meta.get("scores", {}),
+        "config": to_dict(loaded.config),
+    }
+
+
+def about_answers(
+    data: str, loaded: "Loaded", samples: list[Sample], settings: "Settings", lost: dict[str, str]
+) -> dict[str, Any]:
+    """Which photos were answered, and how."""
+    return {
+        "data": data,
+        "data_hash": data_hash(samples, Path(loaded.config.data.split_dir)),
+        "style": settings.style,
+        "generate": asdict(settings.generation),
+        "mos_range": mos_range(loaded),
+        "fallbacks": list(lost),
+    }
+
+
+def data_hash(samples: list[Sample], folder: Path) -> str:
+    """SHA-256 over the photos' names and contents, in their order."""
+    from src.data.hashes import photo_hashes
+
+    digest = sha()
+    for sample, photo in zip(samples, photo_hashes([one.path for one in samples], folder), strict=True):
+        digest.update(f"{sample.name}\0{photo}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    run_command(main)
