@@ -1,6 +1,7 @@
 """The Lightning module: losses in training, scores in validation, AdamW with warm-up and a schedule."""
 
 import math
+import time
 from typing import Any
 
 import torch
@@ -27,6 +28,25 @@ class Learner(LightningModule):
         super().__init__()
         self.model, self.config, self.tokenizer, self.meteor = model, config, tokenizer, meteor
         self.answers: list[Answers] = []
+        self.seconds = 0.0  # of training, evaluations left out, over all resumptions
+        self.began = 0.0
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the time spent."""
+        checkpoint["seconds"] = self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the time spent up again."""
+        self.seconds = checkpoint["seconds"]
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Counts the time that training takes, waiting for data included."""
+        now = time.perf_counter()
+        self.seconds, self.began = self.seconds + now - self.began, now
+
+    def on_train_epoch_start(self) -> None:
+        """Starts the clock."""
+        self.began = time.perf_counter()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Makes dropout a function of seed and step alone, so that a resumed run draws what the whole run drew."""

@@ -1,0 +1,99 @@
+"""The training loop of one run: Lightning's trainer with its callbacks, gone on with where it was cut short."""
+
+from datetime import timedelta
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, Timer, TQDMProgressBar
+from lightning.pytorch.loggers.logger import Logger
+
+from src.config import Config, TrainConfig
+from src.data.module import Data
+from src.errors import UserError
+from src.learning.checkpoint import WholeCheckpointIO, checkpoints
+from src.learning.module import Learner
+from src.learning.run import RunFolder
+from src.tracking import Tracker
+
+PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class TrackerLogger(Logger):
+    """Hands what Lightning logs to the tracker."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        super().__init__()
+        self.tracker = tracker
+
+    @property
+    def name(self) -> str:
+        """Fixed: the tracker knows the run's name."""
+        return "tracker"
+
+    @property
+    def version(self) -> str:
+        """Fixed: a run has one folder."""
+        return ""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Sends metrics at a step."""
+        self.tracker.log_metrics({k: float(v) for k, v in metrics.items()}, step or 0)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the whole config was logged when the run began."""
+
+
+def make_trainer(config: Config, folder: RunFolder, tracker: Tracker, more: list[Callback] | None = None) -> Trainer:
+    """Lightning's trainer as the config asks for it; `more` callbacks join the usual ones.
+
+    Raises:
+        UserError: evaluations that would miss the last epoch.
+    """
+    train = config.train
+    if train.epochs % train.eval_every:
+        raise UserError(f"train.eval_every {train.eval_every} must divide train.epochs {train.epochs}")
+    return Trainer(
+        max_epochs=train.epochs,
+        precision=PRECISION[train.precision],
+        accumulate_grad_batches=train.accumulate,
+        gradient_clip_val=train.clip or None,
+        check_val_every_n_epoch=train.eval_every,
+        num_sanity_val_steps=0,  # scores of two batches mean nothing
+        log_every_n_steps=10,
+        logger=TrackerLogger(tracker),
+        callbacks=[*callbacks(train, folder), *(more or [])],
+        plugins=[WholeCheckpointIO()],
+        default_root_dir=folder.path,
+        use_distributed_sampler=False,  # our batch sampler shards by itself
+        enable_model_summary=False,
+        devices=1,
+    )
+
+
+def callbacks(train: TrainConfig, folder: RunFolder) -> list[Callback]:
+    """Checkpoints, progress bar, and as configured: moving average of weights, early stopping, a time limit."""
+    result = checkpoints(folder.checkpoint.parent, "val/selected", train.checkpoint_steps)
+    result.append(TQDMProgressBar(refresh_rate=10))
+    if train.ema:
+        result.append(EMAWeightAveraging(decay=train.ema))
+    if train.patience:
+        result.append(EarlyStopping("val/selected", mode="max", patience=max(1, train.patience // train.eval_every)))
+    if train.minutes:
+        result.append(Timer(timedelta(minutes=train.minutes), interval="step"))
+    return result
+
+
+def fit(learner: Learner, data: Data, folder: RunFolder, trainer: Trainer) -> None:
+    """Trains, from the run's last checkpoint where there is one, and leaves the best weights in the learner's model."""
+    last = folder.checkpoint
+    trainer.fit(
+        learner,
+        train_dataloaders=data.train_loader(),
+        val_dataloaders=data.val_loader(),
+        ckpt_path=str(last) if last.exists() else None,
+    )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    kept = folder.best if folder.best.exists() else last
+    learner.load_state_dict(torch.load(kept, weights_only=True, map_location="cpu")["state_dict"])

@@ -1,0 +1,84 @@
+"""A run's folder on disk, and what makes two runs the same."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.config import Config, to_dict
+from src.errors import UserError
+from src.files import write_text
+
+
+@dataclass
+class RunFolder:
+    """A run's place on disk: config.json, checkpoints/, model/, result.json once it is done."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where training goes on from; there once the first checkpoint was saved."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best selected score."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def model(self) -> Path:
+        """The model folder."""
+        return self.path / "model"
+
+    @property
+    def result(self) -> Path:
+        """Scores of the finished run."""
+        return self.path / "result.json"
+
+    def open(self, config: Config, again: bool = False) -> None:
+        """Makes the folder for a config, or takes up what is there of the same config.
+
+        Raises:
+            UserError: the folder belongs to a run with another config.
+        """
+        if again and self.path.exists():
+            shutil.rmtree(self.path)
+        kept, text = self.path / "config.json", json.dumps(identity(config), indent=1)
+        if kept.exists() and kept.read_text() != text:
+            names = ", ".join(differing(json.loads(kept.read_text()), json.loads(text)))
+            remedy = "choose another --track.name, or give --again true to start it anew"
+            raise UserError(f"{self.path}: holds a run with another config ({names}); {remedy}")
+        if not kept.exists():
+            write_text(kept, text)
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """What makes a run the same run: all of its config but where things lie and how they are counted."""
+    tree = to_dict(config)
+    tree.pop("track")
+    for key in ("runs", "threads"):
+        tree["train"].pop(key)
+    for key in ("cache_dir", "split_dir", "workers"):
+        tree["data"].pop(key)
+    return tree
+
+
+def differing(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ."""
+    names: list[str] = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            names += differing(a, b, f"{prefix}{key}.")
+        elif a != b:
+            names.append(prefix + key)
+    return names
+
+
+def run_name(config: Config) -> str:
+    """The run's name: as given, or one that its config decides, so that the same command finds its own run again."""
+    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
+    return config.track.name or f"run-{digest}"

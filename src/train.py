@@ -1,0 +1,134 @@
+"""python -m src.train --config configs/X.yaml: one run, from photos and a table to a model folder."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.command import make_parser, parse
+from src.config import Config, to_dict
+from src.errors import UserError, run_command
+from src.files import write_text
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+
+    from src.data.module import Data
+    from src.learning.module import Learner
+    from src.learning.run import RunFolder
+    from src.model.backbone import Backbone
+    from src.model.multitask import Multitask
+    from src.tracking import Tracker
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Reads the command line, trains, and says what was written and what to type next."""
+    parser = make_parser("train", "Trains one model. A run that was cut short is gone on with by the same command.")
+    parser.add_argument("--again", type=bool, default=False, help="throw away an earlier run of the same name")
+    config, options = parse(parser, args)
+    result = train(config, again=options.again)
+    print(table(result["scores"]))
+    print(f"wrote {result['model']}")
+    print(f"next: python -m src.evaluate --model {result['name']}")
+    print(f"      python -m src.predict --model {result['name']} --data PHOTOS --output submissions/X.csv")
+    print("      make ui")
+    return 0
+
+
+def train(config: Config, again: bool = False, more: "list[Callback] | None" = None) -> dict[str, Any]:
+    """Trains as configured, or returns at once where the same run is already done.
+
+    Returns:
+        name, model (folder), selected, scores {name: {value, low, high}}, seconds of training, run_id.
+
+    Raises:
+        UserError: bad config or data; the loss is not finite; the disk is full.
+    """
+    from src.learning.run import RunFolder, run_name
+
+    check(config)
+    name = run_name(config)
+    folder = RunFolder(Path(config.train.runs) / name)
+    folder.open(config, again)
+    if folder.result.exists():
+        print(f"run {name} is already done; --again true trains it anew", file=sys.stderr)
+        return json.loads(folder.result.read_text())
+    config.track.name = name
+    return _train(config, folder, more)
+
+
+def check(config: Config) -> None:
+    """Raises UserError where a config asks for nothing, or for two things that exclude each other."""
+    if not config.data.sources:
+        raise UserError("data.sources: no data set is named; start from a file: --config configs/demo.yaml")
+    if not (config.model.mos.enabled or config.model.decoder.enabled):
+        raise UserError("model: both heads are off; enable model.mos or model.decoder")
+    if config.data.cache and config.model.backbone.trainable:
+        raise UserError("data.cache: a trained backbone's features change; set it false, or model.backbone.trainable 0")
+
+
+def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -> dict[str, Any]:
+    import torch
+    from lightning.pytorch import seed_everything
+
+    from src.data.module import Data
+    from src.evaluate import meteor_if_there
+    from src.learning.loop import fit, make_trainer
+    from src.learning.module import Learner
+    from src.model.backbone import Backbone
+    from src.tracking import Tracker
+
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    seed_everything(config.train.seed, verbose=False)
+    backbone = Backbone(config.model.backbone)
+    data = Data(config, backbone)
+    resume = folder.checkpoint.exists()
+    tags = {"data_hash": data.data_hash, "kind": "run"}
+    tracking = Tracker.start(config.track, folder.path, to_dict(config), tags, resume=resume)
+    with meteor_if_there(config.model.decoder.enabled) as meteor, tracking as tracker:
+        learner = Learner(make_model(config, backbone, data), config, data.tokenizer, meteor)
+        trainer = make_trainer(config, folder, tracker, more)
+        fit(learner, data, folder, trainer)
+        return finish(config, folder, learner, data, tracker)
+
+
+def make_model(config: Config, backbone: "Backbone", data: "Data") -> "Multitask":
+    """An untrained model for the data's vocabulary, its mos head scaled to the training mos."""
+    from src.model.multitask import Multitask
+
+    model = Multitask(config.model, backbone, data.tokenizer.size, len(data.tokenizer.styles))
+    data.fit_scale(model)
+    return model
+
+
+def finish(config: Config, folder: "RunFolder", learner: "Learner", data: "Data", tracker: "Tracker") -> dict[str, Any]:
+    """Scores the best weights with intervals, keeps the model folder, and tells the tracker."""
+    from src.learning.answers import answer, score
+    from src.learning.module import selected
+    from src.model.folder import save
+
+    answers = answer(learner.model, data.val_loader(), config.generate, data.tokenizer, config.train.precision)
+    scores = {name: asdict(value) for name, value in score(answers, learner.meteor, intervals=True).items()}
+    save(folder.model, learner.model, data.tokenizer.to_json(), config, data.meta() | {"scores": scores})
+    write_text(folder.path / "answers.json", json.dumps(vars(answers), ensure_ascii=False))
+    best = selected({name: s["value"] for name, s in scores.items()}, config.train.select)
+    result = {"name": config.track.name, "model": str(folder.model), "run_id": tracker.run_id, "selected": best}
+    result |= {"seconds": learner.seconds, "scores": scores}
+    write_text(folder.result, json.dumps(result, indent=1))
+    return result
+
+
+def table(scores: dict[str, dict[str, float]]) -> str:
+    """Scores with their 95 % intervals as aligned lines."""
+    lines = [f"{'score':<18}{'value':>9}   95 % interval"]
+    for name, s in scores.items():
+        interval = f"{s['low']:9.4f} .. {s['high']:.4f}" if s.get("low") is not None else ""
+        lines.append(f"{name:<18}{s['value']:9.4f} {interval}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_command(main)
