@@ -45,6 +45,15 @@ def split_photos(samples: Sequence[Sample], config: DataConfig, given: Given) ->
     return parts
 
 
+def planned(
+    samples: Sequence[Sample], config: DataConfig, given: Given, hashes: Sequence[str | None]
+) -> dict[Key, str]:
+    """What split_photos gives, without writing: read from its file where it is there, else computed."""
+    _check(config)
+    file = split_file(samples, config, given)
+    return _read(file, samples) if file.is_file() else assign(samples, config, given, hashes)
+
+
 def split_file(samples: Sequence[Sample], config: DataConfig, given: Given) -> Path:
     """The file of a split, named by its seed and a hash of the settings, the official lists and the photos' names."""
     names = hashlib.sha256()

@@ -1,0 +1,140 @@
+"""python -m src.prepare: checks a data set, makes the demo data, writes splits, builds the feature cache."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from src.command import Parser, make_parser, parse
+from src.config import Config, SourceConfig
+from src.errors import UserError, run_command
+
+FORMATS = ["samsung", "flickr8k", "flickr30k", "coco"]
+USAGE = """usage: python -m src.prepare COMMAND [options]; --help after a command explains its options
+
+commands:
+  check   say what is in a data set and what is wrong with it (exit code 1 where training would go wrong)
+  demo    make the demo data: a few hundred rendered scenes in the challenge's and in Flickr's layout
+  split   cut the photos into train, val and test, and write the split down
+  cache   compute the features of a frozen backbone once, for all later runs
+
+examples:
+  python -m src.prepare demo
+  python -m src.prepare check --config configs/both.yaml
+  python -m src.prepare check --folder data/challenge --format samsung
+"""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Hands the command line to one of the four commands. Returns the exit code."""
+    words = list(sys.argv[1:] if args is None else args)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    commands = {"check": check_command, "demo": demo_command, "split": split_command, "cache": cache_command}
+    if words[0] not in commands:
+        raise UserError(f"no command {words[0]!r}; type one of {', '.join(commands)}")
+    return commands[words[0]](words[1:])
+
+
+def check_command(args: Sequence[str]) -> int:
+    """Prints the report. Returns 1 where training would go wrong."""
+    parser = make_parser("prepare check", "Says what is in a data set and what is wrong with it. Writes nothing.")
+    add_shortcut(parser)
+    config, options = parse(parser, args)
+    config = with_folder(config, options.folder, options.format)
+
+    from src.data.check import check
+
+    report = check(config.data)
+    print(report)
+    if report.failed:
+        print("\ntraining would go wrong: mend the errors above, then run the same command again")
+        return 1
+    print(
+        f"\ngood to train; next: python -m src.train {f'--config {options.config}' if options.config else ''}".rstrip()
+    )
+    return 0
+
+
+def demo_command(args: Sequence[str]) -> int:
+    """Makes the demo data, or says that it is there."""
+    parser = make_parser("prepare demo", "Makes the demo data: rendered scenes with captions and mos.", config=False)
+    parser.add_argument("--output", type=str, default="data/demo", help="a new folder for it")
+    parser.add_argument("--photos", type=int, default=300, help="photos in each of the two layouts, at least 50")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same photos")
+    options = parser.parse_args(args)
+
+    from src.data.demo import make_demo
+
+    made = make_demo(Path(options.output), options.photos, options.seed)
+    print(
+        f"wrote {options.output}/challenge and /flickr8k" if made else f"{options.output} is there already: unchanged"
+    )
+    print(f"next: python -m src.prepare check --folder {options.output}/challenge --format samsung")
+    return 0
+
+
+def split_command(args: Sequence[str]) -> int:
+    """Writes the split that training will use, and counts its parts."""
+    parser = make_parser("prepare split", "Cuts the photos into train, val and test, and writes that down.")
+    add_shortcut(parser)
+    config, options = parse(parser, args)
+    data = with_folder(config, options.folder, options.format).data
+
+    from src.data.check import align
+    from src.data.read import given_splits, read_all
+    from src.data.split import ORDER, split_file, split_photos
+
+    samples, given = read_all(data), given_splits(data)
+    file = split_file(samples, data, given)
+    made = not file.is_file()
+    counts = Counter((source, part) for (source, _), part in split_photos(samples, data, given).items())
+    sources = dict.fromkeys(sample.source for sample in samples)
+    print(
+        align([["source", *ORDER], *([source, *(str(counts[source, part]) for part in ORDER)] for source in sources)])
+    )
+    print(f"{'wrote' if made else 'unchanged:'} {file}")
+    print(f"next: python -m src.prepare cache --config {options.config or 'configs/X.yaml'}")
+    return 0
+
+
+def cache_command(args: Sequence[str]) -> int:
+    """Computes the features of the frozen backbone that are not in the cache yet."""
+    config, options = parse(make_parser("prepare cache", "Computes the features of a frozen backbone once."), args)
+
+    from src.data.cache import build_for_config
+
+    built = build_for_config(config)
+    for path, reason in list(built.failed.items())[:5]:
+        print(f"left out: {path}: {reason}", file=sys.stderr)
+    print(f"computed the features of {built.photos:,} photos in {built.seconds:.1f} s; {len(built.failed)} left out")
+    print(
+        f"they are in {config.data.cache_dir}; next: python -m src.train --config {options.config or 'configs/X.yaml'}"
+    )
+    return 0
+
+
+def add_shortcut(parser: Parser) -> None:
+    """Options that name one data set without an experiment's file."""
+    parser.add_argument("--folder", type=str, default="", help="look at this data set instead of the config's")
+    parser.add_argument("--format", choices=FORMATS, default="samsung", help="how --folder is laid out")
+
+
+def with_folder(config: Config, folder: str, format: str) -> Config:
+    """The config, with one folder as its only data set where one is named; its official split if it has one."""
+    if not folder:
+        return config
+    from src.data.read import reader
+
+    source = SourceConfig(format=format, path=folder, split="official")  # type: ignore[arg-type]
+    try:
+        reader(source).given_split(source)
+    except UserError:  # it has none; what else is wrong shows when it is read
+        source = replace(source, split="random")
+    return replace(config, data=replace(config.data, sources=[source]))
+
+
+if __name__ == "__main__":
+    run_command(main)
