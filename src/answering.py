@@ -92,7 +92,7 @@ def answer_photos(loaded: Loaded, samples: Sequence[Sample], settings: Settings)
     ):
         for seen in see(loaded, samples, settings):
             parts.append(_answer(loaded, seen, settings, device))
-            failed |= {seen.samples[row].name: why for row, why in seen.failed.items()}
+            failed |= {seen.samples[i].name: f"{seen.samples[i].path} {why}" for i, why in seen.failed.items()}
             bar.update(len(seen.samples))
     return Answers.join(parts), failed
 
@@ -100,6 +100,7 @@ def answer_photos(loaded: Loaded, samples: Sequence[Sample], settings: Settings)
 def _answer(loaded: Loaded, seen: Seen, settings: Settings, device: torch.device) -> Answers:
     batch = _batch(loaded, seen, settings).to(device)
     answers = answer_batch(loaded.model, batch, settings.generation, loaded.tokenizer)
+    answers.mos_true = [_number(sample.mos) for sample in seen.samples]  # as written, not rounded to float32
     if batch.quality is not None and seen.features["levels"].shape[1] > 1:
         mirrored = View(batch.quality.rows, features=seen.features["levels"][:, 1].to(device))
         mos, _ = loaded.model.predict(replace(batch, quality=mirrored, captioning=None), settings.generation)
@@ -110,17 +111,22 @@ def _answer(loaded: Loaded, seen: Seen, settings: Settings, device: torch.device
 
 def _batch(loaded: Loaded, seen: Seen, settings: Settings) -> Batch:
     samples = seen.samples
-    views = {kind: View(torch.tensor(seen.rows[kind]), features=x[:, 0]) for kind, x in seen.features.items()}
+    rows = {kind: torch.tensor(places, dtype=torch.int64) for kind, places in seen.rows.items()}
+    views = {kind: View(rows[kind], features=x[:, 0]) for kind, x in seen.features.items()}
     return Batch(
         names=[sample.name for sample in samples],
         sources=[sample.source for sample in samples],
         style=torch.tensor([_style(loaded, sample, settings) for sample in samples]),
-        mos=torch.tensor([math.nan if sample.mos is None else sample.mos for sample in samples]),
+        mos=torch.tensor([_number(sample.mos) for sample in samples]),
         tokens=torch.zeros(len(samples), 0, 0, dtype=torch.int64),
         quality=views.get("levels"),
         captioning=views.get("grid"),
         references=[list(sample.captions) for sample in samples],
     )
+
+
+def _number(mos: float | None) -> float:
+    return math.nan if mos is None else mos
 
 
 def _style(loaded: Loaded, sample: Sample, settings: Settings) -> int:
@@ -186,7 +192,9 @@ def seen_live(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> 
         for size in wanted:
             photos = {i: views[size] for i, (_, views) in enumerate(chunk) if isinstance(views, dict) and size in views}
             for kind, values in compute(runners[size], list(photos.values())).items():
-                seen.rows[kind], seen.features[kind] = list(photos), values
+                places = [at for at, i in enumerate(photos) if asked(seen.samples[i], kind, settings)]
+                seen.rows[kind] = [i for i in photos if asked(seen.samples[i], kind, settings)]
+                seen.features[kind] = values[places]
         seen.failed = {i: views for i, (_, views) in enumerate(chunk) if isinstance(views, str)}
         yield seen
 

@@ -17,7 +17,7 @@ from src.config import Config, SourceConfig
 from src.data.sample import Sample
 from src.errors import UserError, run_command
 from src.files import write_text
-from src.predict import about_model, add_model_options, fill, load_model, make_settings
+from src.predict import FALLBACK, about_model, add_model_options, fill, load_model, make_settings
 from src.submission import read
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ ALL = "all"
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Reads the command line, scores, and prints one table."""
+    """Reads the command line, scores, and prints one table. 3: some photos could not be answered."""
     options = make_options().parse_args(args)
     if bool(options.model) == bool(options.predictions):
         raise UserError("give either --model RUN or --predictions X.csv with --truth TABLE.csv or CONFIG.yaml")
@@ -44,7 +44,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.log:
         log_scores(about["run_id"], options.part, scores[ALL].scores)
         print(f"logged to run {about['run_id']}; next: make ui")
-    return 0
+    return FALLBACK if about.get("fallbacks") else 0
 
 
 def make_options() -> Parser:
@@ -70,10 +70,8 @@ def of_model(options: Namespace, args: Sequence[str] | None) -> tuple["Answers",
     loaded, folder = load_model(options.model)
     settings = make_settings(make_options(), args, loaded, labelled=True)
     samples = part_of(load_config(options.config) if options.config else loaded.config, options.part)
-    answers, lost = answer_photos(loaded, samples, settings)
-    lost = fill(answers, loaded, settings) | lost
-    for name, why in lost.items():
-        print(f"{name} {why}: scored with the training mean and the commonest comment", file=sys.stderr)
+    answers, failed = answer_photos(loaded, samples, settings)
+    lost = fill(answers, failed, loaded, settings)
     about = about_model(loaded, folder) | {"part": options.part, "fallbacks": list(lost)}
     where = options.config or "the model's own data"
     return answers, about | {"title": f"{options.model} on {len(samples)} photos ({options.part} of {where})"}

@@ -194,15 +194,12 @@ def predict(loaded: "Loaded", samples: list[Sample], settings: "Settings") -> tu
 
     Returns:
         The submission with the columns that the model has heads for and, by name, why a photo got the training mean
-        and the commonest comment instead; each of these is also named on stderr.
+        or the commonest comment instead; each of these is also named on stderr.
     """
     from src.answering import answer_photos
 
-    answers, lost = answer_photos(loaded, samples, settings)
-    lost = fill(answers, loaded, settings) | lost
-    paths = {sample.name: sample.path for sample in samples} if lost else {}
-    for name, why in lost.items():
-        print(f"{name} ({paths[name]}) {why}: got the training mean and the commonest comment", file=sys.stderr)
+    answers, failed = answer_photos(loaded, samples, settings)
+    lost = fill(answers, failed, loaded, settings)
     low, high = mos_range(loaded)
     mos = [min(max(value, low), high) for value in answers.mos]
     model = loaded.config.model
@@ -211,11 +208,17 @@ def predict(loaded: "Loaded", samples: list[Sample], settings: "Settings") -> tu
     ), lost
 
 
-def fill(answers: "Answers", loaded: "Loaded", settings: "Settings") -> dict[str, str]:
+def fill(answers: "Answers", failed: dict[str, str], loaded: "Loaded", settings: "Settings") -> dict[str, str]:
     """Puts the training mean and the commonest comment where an answer is missing that was asked for.
 
+    Args:
+        answers: to be filled.
+        failed: why photos could not be read, by name.
+        loaded: the model.
+        settings: what was asked for.
+
     Returns:
-        By name, why; the reason of an unreadable photo is known better where it was read.
+        By name, what was wrong with each photo; each is also named on stderr.
     """
     lost: dict[str, str] = {}
     model = loaded.config.model
@@ -224,11 +227,13 @@ def fill(answers: "Answers", loaded: "Loaded", settings: "Settings") -> dict[str
         rated = model.mos.enabled and not (settings.labelled and math.isnan(answers.mos_true[i]))
         if rated and not math.isfinite(answers.mos[i]):
             answers.mos[i] = loaded.meta["mos_mean"]
-            lost[name] = "got no finite mos from the model"
+            lost[name] = failed.get(name, "the model gives no finite mos")
         described = model.decoder.enabled and not (settings.labelled and not answers.references[i])
         if described and not answers.captions[i].strip():
             answers.captions[i] = comment
-            lost[name] = "got an empty caption from the model"
+            lost[name] = failed.get(name, "the model gives an empty caption")
+    for name, why in lost.items():
+        print(f"photo {name}: {why}; its row has the training mean or commonest comment", file=sys.stderr)
     return lost
 
 

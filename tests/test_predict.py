@@ -75,6 +75,7 @@ def test_mos_is_the_mean_over_the_photo_and_its_mirror_image(model: Path, data: 
         with torch.inference_mode():
             expected = loaded.model.mos(loaded.model.backbone(both).levels)
         assert float(row["mos"]) == pytest.approx(float(expected.mean()), abs=1e-4)
+        assert abs(expected[0] - expected[1]) > 0.002  # or the test would say nothing
 
 
 def test_an_unreadable_photo_gets_the_fallback(model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,9 +154,6 @@ def test_style_decides_the_caption(data: Path) -> None:
     names = ("challenge", "flickr8k")
     sources = [SourceConfig(format="samsung", name=names[0]), SourceConfig(format="flickr8k", name=names[1])]
     both = make_model(data / "both", tiny_config(sources=sources), styles=names, seed=3)
-    loaded = load(both)
-    loaded.model.decoder.words.weight.data *= 40  # an untrained decoder hardly looks at its first token
-    make_again(both, loaded)
     found = {}
     for style in ("", *names):
         _, output = run(both, "test.csv", *(["--style", style] if style else []), output=f"{style or 'none'}.csv")
@@ -164,13 +162,6 @@ def test_style_decides_the_caption(data: Path) -> None:
     assert found[""] == found["challenge"] != found["flickr8k"]
     with pytest.raises(UserError, match=r"poetry.*challenge, flickr8k"):
         run(both, "test.csv", "--style", "poetry")
-
-
-def make_again(folder: Path, loaded: object) -> None:
-    from src.model.folder import Loaded, save
-
-    assert isinstance(loaded, Loaded)
-    save(folder, loaded.model, loaded.tokenizer.to_json(), loaded.config, loaded.meta)
 
 
 def test_several_styles_and_none_of_the_challenge_must_be_chosen(data: Path) -> None:

@@ -19,7 +19,7 @@ from src.config import (
     TokenizerConfig,
     TrackConfig,
 )
-from src.data.tokenizer import Tokenizer
+from src.data.tokenizer import END, Tokenizer
 from src.model.backbone import Backbone
 from src.model.folder import save
 from src.model.multitask import Multitask
@@ -61,9 +61,14 @@ def make_model(
     config = config or tiny_config()
     tokenizer = Tokenizer.train(CAPTIONS, config.data.tokenizer, styles if config.model.decoder.enabled else ())
     model = Multitask(config.model, Backbone(config.model.backbone), tokenizer.size, len(styles))
-    if model.mos is not None:
-        levels = torch.randn(64, model.backbone.level_size)
-        model.fit_scale(levels, 5.5 + torch.randn(64))
+    with torch.no_grad():  # an untrained model answers every photo alike
+        if model.mos is not None:
+            model.fit_scale(model.backbone.levels(torch.rand(16, 3, 32, 32)), 5.5 + torch.randn(16))
+            model.mos.body[-1].weight.normal_(std=0.2)
+        if model.decoder is not None:
+            model.decoder.words.weight.normal_()
+            model.decoder.first.weight.normal_(std=3.0)
+            model.decoder.vocabulary.bias[END] = -4  # or captions are empty
     kept = replace(config, track=replace(config.track, name=folder.name))
     save(folder, model, tokenizer.to_json(), kept, {**META, **meta})
     return folder

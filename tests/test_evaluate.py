@@ -1,0 +1,141 @@
+"""Evaluation through the command: of submissions against independent scores, and of a tiny model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+from scipy.stats import pearsonr, spearmanr
+
+from src.config import SourceConfig
+from src.errors import UserError
+from src.evaluate import main
+from src.submission import Submission, write
+from tests.tiny import CAPTIONS, make_model, tiny_config, write_photo
+
+NAMES = ["0213074526", "1e5", "00", "with space", "사진", "a", "b", "c"]
+MOS = [4.1, 5.2, 6.3, 3.4, 7.5, 5.6, 4.7, 6.8]
+
+
+def write_truth(path: Path) -> dict[str, list[str]]:
+    """A table like train.csv: two comments a photo, one row each."""
+    references = {name: [CAPTIONS[i % 4], CAPTIONS[(i + 1) % 4]] for i, name in enumerate(NAMES)}
+    rows = ["img_name,img_path,mos,comments"]
+    for name, mos in zip(NAMES, MOS, strict=True):
+        rows += [f"{name},./train/{name}.jpg,{mos},{text}" for text in references[name]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return references
+
+
+def test_a_submission_against_a_table(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    references = write_truth(elsewhere / "train.csv")
+    predicted = [mos + wrong for mos, wrong in zip(MOS, [0.3, -0.2, 0.9, 0.1, -1.2, 0, 0.4, -0.3], strict=True)]
+    captions = [CAPTIONS[(i * i) % 4] for i in range(len(NAMES))]
+    write(Path("X.csv"), Submission(NAMES[::-1], predicted[::-1], captions[::-1]), {})
+    assert main(["--predictions", "X.csv", "--truth", "train.csv", "--json", "X_scores.json", "--meteor", "false"]) == 0
+    found = json.loads(Path("X_scores.json").read_text(encoding="utf-8"))
+    scores = {name: score["value"] for name, score in found["scores"]["all"].items()}
+    assert scores["plcc"] == pytest.approx(pearsonr(predicted, MOS).statistic)
+    assert scores["srcc"] == pytest.approx(spearmanr(predicted, MOS).statistic)
+    said = {name: [caption] for name, caption in zip(NAMES, captions, strict=True)}
+    bleu, _ = Bleu(4).compute_score(references, said, verbose=0)
+    assert [scores[f"bleu_{n}"] for n in (1, 2, 3, 4)] == pytest.approx(bleu, abs=1e-9)
+    low, high = (found["scores"]["all"]["plcc"][key] for key in ("low", "high"))
+    assert low < scores["plcc"] < high
+    photos = {photo["names"]: photo for photo in found["photos"]}
+    assert list(photos) == NAMES
+    assert photos["00"]["mos_error"] == pytest.approx(0.9)
+    assert photos["00"]["references"] == references["00"]
+    printed = capsys.readouterr().out
+    assert f"{scores['plcc']:.4f} [{low:.4f}, {high:.4f}]" in printed
+
+
+def test_predictions_of_one_column_and_of_some_photos(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_truth(elsewhere / "train.csv")
+    write(Path("X.csv"), Submission([*NAMES[:4], "other"], [1.0, 2.0, 4.0, 3.0, 9.0], None), {})
+    main(["--predictions", "X.csv", "--truth", "train.csv", "--json", "s.json"])
+    scores = json.loads(Path("s.json").read_text())["scores"]["all"]
+    assert scores["srcc"]["value"] == pytest.approx(spearmanr([1, 2, 4, 3], MOS[:4]).statistic)
+    assert "cider_d" not in scores
+    assert "4 names in common" in capsys.readouterr().err
+
+
+@pytest.fixture
+def model(elsewhere: Path) -> Path:
+    """A model of two sources: one with mos and comments, one with captions alone."""
+    write_truth(elsewhere / "rated" / "train.csv")
+    lines = []
+    for i, name in enumerate(NAMES):
+        write_photo(elsewhere / "rated" / "train" / f"{name}.jpg", seed=i)
+        write_photo(elsewhere / "told" / "Images" / f"{i}.jpg", seed=i + 20)
+        lines += [f"{i}.jpg#{k}\t{CAPTIONS[(i + k) % 4]}" for k in range(2)]
+    (elsewhere / "told" / "Flickr8k.token.txt").write_text("\n".join(lines) + "\n")
+    sources = [
+        SourceConfig(format="samsung", path="rated", name="rated"),
+        SourceConfig(format="flickr8k", path="told", name="told"),
+    ]
+    config = tiny_config(sources=sources)
+    config.data.val = 0.5
+    return make_model(elsewhere / "run" / "model", config, styles=("rated", "told"))
+
+
+def test_a_model_on_its_own_validation_photos(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model", str(model), "--json", "s.json", "--meteor", "false"]) == 0
+    found = json.loads(Path("s.json").read_text(encoding="utf-8"))
+    assert set(found["scores"]) == {"all", "rated", "told"}
+    assert "plcc" not in found["scores"]["told"]
+    assert found["scores"]["all"]["plcc"]["value"] == found["scores"]["rated"]["plcc"]["value"]
+    rated = [photo for photo in found["photos"] if photo["sources"] == "rated"]
+    assert len(rated) == 4
+    assert [photo["mos_true"] for photo in rated] == [MOS[NAMES.index(photo["names"])] for photo in rated]
+    own = pearsonr([p["mos"] for p in rated], [p["mos_true"] for p in rated]).statistic
+    assert found["scores"]["rated"]["plcc"]["value"] == pytest.approx(own, abs=1e-6)
+    assert all(photo["mos"] is None for photo in found["photos"] if photo["sources"] == "told")
+    lines = capsys.readouterr().out.splitlines()
+    header = next(line for line in lines if line.startswith("score"))
+    assert header.split() == ["score", "all", "rated", "told"]
+
+
+def test_another_part_and_an_unreadable_photo(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in Path("rated/train").iterdir():
+        path.write_bytes(path.name.encode())
+    assert main(["--model", str(model), "--part", "train", "--json", "s.json", "--meteor", "false"]) == 3
+    found = json.loads(Path("s.json").read_text(encoding="utf-8"))
+    assert len(found["fallbacks"]) == 4
+    assert "rated/train/c.jpg" in capsys.readouterr().err
+
+
+def test_as_many_captioned_photos_as_captions(model: Path) -> None:
+    """A photo that was not to be captioned is no distinct caption."""
+    table = Path("rated/train.csv")
+    rows = [line.rsplit(",", 1)[0] + "," for line in table.read_text(encoding="utf-8").splitlines()[1::2]]
+    table.write_text("\n".join(["img_name,img_path,mos,comments", *rows]), encoding="utf-8")
+    main(["--model", str(model), "--json", "s.json", "--meteor", "false"])
+    found = json.loads(Path("s.json").read_text(encoding="utf-8"))
+    said = {photo["captions"] for photo in found["photos"] if photo["captions"]}
+    assert {photo["captions"] for photo in found["photos"] if photo["sources"] == "rated"} == {""}
+    assert found["scores"]["all"]["distinct_captions"]["value"] == len(said)
+    assert np.isfinite(found["scores"]["all"]["cider_d"]["value"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--model"),
+        (["--predictions", "X.csv"], "--truth"),
+        (["--predictions", "X.csv", "--truth", "none.csv"], "none.csv"),
+        (["--predictions", "X.csv", "--truth", "other.csv"], "none of its photos"),
+        (["--model", "run/model", "--part", "test"], "data.test"),
+        (["--model", "run/model", "--part", "dev"], "dev"),
+        (["--model", "run/model", "--style", "poetry"], "rated, told"),
+        (["--model", "run/model", "--log", "true", "--meteor", "false"], "no run"),
+    ],
+)
+def test_bad_input_is_one_line(model: Path, words: list[str], message: str) -> None:
+    write(Path("X.csv"), Submission(NAMES, MOS, None), {})
+    Path("other.csv").write_text("img_name,mos,comments\nz,5,x\n")
+    with pytest.raises(UserError, match=message) as error:
+        main(words)
+    assert "\n" not in str(error.value)
