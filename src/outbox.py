@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -49,18 +50,35 @@ def make_client(uri: str) -> "MlflowClient":
         UserError: the address is of no kind that MLflow knows.
     """
     be_quick_and_quiet()
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     try:
-        client = MlflowClient(uri)
+        with making(database(uri)):
+            return connect(uri)
     except MlflowException as error:
+        if status(error) not in REFUSED:  # the address is right, its database is in trouble
+            raise
         raise UserError(f"MLFLOW_TRACKING_URI {uri}: {' '.join(str(error).split())[:200]}") from error
-    if file := database(uri):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with locked(file.with_name(file.name + ".lock"), shared=file.exists()):
-            client.get_experiment("0")
-    return client
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client; for a new database this makes the tables."""
+    from mlflow import MlflowClient
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Alembic's, on MLflow's own tables
+        return MlflowClient(uri)
+
+
+@contextmanager
+def making(file: Path | None) -> Iterator[None]:
+    """Keeps other processes out while a database is made: two at once fail."""
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with locked(file.with_name(file.name + ".lock"), shared=file.exists()):
+        yield
 
 
 def be_quick_and_quiet() -> None:
@@ -138,6 +156,16 @@ class Outbox:
             self._drop(sent)
             self._tell(error, sent)
             return error is None
+
+    def is_running(self) -> bool:
+        """Whether MLflow takes the run for running. True also where it does not answer and no end is waiting."""
+        if any(call["call"] == "end" for call in self.waiting()[-1:]):
+            return False
+        try:
+            self.client = self.client or make_client(self.uri)
+            return self.client.get_run(self.run_id).info.status == "RUNNING"
+        except Exception as error:  # whatever a store, a proxy or a network can raise
+            return status(error) not in REFUSED
 
     def _mend(self) -> None:
         """Takes away a last line that a kill cut short, or the next call would be glued to it."""

@@ -13,7 +13,6 @@ from src.outbox import database, locked, make_client, tracking_uri
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SELECTED = "val/selected"
 MODEL_FILES = ("model.safetensors", "config.yaml")
 
 
@@ -102,7 +101,7 @@ def as_run(found: Any) -> Run:
 def find_model(name: str, uri: str = "", cache: Path = Path("cache/models")) -> Path:
     """The model folder for a path, an MLflow run id, a run's name (its newest finished run) or `best`.
 
-    `best` is the finished run with the highest val/selected. The folder in the run's own folder is used where it is,
+    `best` is the finished run with the highest selected score. The folder in the run's own folder is used where it is,
     else the artifact `model` is fetched into `cache`.
 
     Raises:
@@ -124,15 +123,22 @@ def is_model(folder: Path) -> bool:
 
 
 def best_run(runs: list[Run]) -> Run:
-    """The finished run with the highest val/selected, the older one of equals.
+    """The finished run with the highest selected score, the older one of equals.
 
     Raises:
-        UserError: no finished run has it.
+        UserError: no finished run has one.
     """
-    known = [run for run in runs if run.status == "FINISHED" and math.isfinite(run.metrics.get(SELECTED, math.nan))]
+    known = [run for run in runs if run.status == "FINISHED" and math.isfinite(selected(run))]
     if not known:
-        raise UserError(f"best: no finished run has {SELECTED}; train one, or name a run or a model folder")
-    return max(known, key=lambda run: (run.metrics[SELECTED], -run.started))
+        raise UserError("best: no finished run was scored; train one, or name a run or a model folder")
+    return max(known, key=lambda run: (selected(run), -run.started))
+
+
+def selected(run: Run) -> float:
+    """The score a run was selected on: `selected` of the model it kept, else its last val/selected; NaN: none."""
+    if run.tags.get("kind") == "sweep":  # a sweep's is that of its best trial; it keeps no model
+        return math.nan
+    return run.metrics.get("selected", run.metrics.get("val/selected", math.nan))
 
 
 def choose(runs: list[Run], name: str) -> Run:

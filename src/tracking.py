@@ -1,6 +1,6 @@
 """All that speaks to MLflow: one run's config, scores, plots and files; and the MLflow UI.
 
-`python -m src.tracking` opens the UI on the runs.
+`python -m src.tracking` opens the UI on the runs, `python -m src.tracking --send runs/X` sends what a run could not.
 """
 
 import fcntl
@@ -9,19 +9,24 @@ import json
 import logging
 import os
 import platform
+import socket
+import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TextIO
 
 import yaml
 
+from src.command import make_parser
 from src.config import TrackConfig
-from src.errors import UserError
+from src.errors import UserError, run_command
 from src.files import write_text, write_whole
 from src.machine import ResourceMonitor, command_line, git_version, machine, versions
-from src.outbox import RUN_ID, SPOOL, Outbox, tracking_uri
+from src.outbox import RUN_ID, SPOOL, Outbox, database, make_client, tracking_uri
+from src.runs import list_runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,12 +62,12 @@ class Tracker:
         run_folder: Path,
         params: dict[str, Any],
         tags: dict[str, str] | None = None,
-        resume: bool = False,
+        resume: bool = True,
         uri: str = "",
         every: float = 5.0,
         resources: float = 10.0,
     ) -> "Tracker":
-        """Begins a run, or with `resume` goes on in the one whose id the folder keeps.
+        """Begins a run; with `resume` it goes on in the one whose id the folder keeps, where it keeps one.
 
         Args:
             config: experiment, name and parent of the run.
@@ -195,6 +200,28 @@ def send_missed(run_folder: Path, uri: str = "") -> bool:
         return Outbox(run_folder, uri or tracking_uri()).send(now=True)
 
 
+def end_abandoned(run_folder: Path, status: Status, uri: str = "") -> bool:
+    """Ends a run whose process is gone without having ended it. False: the process is there, or nothing to end."""
+    if not (run_folder / RUN_ID).exists():
+        return False
+    try:
+        lock = hold(run_folder)
+    except UserError:  # its process is at work, and will end it
+        return False
+    with lock:
+        outbox = Outbox(run_folder, uri or tracking_uri())
+        if not outbox.is_running():
+            return False
+        outbox.put({"call": "end", "status": status, "time": milliseconds()})
+        return outbox.send(now=True)
+
+
+def end_all_abandoned(uri: str = "") -> int:
+    """Ends, as KILLED, every run of this machine that is RUNNING in MLflow but has no process. Returns how many."""
+    runs = [run for run in list_runs(status="RUNNING", uri=uri) if run.tags.get("host") == platform.node()]
+    return sum(end_abandoned(run.folder, "KILLED", uri) for run in runs if run.folder and run.folder.is_dir())
+
+
 def hold(run_folder: Path) -> TextIO:
     """An open file whose lock says that this process works on the run; closing it, or the process's end, frees it.
 
@@ -258,3 +285,63 @@ def cut(values: dict[str, str], longest: int) -> dict[str, str]:
 def milliseconds() -> int:
     """The time now as MLflow counts it."""
     return int(time.time() * 1000)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Opens the UI, or sends what a run could not send."""
+    parser = make_parser("tracking", "Opens the MLflow UI on the runs, on this machine only.", config=False)
+    parser.add_argument("--port", type=int, default=5000, help="where the UI listens, on 127.0.0.1")
+    parser.add_argument("--send", type=str, default="", help="a run's folder: send what it could not send, open no UI")
+    options = parser.parse_args(args)
+    if options.send:
+        return send_folder(Path(options.send))
+    if tracking_uri().startswith(("http://", "https://")):
+        print(f"the runs are kept by a server: open {tracking_uri()}")
+    else:
+        serve(tracking_uri(), options.port)
+    return 0
+
+
+def send_folder(run_folder: Path) -> int:
+    """Sends what a run could not send, and says so. Exit code 1: MLflow does not answer."""
+    if not run_folder.is_dir():
+        raise UserError(f"{run_folder}: no such folder; give a run's folder, such as runs/both")
+    sent = send_missed(run_folder)
+    print(f"{run_folder}: everything is in MLflow" if sent else f"{run_folder}: values still wait in {SPOOL}")
+    return 0 if sent else 1
+
+
+def serve(uri: str, port: int) -> NoReturn:
+    """Runs the MLflow server on a database until Ctrl-C, with one worker: each takes a quarter of a gigabyte.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(f"port {port} is taken; choose another: make ui PORT={port + 1}") from error
+    make_client(uri)
+    end_all_abandoned(uri)
+    print(f"runs: http://127.0.0.1:{port} (starts in some 15 s; Ctrl-C ends it)", flush=True)
+    command = server_command(uri, port)
+    os.execve(command[0], command, server_environment())  # this process becomes the server: no memory for a second
+
+
+def server_command(uri: str, port: int) -> list[str]:
+    """The command of an MLflow server for this machine only."""
+    file = database(uri)
+    root = ["--default-artifact-root", (file.parent / "mlartifacts").as_uri()] if file else []
+    address = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "server", *address, *root]
+
+
+def server_environment() -> dict[str, str]:
+    """Settings of the server: its background jobs serve language models, and take memory."""
+    return {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,16 +1,27 @@
 """Runs in MLflow: on sqlite, and on a real server that goes away."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 import yaml
 
 from src.config import Config, DataConfig, SourceConfig, TrackConfig, to_dict
 from src.errors import UserError
 from src.outbox import make_client, tracking_uri
-from src.tracking import Tracker, flatten
+from src.tracking import Tracker, end_abandoned, flatten, send_missed, server_command, server_environment
 
+ROOT = Path(__file__).parents[1]
 CONFIG = to_dict(Config(data=DataConfig(sources=[SourceConfig(path="photos")])))
 
 
@@ -54,13 +65,13 @@ def test_resumed_run_is_the_same_mlflow_run(elsewhere: Path) -> None:
     with start(Path("runs/one")) as first:
         run_id = first.run_id
         first.log_metrics({"val/plcc": 0.5}, 1)
-    with start(Path("runs/one"), resume=True) as second:
+    with start(Path("runs/one")) as second:
         assert make_client(tracking_uri()).get_run(run_id).info.status == "RUNNING"
         second.log_metrics({"val/plcc": 0.6}, 2)
     assert second.run_id == run_id
     history = make_client(tracking_uri()).get_metric_history(run_id, "val/plcc")
     assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.6)]
-    with start(Path("runs/one")) as third:
+    with start(Path("runs/one"), resume=False) as third:
         pass
     assert third.run_id != run_id
 
@@ -68,3 +79,128 @@ def test_resumed_run_is_the_same_mlflow_run(elsewhere: Path) -> None:
 def test_unknown_kind_of_address_is_the_users_error(elsewhere: Path) -> None:
     with pytest.raises(UserError, match="gopher"):
         start(Path("runs/one"), uri="gopher://x")
+
+
+def test_full_outbox_of_a_killed_process_is_sent_when_its_run_goes_on(elsewhere: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
+        "from src.config import TrackConfig; from src.tracking import Tracker;"
+        "t = Tracker.start(TrackConfig('tests', 'one'), Path('runs/one'), {'a': 1}, every=1000, resources=0);"
+        "t.log_metrics({'x': 1.0}, 7); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(ROOT)], cwd=elsewhere, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    folder = Path("runs/one")
+    run_id = (folder / "run_id.txt").read_text().strip()
+    with (folder / "untracked.jsonl").open("a") as file:
+        file.write('{"call": "metr')  # what a kill within a write leaves
+    client = make_client(tracking_uri())
+    assert client.get_run(run_id).info.status == "RUNNING"
+    assert end_abandoned(folder, "KILLED")
+    assert not end_abandoned(folder, "FAILED")
+    found = client.get_run(run_id)
+    assert (found.info.status, found.data.metrics) == ("KILLED", {"x": 1.0})
+    with start(folder) as tracker:
+        assert tracker.run_id == run_id
+    assert client.get_run(run_id).data.params == {"a": "1"}
+
+
+def test_a_run_has_one_process(elsewhere: Path) -> None:
+    with start(Path("runs/one")):
+        code = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src.tracking import *\n"
+        code += "print(end_abandoned(Path('runs/one'), 'KILLED')); send_missed(Path('runs/one'))"
+        done = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "False\n"
+    assert "UserError: runs/one: another process works on this run" in done.stderr
+
+
+def test_resources_are_tracked(elsewhere: Path) -> None:
+    with start(Path("runs/one"), resources=0.1) as tracker:
+        ballast = np.ones(50_000_000)  # 400 MB
+        time.sleep(0.5)
+        run_id = tracker.run_id
+        del ballast
+    history = make_client(tracking_uri()).get_metric_history(run_id, "system/memory_gb")
+    rss = psutil.Process().memory_info().rss / 1e9
+    assert len(history) >= 3
+    assert max(point.value for point in history) > rss + 0.3
+    assert 0 <= make_client(tracking_uri()).get_run(run_id).data.metrics["system/cpu_percent"] <= 100
+
+
+def test_two_processes_make_one_database(elsewhere: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import mlflow;"
+        "from src.outbox import experiment_id, make_client, tracking_uri;"
+        "print('ready', flush=True); sys.stdin.readline();"
+        "print(experiment_id(make_client(tracking_uri()), 'tests'))"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    workers = [subprocess.Popen([sys.executable, "-c", code, str(ROOT)], **pipes) for _ in range(2)]  # type: ignore[call-overload]
+    for worker in workers:
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    assert [worker.communicate(timeout=120) for worker in workers] == [("1\n", "")] * 2
+
+
+def test_server_that_comes_late_and_dies(elsewhere: Path, caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    database = f"sqlite:///{elsewhere / 'server.db'}"
+    with start(Path("runs/one"), uri=f"http://127.0.0.1:{port}") as tracker:
+        for step in range(50):
+            tracker.log_metrics({"x": step}, step)
+            tracker.outbox.next_try = 0.0  # no pause: every delivery meets the closed port
+            time.sleep(0.01)
+        assert len(warnings(caplog)) == 1
+        assert "does not answer" in warnings(caplog)[0]
+        assert tracker.run_id == ""
+        with server(database, port):
+            assert tracker.flush()
+            run_id = tracker.run_id
+            kept = tracker.outbox.client.download_artifacts(run_id, "config.yaml", str(elsewhere))  # type: ignore[union-attr]
+            assert yaml.safe_load(Path(kept).read_text()) == CONFIG
+        tracker.log_metrics({"x": 50}, 50)
+    assert [
+        next(words for words in ("does not answer", "is back", "did not reach") if words in line)
+        for line in warnings(caplog)
+    ] == ["does not answer", "is back", "does not answer", "did not reach"]
+    waiting = [json.loads(line)["call"] for line in Path("runs/one/untracked.jsonl").read_text().splitlines()]
+    assert waiting == ["metrics", "end"]
+    client = make_client(database)
+    assert [point.step for point in client.get_metric_history(run_id, "x")] == list(range(50))
+    assert client.get_run(run_id).info.status == "RUNNING"
+    assert send_missed(Path("runs/one"), database)
+    assert [point.value for point in client.get_metric_history(run_id, "x")] == list(range(51))
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
+@contextmanager
+def server(database: str, port: int) -> Iterator[None]:
+    """A real MLflow server, killed at the end of the block."""
+    command = [*server_command(database, port), "--artifacts-destination", "served"]
+    command[command.index("--default-artifact-root") + 1] = "mlflow-artifacts:/"
+    with Path("server.log").open("wb") as log:
+        process = subprocess.Popen(command, env=server_environment(), stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(1200):
+            with socket.socket() as probe:
+                if not probe.connect_ex(("127.0.0.1", port)):
+                    break
+            time.sleep(0.1)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Our own warnings so far."""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("src.")]
