@@ -52,9 +52,8 @@ def check_command(args: Sequence[str]) -> int:
     if report.failed:
         print("\ntraining would go wrong: mend the errors above, then run the same command again")
         return 1
-    print(
-        f"\ngood to train; next: python -m src.train {f'--config {options.config}' if options.config else ''}".rstrip()
-    )
+    where = options.config or f"X.yaml, where X.yaml lists {options.folder} under data.sources"
+    print(f"\ngood to train; next: python -m src.train --config {where}")
     return 0
 
 

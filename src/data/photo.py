@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 MAX_PIXELS = 100_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
 # Not all of Pillow's formats: some start other programs (EPS) or hold no photos.
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -53,6 +53,8 @@ def decode(data: bytes, path: Path | str = "photo") -> np.ndarray:
         raise PhotoError(path, "is empty")
     size = jpeg_size(data) if data[:2] == b"\xff\xd8" else png_size(data) if data[:8] == PNG else None
     if size is None:
+        if _filled_up(data):
+            raise PhotoError(path, "is truncated (zeros where its second part should be)")
         return _decode_slow(data, path)
     _check_size(*size, path)
     try:
@@ -111,6 +113,11 @@ def png_size(data: bytes) -> tuple[int, int] | None:
             return width, height
         at += 12 + length
     return None
+
+
+def _filled_up(data: bytes) -> bool:
+    """Whether this is a JPEG cut short and filled up with zeros, as broken downloads are; Pillow would decode them."""
+    return data[:2] == b"\xff\xd8" and not any(data[-16:]) and not data.rstrip(b"\0").endswith(b"\xff\xd9")
 
 
 def _check_size(width: int, height: int, path: Path | str) -> None:

@@ -28,9 +28,7 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                StringIO(text), dtype=str, keep_default_na=False, index_col=False, skipinitialspace=True
-            )
+            table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, index_col=False)
     except (ValueError, pd.errors.ParserWarning) as error:
         raise UserError(
             f"{path}: not a valid CSV table ({' '.join(str(error).split())}); quote texts with commas"
