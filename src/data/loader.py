@@ -88,7 +88,8 @@ def _start_worker(_: int) -> None:
 
 
 def warn_unreadable(names: Sequence[str], photos: int, part: str = "") -> None:
-    """One warning that counts photos and names the first."""
+    """One warning that counts photos of a part and names the first."""
+    part = part and f"{part} "
     some = ", ".join(names[:3]) + (", .." if len(names) > 3 else "")
-    text = f"{len(names)} of {photos} {part or 'the'} photos cannot be read and are left out: {some}"
+    text = f"{len(names)} of {photos} {part}photos cannot be read and are left out: {some}"
     warnings.warn(f"{text}; `python -m src.prepare check` says why", stacklevel=3)

@@ -241,11 +241,14 @@ class Data:
         return torch.cat(levels)
 
     def _commonest(self, styles: Sequence[str]) -> str:
-        """The commonest training caption of some styles, the first in the alphabet of several; empty without any."""
+        """The commonest training caption of some styles, as the model would write it; empty without any."""
         counts = Counter(
             plain(text) for s in self.parts["train"] if self.styles[s.source] in styles for text in s.captions
         )
-        return min(counts, key=lambda text: (-counts[text], text), default="")
+        if not counts:
+            return ""
+        found = min(counts, key=lambda text: (-counts[text], text))
+        return self.tokenizer.decode(self.tokenizer.encode(found, styles[0]))
 
 
 def _hash(samples: Sequence[Sample], split: Mapping[tuple[str, str], str]) -> str:
