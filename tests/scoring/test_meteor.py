@@ -34,7 +34,10 @@ def test_equals_pycocoevalcap(meteor: Meteor, monkeypatch: pytest.MonkeyPatch) -
     from pycocoevalcap.meteor.meteor import Meteor as Theirs
 
     candidates, references = captions(100)
-    candidates[0], references[1] = "cannot find 한국어 dogs' 1,000 cafés", ["the dogs ran quickly", "a dog was running"]
+    candidates[0], references[1] = (
+        "cannot find 한국어 dogs' 1,000 3\xa01/2 cafés",
+        ["the dogs ran quickly", "a dog was running"],
+    )
     corpus, photos = meteor.score(candidates, references, tokenized=True)
     theirs = Theirs()
     expected, expected_photos = scored(theirs, candidates, references)
