@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -133,7 +134,7 @@ def _draw_parts(units: Sequence[Sequence[Sample]], source: str, config: DataConf
 
 def _mos(unit: Sequence[Sample]) -> float:
     known = [sample.mos for sample in unit if sample.mos is not None]
-    return float(np.mean(known)) if known else np.nan
+    return math.fsum(known) / len(known) if known else math.nan
 
 
 def _bins(mos: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
