@@ -70,6 +70,10 @@ class Seen:
     rows: dict[Kind, list[int]] = field(default_factory=dict)
     features: dict[Kind, Tensor] = field(default_factory=dict)
 
+    def reasons(self) -> dict[str, str]:
+        """Why photos could not be read, by name."""
+        return {self.samples[i].name: f"{self.samples[i].path} {why}" for i, why in self.failed.items()}
+
 
 def answer_photos(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> tuple[Answers, dict[str, str]]:
     """mos (mean over the photo and, if config.data.flip, its mirror image) and captions, in the samples' order.
@@ -83,7 +87,6 @@ def answer_photos(loaded: Loaded, samples: Sequence[Sample], settings: Settings)
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded.model.to(device).eval()
-    see = seen_cached if settings.cache else seen_live
     parts: list[Answers] = []
     failed: dict[str, str] = {}
     with (
@@ -91,13 +94,14 @@ def answer_photos(loaded: Loaded, samples: Sequence[Sample], settings: Settings)
         tqdm(total=len(samples), desc="answering", unit="photo", disable=not settings.progress) as bar,
     ):
         for seen in see(loaded, samples, settings):
-            parts.append(_answer(loaded, seen, settings, device))
-            failed |= {seen.samples[i].name: f"{seen.samples[i].path} {why}" for i, why in seen.failed.items()}
+            parts.append(answer_seen(loaded, seen, settings, device))
+            failed |= seen.reasons()
             bar.update(len(seen.samples))
     return Answers.join(parts), failed
 
 
-def _answer(loaded: Loaded, seen: Seen, settings: Settings, device: torch.device) -> Answers:
+def answer_seen(loaded: Loaded, seen: Seen, settings: Settings, device: torch.device) -> Answers:
+    """Answers for a batch; `device` is where the model's weights are."""
     batch = _batch(loaded, seen, settings).to(device)
     answers = answer_batch(loaded.model, batch, settings.generation, loaded.tokenizer)
     answers.mos_true = [_number(sample.mos) for sample in seen.samples]  # as written, not rounded to float32
@@ -181,6 +185,11 @@ def sizes(config: Config) -> dict[int, list[Kind]]:
 def asked(sample: Sample, kind: Kind, settings: Settings) -> bool:
     """Whether a photo is to be answered by the head that sees features of a kind."""
     return not settings.labelled or (sample.mos is not None if kind == "levels" else bool(sample.captions))
+
+
+def see(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> Iterator[Seen]:
+    """Batches of photos, in their order, as the features that the model's heads want."""
+    return (seen_cached if settings.cache else seen_live)(loaded, samples, settings)
 
 
 def seen_live(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> Iterator[Seen]:

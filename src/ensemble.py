@@ -12,43 +12,82 @@ from jsonargparse import Namespace
 from src.command import Parser, make_parser
 from src.errors import UserError, run_command
 from src.files import sha256
+from src.predict import (
+    FALLBACK,
+    about_answers,
+    about_model,
+    add_model_options,
+    add_photo_options,
+    complete,
+    find_photos,
+    load_model,
+    make_settings,
+)
 from src.submission import RANGE, Submission, check_output, matches, read, write
 
 FEW = 10  # photos below which document frequencies, and so CIDEr-D, say nothing
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Reads the command line, joins, and says what was written."""
-    options = make_options().parse_args(args)
+    """Reads the command line, joins, and says what was written. 3: some photos could not be read."""
+    parser = make_options()
+    options = parser.parse_args(args)
     output = Path(options.output)
     check_output(output)
     if options.outliers < 0:
         raise UserError(f"--outliers {options.outliers:g}: must be 0 (keep all) or more; 1.5 is usual")
     if bool(options.submissions) == bool(options.models):
         raise UserError("give either --submissions A.csv B.csv ... or --models RUN RUN ... with --data PHOTOS")
-    joined, facts = join_files([Path(name) for name in options.submissions], options)
-    write(output, joined, facts, mos_range([joined]))
+    if options.submissions:
+        joined, facts = join_files([Path(name) for name in options.submissions], options)
+    else:
+        joined, facts = join_models(parser, args)
+    write(output, joined, {**facts, "join": options.mos, "outliers": options.outliers}, facts["mos_range"])
     print(f"wrote {output} and {output.with_suffix('.json')}: {len(joined.names)} photos")
     print(f"next: python -m src.evaluate --predictions {output} --truth TABLE.csv")
-    return 0
+    return FALLBACK if facts.get("fallbacks") else 0
 
 
 def make_options() -> Parser:
     """The command's options."""
     parser = make_parser("ensemble", "Joins several submissions, or several models, into one submission.", config=False)
     parser.add_argument("--submissions", nargs="+", default=[], help="submissions to join; the best one first")
-    parser.add_argument("--models", nargs="+", default=[], help="models to join: folders, run names or ids, or best")
+    about = "models to join: folders, run names or ids, or best; where they share a vocabulary, captions come from"
+    about += " their mean probabilities word by word, else by vote"
+    parser.add_argument("--models", nargs="+", default=[], help=about)
     parser.add_argument("--output", type=str, required=True, help="the submission to write, submissions/X.csv")
-    parser.add_argument(
-        "--mos", choices=["mean", "rank"], default="mean", help="mean of the mos, or of their ranks (differing scales)"
-    )
-    parser.add_argument(
-        "--outliers",
-        type=float,
-        default=0.0,
-        help="leave out a photo's mos that lie more than this many quartile ranges outside its quartiles; 0: keep all",
-    )
+    about = "mean of the mos, or of their ranks (where scales differ)"
+    parser.add_argument("--mos", choices=["mean", "rank"], default="mean", help=about)
+    about = "leave out of a photo's mos those more than this many quartile ranges outside the quartiles; 0: keep all"
+    parser.add_argument("--outliers", type=float, default=0.0, help=about)
+    add_photo_options(parser)
+    add_model_options(parser, "style of the captions, by data set; default: the challenge's, where a model knows it")
     return parser
+
+
+def join_models(parser: Parser, args: Sequence[str] | None) -> tuple[Submission, dict[str, Any]]:
+    """Several models' joint answers, and what its json says of them.
+
+    Raises:
+        UserError: fewer than two, no photos, or a model that cannot be found.
+    """
+    from src.joint import answer_together, share_words, speaking
+
+    options = parser.parse_args(args)
+    if len(options.models) < 2:
+        raise UserError("--models: name at least two")
+    samples = find_photos(Path(options.data), options.images, options.sample)
+    found = [load_model(name) for name in options.models]
+    members = [loaded for loaded, _ in found]
+    settings = [make_settings(parser, args, loaded) for loaded in members]
+    answers, failed = answer_together(members, samples, settings, options.mos, options.outliers)
+    joined, lost = complete(answers, failed, members, speaking(settings))
+    facts = {
+        **about_answers(options.data, members, samples, speaking(settings), lost),
+        "members": [about_model(loaded, folder) for loaded, folder in found],
+        "comments": "mean probabilities" if share_words(members) else "consensus",
+    }
+    return joined, facts
 
 
 def join_files(paths: list[Path], options: Namespace) -> tuple[Submission, dict[str, Any]]:
@@ -64,12 +103,8 @@ def join_files(paths: list[Path], options: Namespace) -> tuple[Submission, dict[
         if matches(path) is False:
             print(f"{path}: is not the file that its json describes; it was changed since", file=sys.stderr)
     joined = join(members, [str(path) for path in paths], options.mos, options.outliers)
-    return joined, {"members": [origin(path) for path in paths], **how(options)}
-
-
-def how(options: Namespace) -> dict[str, Any]:
-    """What was asked for, for the json."""
-    return {"mos": options.mos, "outliers": options.outliers, "comments": "consensus"}
+    facts = {"members": [origin(path) for path in paths], "comments": "consensus", "mos_range": span(members)}
+    return joined, facts
 
 
 def origin(path: Path) -> dict[str, Any]:
@@ -112,10 +147,10 @@ def order(names: Sequence[str], wanted: Sequence[str], label: str) -> list[int]:
     return [known[name] for name in wanted]
 
 
-def mos_range(members: Sequence[Submission]) -> tuple[float, float]:
+def span(members: Sequence[Submission]) -> tuple[float, float]:
     """The challenge's range, widened to what the members hold: other data have other units."""
     values = [value for member in members for value in member.mos or []]
-    return min(RANGE[0], *values, RANGE[0]), max(RANGE[1], *values, RANGE[1])
+    return min([RANGE[0], *values]), max([RANGE[1], *values])
 
 
 def join_mos(values: np.ndarray, how: str = "mean", outliers: float = 0.0) -> np.ndarray:

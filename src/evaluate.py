@@ -17,7 +17,7 @@ from src.config import Config, SourceConfig
 from src.data.sample import Sample
 from src.errors import UserError, run_command
 from src.files import write_text
-from src.predict import FALLBACK, about_model, add_model_options, fill, load_model, make_settings
+from src.predict import FALLBACK, about_model, add_model_options, fallback_of, fill, load_model, make_settings
 from src.submission import read
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def of_model(options: Namespace, args: Sequence[str] | None) -> tuple["Answers",
     settings = make_settings(make_options(), args, loaded, labelled=True)
     samples = part_of(load_config(options.config) if options.config else loaded.config, options.part)
     answers, failed = answer_photos(loaded, samples, settings)
-    lost = fill(answers, failed, loaded, settings)
+    lost = fill(answers, failed, fallback_of([loaded], settings.style), settings)
     about = about_model(loaded, folder) | {"part": options.part, "fallbacks": list(lost)}
     where = options.config or "the model's own data"
     return answers, about | {"title": f"{options.model} on {len(samples)} photos ({options.part} of {where})"}

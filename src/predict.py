@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256 as sha
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +40,8 @@ def main(args: Sequence[str] | None = None) -> int:
     submission, lost = predict(loaded, samples, settings)
     rate = len(samples) / (time.perf_counter() - began)
     submission = only(submission, columns)
-    origin = {**about_model(loaded, folder), **about_answers(options.data, loaded, samples, settings, lost)}
-    write(output, submission, origin, mos_range(loaded))
+    origin = {**about_model(loaded, folder), **about_answers(options.data, [loaded], samples, settings, lost)}
+    write(output, submission, origin, mos_range([loaded]))
     print(f"wrote {output} and {output.with_suffix('.json')}: {len(samples)} photos, {rate:.1f} photos/s")
     print(f"next: hand {output.name} in, or: python -m src.ensemble --submissions {output} OTHER.csv --output ...")
     return FALLBACK if lost else 0
@@ -190,57 +190,75 @@ def only(submission: Submission, columns: list[str]) -> Submission:
 
 
 def predict(loaded: "Loaded", samples: list[Sample], settings: "Settings") -> tuple[Submission, dict[str, str]]:
-    """A model's submission for photos, in their order, all rows filled.
-
-    Returns:
-        The submission with the columns that the model has heads for and, by name, why a photo got the training mean
-        or the commonest comment instead; each of these is also named on stderr.
-    """
+    """A model's submission for photos, in their order; see `complete`."""
     from src.answering import answer_photos
 
     answers, failed = answer_photos(loaded, samples, settings)
-    lost = fill(answers, failed, loaded, settings)
-    low, high = mos_range(loaded)
-    mos = [min(max(value, low), high) for value in answers.mos]
-    model = loaded.config.model
-    return Submission(
-        answers.names, mos if model.mos.enabled else None, answers.captions if model.decoder.enabled else None
-    ), lost
+    return complete(answers, failed, [loaded], settings)
 
 
-def fill(answers: "Answers", failed: dict[str, str], loaded: "Loaded", settings: "Settings") -> dict[str, str]:
-    """Puts the training mean and the commonest comment where an answer is missing that was asked for.
+def complete(
+    answers: "Answers", failed: dict[str, str], members: Sequence["Loaded"], settings: "Settings"
+) -> tuple[Submission, dict[str, str]]:
+    """A submission of models' answers, all rows filled and mos in range.
 
     Args:
-        answers: to be filled.
+        answers: of the models.
         failed: why photos could not be read, by name.
-        loaded: the model.
-        settings: what was asked for.
+        members: the models, which decide the columns and what a missing answer becomes.
+        settings: how they answered.
 
     Returns:
-        By name, what was wrong with each photo; each is also named on stderr.
+        The submission and, by name, what was wrong with photos whose rows hold a fallback.
+    """
+    fallback = fallback_of(members, settings.style)
+    lost = fill(answers, failed, fallback, settings)
+    low, high = mos_range(members)
+    mos = [min(max(value, low), high) for value in answers.mos] if fallback.mos is not None else None
+    return Submission(answers.names, mos, answers.captions if fallback.comment is not None else None), lost
+
+
+@dataclass
+class Fallback:
+    """What a row holds where there is no answer: training mean and commonest comment; None without such a head."""
+
+    mos: float | None
+    comment: str | None
+
+
+def fallback_of(members: Sequence["Loaded"], style: str) -> Fallback:
+    """The fallback of models that answer together: their mean, and the first one's comment in that style."""
+    means = [one.meta["mos_mean"] for one in members if one.config.model.mos.enabled]
+    told = [one.meta for one in members if one.config.model.decoder.enabled]
+    comments = [meta.get("comments", {}).get(style) or meta["comment"] for meta in told]
+    return Fallback(sum(means) / len(means) if means else None, comments[0] if comments else None)
+
+
+def fill(answers: "Answers", failed: dict[str, str], fallback: Fallback, settings: "Settings") -> dict[str, str]:
+    """Puts the fallback where an answer is missing that was asked for.
+
+    Returns:
+        By name, what was wrong with each such photo, which is also named on stderr.
     """
     lost: dict[str, str] = {}
-    model = loaded.config.model
-    comment = loaded.meta.get("comments", {}).get(settings.style) or loaded.meta["comment"]
     for i, name in enumerate(answers.names):
-        rated = model.mos.enabled and not (settings.labelled and math.isnan(answers.mos_true[i]))
+        rated = fallback.mos is not None and not (settings.labelled and math.isnan(answers.mos_true[i]))
         if rated and not math.isfinite(answers.mos[i]):
-            answers.mos[i] = loaded.meta["mos_mean"]
+            answers.mos[i] = fallback.mos or 0.0
             lost[name] = failed.get(name, "the model gives no finite mos")
-        described = model.decoder.enabled and not (settings.labelled and not answers.references[i])
+        described = fallback.comment is not None and not (settings.labelled and not answers.references[i])
         if described and not answers.captions[i].strip():
-            answers.captions[i] = comment
+            answers.captions[i] = fallback.comment or ""
             lost[name] = failed.get(name, "the model gives an empty caption")
     for name, why in lost.items():
         print(f"photo {name}: {why}; its row has the training mean or commonest comment", file=sys.stderr)
     return lost
 
 
-def mos_range(loaded: "Loaded") -> tuple[float, float]:
+def mos_range(members: Sequence["Loaded"]) -> tuple[float, float]:
     """What mos may be: the challenge's range, widened to the training data's, whose units may be others."""
-    low, high = loaded.meta.get("mos_range") or RANGE
-    return min(RANGE[0], low), max(RANGE[1], high)
+    ranges = [RANGE, *(one.meta["mos_range"] for one in members if one.meta.get("mos_range"))]
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def about_model(loaded: "Loaded", folder: Path) -> dict[str, Any]:
@@ -258,15 +276,15 @@ def about_model(loaded: "Loaded", folder: Path) -> dict[str, Any]:
 
 
 def about_answers(
-    data: str, loaded: "Loaded", samples: list[Sample], settings: "Settings", lost: dict[str, str]
+    data: str, members: Sequence["Loaded"], samples: list[Sample], settings: "Settings", lost: dict[str, str]
 ) -> dict[str, Any]:
     """Which photos were answered, and how."""
     return {
         "data": data,
-        "data_hash": data_hash(samples, Path(loaded.config.data.split_dir)),
+        "data_hash": data_hash(samples, Path(members[0].config.data.split_dir)),
         "style": settings.style,
         "generate": asdict(settings.generation),
-        "mos_range": mos_range(loaded),
+        "mos_range": mos_range(members),
         "fallbacks": list(lost),
     }
 
