@@ -102,18 +102,18 @@ class Data:
         batches = TrainBatches(mixture, self.config.train.batch_size, self.rank, self.world)
         return Loader(photos, batches, self.config.data.workers)
 
-    def val_loader(self) -> Loader:
-        """The validation photos in their order, with references."""
-        return self.loader("val")
+    def val_loader(self, most: int = 0) -> Loader:
+        """The validation photos in their order, with references; `most` of them, evenly spaced, or all (0)."""
+        return self.loader("val", most)
 
     def test_loader(self) -> Loader:
         """The test photos in their order, with references."""
         return self.loader("test")
 
-    def loader(self, part: str) -> Loader:
+    def loader(self, part: str, most: int = 0) -> Loader:
         """The photos of val or test in their order, each task seeing those with its label."""
         photos = self.photos(part)
-        batches = EvalBatches(len(photos), self.config.train.batch_size, self.rank, self.world)
+        batches = EvalBatches(len(photos), self.config.train.batch_size, self.rank, self.world, most)
         return Loader(photos, batches, self.config.data.workers)
 
     def photos(self, part: str) -> Photos:

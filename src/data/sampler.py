@@ -122,17 +122,27 @@ class TrainBatches(Sampler[list[Draw]]):
 class EvalBatches(Sampler[list[Draw]]):
     """Batches in the data set's order; each process has its own stretch of it, none lost, none doubled."""
 
-    def __init__(self, photos: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
-        """Cuts `photos` photos into batches."""
-        self.start, self.end = photos * rank // world, photos * (rank + 1) // world
+    def __init__(self, photos: int, batch_size: int, rank: int = 0, world: int = 1, most: int = 0) -> None:
+        """Cuts the data set into batches.
+
+        Args:
+            photos: in the data set.
+            batch_size: photos in a batch.
+            rank: of this process.
+            world: how many processes there are.
+            most: take so many photos only, evenly spaced; 0: all.
+        """
+        count = min(photos, most) if most else photos
+        chosen = np.arange(count) * photos // max(1, count)
+        self.indices = chosen[count * rank // world : count * (rank + 1) // world].tolist()
         self.batch_size = batch_size
 
     def __len__(self) -> int:
-        return -(-(self.end - self.start) // self.batch_size)
+        return -(-len(self.indices) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        for start in range(self.start, self.end, self.batch_size):
-            yield [Draw(index, 0) for index in range(start, min(start + self.batch_size, self.end))]
+        for start in range(0, len(self.indices), self.batch_size):
+            yield [Draw(index, 0) for index in self.indices[start : start + self.batch_size]]
 
 
 def _counts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:

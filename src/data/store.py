@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -121,7 +122,11 @@ class FeatureStore:
         """Holds the store for writing; a second process waits here until the first is done, or dead."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"waiting for another process that fills {self.folder}", file=sys.stderr, flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def __getstate__(self) -> dict:

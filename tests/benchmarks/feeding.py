@@ -63,7 +63,7 @@ def batch_rows(folder: Path, photos: int) -> list[Row]:
 
 
 def growth(sizes: tuple[int, ...] = (1_000, 10_000, 100_000)) -> list[Row]:
-    """Data set, sampler and an epoch of batches, without photos: seconds and memory, and how they grew with the table."""
+    """Data set, sampler and an epoch of batches without photos: seconds and memory, and how they grew."""
     found = [_growth(size) for size in sizes]
     table: list[Row] = []
     for i, (size, now) in enumerate(zip(sizes, found, strict=True)):

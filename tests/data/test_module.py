@@ -134,6 +134,9 @@ def test_goes_on_within_an_epoch(config, workers) -> None:
     config.data.workers = workers
     whole = Data(config).train_loader()
     expected = [[contents(batch) for batch in whole] for _ in range(3)]
+    config.data.workers = 0
+    assert [contents(batch) for batch in Data(config).train_loader()] == expected[0]
+    config.data.workers = workers
     assert expected[0] != expected[1]
     assert len(whole) == len(expected[0]) == 9
     for done in (1, 8, 9):
@@ -326,4 +329,5 @@ def test_a_loader_of_no_training_has_no_state(config) -> None:
     loader = data.val_loader()
     assert isinstance(loader, Loader)
     assert loader.state_dict() == {}
+    assert [name for batch in data.val_loader(most=5) for name in batch.names] == photos.names[::2]
     assert len(list(loader)) == len(list(loader)) == len(loader) == 3

@@ -104,6 +104,13 @@ def test_evaluation_loses_and_doubles_nothing(photos, world) -> None:
     assert [len(sampler) for sampler in samplers] == [len(batches(sampler)) for sampler in samplers]
 
 
+def test_some_of_the_photos_are_evenly_spaced() -> None:
+    assert indices(batches(EvalBatches(10, 3, most=5))) == [0, 2, 4, 6, 8]
+    assert indices(batches(EvalBatches(10, 3, most=20))) == list(range(10))
+    ranks = [indices(batches(EvalBatches(1000, 7, rank, 3, most=33))) for rank in range(3)]
+    assert np.concatenate(ranks).tolist() == (np.arange(33) * 1000 // 33).tolist()
+
+
 def test_global_random_state_is_neither_read_nor_changed() -> None:
     mixture = Mixture([0] * 50, [0], 0)
     np.random.seed(1)
