@@ -1,0 +1,106 @@
+"""Finding a model by path, run id, run name or `best`, among real runs on sqlite."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from src.config import TrackConfig
+from src.errors import UserError
+from src.runs import find_model, list_runs
+from src.tracking import Tracker
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a sweep's run and five others; some kept a model."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        with start("sweep", {"kind": "sweep"}) as parent:
+            parent.log_metrics({"selected": 9.0})
+            add("small", 0.5, parent=parent.run_id)
+            add("large", 0.9, parent=parent.run_id)
+        add("large", 0.7, folder="large_again")
+        add("hopeless", float("nan"))
+        broken = start("broken")
+        broken.log_metrics({"val/selected": 5.0})
+        broken.end("FAILED")
+        yield folder
+
+
+def start(name: str, tags: dict[str, str] | None = None, parent: str = "", folder: str = "") -> Tracker:
+    track = TrackConfig("tests", name, parent)
+    return Tracker.start(track, Path("runs", folder or name), {"a": {"b": 1}}, tags, resources=0)
+
+
+def add(name: str, selected: float, parent: str = "", folder: str = "") -> None:
+    """A finished run with a model folder that holds its score."""
+    with start(name, parent=parent, folder=folder) as tracker:
+        tracker.log_metrics({"val/selected": selected}, 1)
+        (tracker.folder / "model").mkdir()
+        for file in ("model.safetensors", "config.yaml"):
+            (tracker.folder / "model" / file).write_text(str(selected))
+        tracker.log_model(tracker.folder / "model")
+
+
+@pytest.fixture
+def inside(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(runs)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return runs
+
+
+def test_model_by_path_name_id_and_best(inside: Path) -> None:
+    newest = next(run for run in list_runs() if run.name == "large")
+    assert newest.metrics == {"val/selected": 0.7}
+    assert find_model("runs/small/model") == Path("runs/small/model")
+    assert find_model("runs/small") == Path("runs/small/model")
+    assert find_model("large") == inside / "runs/large_again/model"
+    assert find_model(newest.id) == inside / "runs/large_again/model"
+    assert find_model("best") == inside / "runs/large/model"
+
+
+def test_model_is_fetched_where_its_run_folder_is_gone(inside: Path) -> None:
+    shutil.move("runs/small", "elsewhere")
+    try:
+        found = find_model("small")
+        run_id = next(run.id for run in list_runs() if run.name == "small")
+        assert found == Path("cache/models") / run_id
+        assert (found / "model.safetensors").read_text() == "0.5"
+        assert find_model("small") == found
+        assert [path.name for path in Path("cache/models").iterdir() if path.is_dir()] == [run_id]
+    finally:
+        shutil.move("elsewhere", "runs/small")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lagre", "no run is called so; nearest: large"),
+        ("broken", "failed, not finished"),
+        ("sweep", "model cannot be fetched"),
+        ("runs", "no model folder"),
+    ],
+)
+def test_wrong_name_is_the_users_error(inside: Path, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        find_model(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_runs_of_a_sweep_and_of_a_status(inside: Path) -> None:
+    parent = next(run for run in list_runs() if run.name == "sweep")
+    assert [run.name for run in list_runs("tests", parent=parent.id)] == ["large", "small"]
+    assert [run.name for run in list_runs(status="FAILED")] == ["broken"]
+    assert list_runs(parent=parent.id)[0].params == {"a.b": "1"}
+    with pytest.raises(UserError, match="there are: Default, tests"):
+        list_runs("test")
+
+
+def test_no_runs_yet(elsewhere: Path) -> None:
+    with pytest.raises(UserError, match=r"mlflow.db: no runs yet"):
+        find_model("best")
+    assert list(elsewhere.iterdir()) == []
