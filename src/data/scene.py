@@ -117,7 +117,7 @@ def degrade(photo: np.ndarray, kind: str, mos: float, rng: np.random.Generator) 
     elif kind == "noise":
         pixels += rng.normal(0, 70 * s, photo.shape).astype(np.float32)
     elif kind == "blocks":
-        code = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, round(2 + 88 * (1 - s) ** 2)])[1]
+        code = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, round(2 + 93 * (1 - s) ** 2)])[1]
         pixels[:] = cv2.imdecode(code, cv2.IMREAD_COLOR)
     elif kind == "dark":
         pixels *= 1 - 0.9 * s

@@ -1,0 +1,113 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.data.demo import make_demo
+from src.data.split import split_photos
+from src.prepare import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "demo"
+    make_demo(folder, photos=50)
+    return folder
+
+
+@pytest.fixture
+def experiment(demo: Path, tmp_path: Path) -> str:
+    file = tmp_path / "demo.yaml"
+    file.write_text(
+        f"data:\n  sources:\n    - {{format: samsung, path: {demo}/challenge}}\n"
+        f"    - {{format: flickr8k, path: {demo}/flickr8k, split: official}}\n"
+        f"  split_dir: {tmp_path}/splits\n"
+    )
+    return str(file)
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "src.prepare", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_demo_through_the_command_line(tmp_path: Path) -> None:
+    first = run("demo", "--output", str(tmp_path / "demo"), "--photos", "50")
+    assert first.returncode == 0, first.stderr
+    assert "wrote" in first.stdout
+    assert "next: python -m src.prepare check" in first.stdout
+    assert (tmp_path / "demo" / "flickr8k" / "Flickr8k.token.txt").is_file()
+    again = run("demo", "--output", str(tmp_path / "demo"))
+    assert (again.returncode, "unchanged" in again.stdout) == (0, True)
+
+
+def test_check_exit_codes_and_messages(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--folder", str(demo / "flickr8k"), "--format", "flickr8k"]) == 0
+    assert "no problems found" in capsys.readouterr().out
+    (tmp_path / "train.csv").write_text("img_name,img_path,mos,comments\n00,./train/00.jpg,5,it is gone\n")
+    found = run("check", "--folder", str(tmp_path))
+    assert found.returncode == 1
+    assert "ERROR   1 photos are missing" in found.stdout
+    wrong = run("check", "--folder", str(tmp_path / "absent"))
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert wrong.stderr.startswith("error: ")
+
+
+def test_check_of_an_experiment(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--config", experiment]) == 0
+    out = capsys.readouterr().out
+    assert "samsung" in out
+    assert "flickr8k" in out
+    assert f"next: python -m src.train --config {experiment}" in out
+
+
+def test_split_writes_what_training_reads(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from src.command import load_config
+    from src.data.read import given_splits, read_all
+
+    assert main(["split", "--config", experiment, "--data.val", "0.25"]) == 0
+    out = capsys.readouterr().out
+    assert "wrote" in out
+    assert ["samsung", "30", "10", "0"] in [line.split() for line in out.splitlines()]
+    config = load_config(experiment, {"data.val": 0.25}).data
+    (file,) = Path(config.split_dir).glob("*.csv")
+    before = file.stat().st_mtime_ns
+    parts = split_photos(read_all(config), config, given_splits(config))
+    assert sorted(parts.values()) == ["test"] * 5 + ["train"] * 70 + ["val"] * 15
+    assert main(["split", "--config", experiment, "--data.val", "0.25"]) == 0
+    assert "unchanged" in capsys.readouterr().out
+    assert file.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("command", [[], ["check"], ["demo"], ["split"], ["cache"]])
+def test_help_explains(command: list[str]) -> None:
+    shown = run(*command, "--help")
+    assert shown.returncode == 0
+    assert "usage:" in shown.stdout
+    for word in ("data.val", "--config") if command and command[0] != "demo" else ():
+        assert word in shown.stdout
+
+
+def test_unknown_command_is_one_line() -> None:
+    shown = run("chek")
+    assert (shown.returncode, shown.stderr) == (2, "error: no command 'chek'; type one of check, demo, split, cache\n")
+
+
+def test_cache_is_built_once(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    weights = tmp_path / "weights.safetensors"  # of a file, for random weights are others in each run
+    save_file(timm.create_model("test_resnet").state_dict(), weights)
+    words = ["cache", "--config", experiment, "--data.cache_dir", str(tmp_path / "features")]
+    words += ["--model.backbone.name", "test_resnet", "--model.backbone.weights", str(weights)]
+    words += ["--data.caption_size", "64", "--data.mos_size", "64", "--data.tokenizer.min_count", "1"]
+    assert main(words) == 0
+    first = capsys.readouterr().out
+    assert "0 left out" in first
+    assert "next: python -m src.train" in first
+    assert main(words) == 0
+    assert "the features of 0 photos" in capsys.readouterr().out
