@@ -120,8 +120,8 @@ class Runner:
 
     def __call__(self, photos: list[np.ndarray]) -> dict[str, Tensor]:
         """n photos [H, W, 3] of one size to grid [n, views, N, C] and levels [n, views, L], as asked, on the CPU."""
-        seen = torch.from_numpy(np.stack(photos)).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        seen = torch.cat([seen, seen.flip(3)]) if self.flip else seen
+        mirrored = [cv2.flip(photo, 1) for photo in photos] if self.flip else []
+        seen = torch.from_numpy(np.stack([*photos, *mirrored])).to(self.device).permute(0, 3, 1, 2).float().div_(255)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             if len(self.kinds) == 2:
                 features = vars(self.backbone(seen))
