@@ -42,6 +42,8 @@ class Backbone(nn.Module):
         level_size: L.
     """
 
+    grid_channels: int
+    level_size: int
     mean: Tensor
     std: Tensor
 
@@ -61,12 +63,11 @@ class Backbone(nn.Module):
                 raise UserError(f"model.backbone.{name} has {len(values)} values: one each for R, G and B are needed")
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1), persistent=False)
         self.indices = _indices(self.network)
-        _freeze(self.network, config.trainable)
+        self.to(memory_format=torch.channels_last)
+        self._try_out(own["input_size"])
         if config.checkpointing:
             _checkpoint(self.network, config.name)
-        self.to(memory_format=torch.channels_last)
-        self.grid_channels, self.level_size = self._sizes(own["input_size"])
-        self.train(self.training)
+        self.train()
 
     def forward(self, pixels: Pixels) -> Features:
         """Both kinds of features in one pass.
@@ -131,12 +132,17 @@ class Backbone(nn.Module):
     def _levels(self, stages: list[Tensor]) -> Tensor:
         return torch.cat([statistic for stage in stages for statistic in _statistics(stage)], dim=1)
 
-    @torch.no_grad()
-    def _sizes(self, size: tuple[int, int, int]) -> tuple[int, int]:
+    def _try_out(self, size: tuple[int, int, int]) -> None:
+        """Learns the features' sizes from an empty photo, and freezes what is not to be trained."""
+        trainable = self.config.trainable
         self.eval()
-        features = self(torch.zeros(1, *size))
-        self.train()
-        return features.grid.shape[-1], features.levels.shape[-1]
+        with torch.set_grad_enabled(trainable != 0):
+            features = self(torch.zeros(1, *size))
+        self.grid_channels, self.level_size = features.grid.shape[-1], features.levels.shape[-1]
+        if trainable == 0:
+            self.network.requires_grad_(False)
+        else:
+            _freeze(self.network, features.grid.sum() + features.levels.sum(), trainable)
 
 
 def _statistics(stage: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,18 +177,21 @@ def _indices(network: Any) -> list[int] | None:
     return [round((i + 1) * count / 4) - 1 for i in range(4)]
 
 
-def _freeze(network: Any, trainable: int) -> None:
-    """Leaves gradients to the last `trainable` layer groups, as timm orders them; -1: to all."""
+def _freeze(network: Any, output: Tensor, trainable: int) -> None:
+    """Leaves gradients to the last `trainable` layer groups, as timm orders them (-1: to all), of those in use.
+
+    A network's layers after its features, of a head that is not there, would never get a gradient.
+    """
     from timm.models._manipulate import group_with_matcher
 
-    if trainable < 0:
-        return
-    matcher = network.group_matcher(coarse=True)
-    groups = group_with_matcher(network.named_parameters(), matcher, reverse=True)
-    order = sorted(set(groups.values()))
-    kept = set(order[len(order) - trainable :])
+    names, parameters = zip(*network.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(output, parameters, allow_unused=True)
+    used = {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
+    groups = group_with_matcher(network.named_parameters(), network.group_matcher(coarse=True), reverse=True)
+    order = sorted({groups[name] for name in used})
+    kept = set(order if trainable < 0 else order[-trainable:])
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(groups[name] in kept)
+        parameter.requires_grad_(name in used and groups[name] in kept)
 
 
 def _checkpoint(network: Any, name: str) -> None:

@@ -216,6 +216,6 @@ def nucleus(logp: Tensor, temperature: float, top_p: float) -> Tensor:
     """Probabilities [R, V] with all but the likeliest tokens that hold `top_p` of the mass set to 0; not normalised."""
     p = (logp / max(temperature, 1e-4)).softmax(dim=1)
     ordered, tokens = p.sort(dim=1, descending=True)
-    ahead = ordered.cumsum(dim=1) - ordered
-    ahead[:, 0] = 0.0
-    return torch.zeros_like(p).scatter_(1, tokens, ordered.masked_fill(ahead >= top_p, 0.0))
+    beyond = ordered.cumsum(dim=1) - ordered >= top_p
+    beyond[:, 0] = False
+    return torch.zeros_like(p).scatter_(1, tokens, ordered.masked_fill(beyond, 0.0))

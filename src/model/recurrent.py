@@ -129,7 +129,9 @@ class Recurrent(nn.Module):
 
     def start(self, grid: Tensor) -> State:
         """The state of one caption a photo, before its first token; grid [B, N, C]."""
-        grid = self.dropout(grid.to(self._dtype(grid)))
+        grid = grid.to(self._dtype(grid))
+        # Whole channels of a photo are dropped: a mask of every place is 49 times the random numbers, for nothing.
+        grid = grid * self.dropout(grid.new_ones(len(grid), 1, grid.shape[2]))
         keys, values = self.memory(grid).split(self.sizes, dim=2)
         hidden, cell = self.first(grid.mean(dim=1)).tanh().chunk(2, dim=1)
         return State(keys, values, torch.arange(len(grid), device=grid.device), hidden, cell)
@@ -152,7 +154,7 @@ class Recurrent(nn.Module):
 
     def _logits(self, grid: Tensor, packed: Packed) -> Tensor:
         if not packed.counts:
-            return self.vocabulary.bias.new_zeros(0, len(self.vocabulary.bias))
+            return self.vocabulary.bias.unsqueeze(0)[:0]  # nothing, but of the graph: backward() works
         words = self.dropout(self.words(packed.inputs))
         hidden, read = self._run(self.start(grid).select(packed.photos), packed.counts, self.input(words))
         return self._words(hidden, read, words)

@@ -1,0 +1,156 @@
+"""The recurrent decoder against a plain version of it, and its two ways against each other."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.config import DecoderConfig
+from src.model.losses import caption_ce
+from src.model.recurrent import Recurrent, pack
+from tests.model.plain import Plain
+
+CONFIG = DecoderConfig(embedding=12, hidden=16, attention=8)
+V, C = 23, 10
+
+
+@pytest.fixture
+def grid() -> Tensor:
+    return torch.randn(3, 6, C, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def tokens() -> Tensor:
+    """Three photos with four captions each: of all lengths, one missing, one of the style token alone."""
+    seeded = torch.Generator().manual_seed(2)
+    tokens = torch.randint(4, V, (3, 4, 9), generator=seeded)
+    lengths = torch.tensor([[9, 2, 5, 3], [0, 7, 9, 4], [1, 8, 6, 3]])
+    tokens[torch.arange(9) >= lengths.unsqueeze(2)] = 0
+    return tokens
+
+
+def make(seed: int = 0, **changes: object) -> Recurrent:
+    torch.manual_seed(seed)
+    decoder = Recurrent(replace(CONFIG, **changes), V, C)  # type: ignore[arg-type]
+    with torch.no_grad():
+        decoder.vocabulary.bias.normal_()
+    return decoder.eval()
+
+
+def plain(decoder: Recurrent) -> Plain:
+    reference = Plain(CONFIG, V, C)
+    reference.take(decoder)
+    return reference.eval()
+
+
+def test_forward_is_the_plain_one(grid: Tensor, tokens: Tensor) -> None:
+    decoder = make()
+    logits, expected = decoder(grid, tokens), plain(decoder)(grid, tokens)
+    kept = tokens[:, :, 1:] != 0
+    assert logits.shape == (3, 4, 8, V)
+    torch.testing.assert_close(logits[kept], expected[kept], atol=1e-5, rtol=1e-5)
+    assert not logits[~kept].any()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_loss_and_gradients_are_the_plain_ones(grid: Tensor, tokens: Tensor, smoothing: float) -> None:
+    decoder = make()
+    reference = plain(decoder)
+    loss, expected = decoder.loss(grid, tokens, smoothing), reference.loss(grid, tokens, smoothing)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    pairs = [
+        (decoder.words.weight.grad, reference.words.weight.grad),
+        (decoder.vocabulary.bias.grad, reference.vocabulary.bias.grad),
+        (decoder.score.grad, reference.score.weight.grad.squeeze(0)),  # type: ignore[union-attr]
+        (decoder.output.weight.grad, reference.output.weight.grad),
+        (decoder.memory.weight.grad, torch.cat([reference.key.weight.grad, reference.value.weight.grad])),  # type: ignore[list-item]
+        (decoder.query.bias.grad, torch.cat([reference.query.bias.grad, reference.gate.bias.grad])),  # type: ignore[list-item]
+        (decoder.recurrent.weight.grad[:, :16], reference.cell.weight_hh.grad),  # type: ignore[index]
+        (decoder.first.weight.grad, torch.cat([reference.first_hidden.weight.grad, reference.first_cell.weight.grad])),  # type: ignore[list-item]
+    ]
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+
+
+def test_loss_is_that_of_forward(grid: Tensor, tokens: Tensor) -> None:
+    decoder = make()
+    torch.testing.assert_close(decoder.loss(grid, tokens, 0.1), caption_ce(decoder(grid, tokens), tokens, 0.1))
+
+
+def test_stepwise_is_forward(grid: Tensor, tokens: Tensor) -> None:
+    decoder = make()
+    logits, full = decoder(grid, tokens), tokens[:, :, 1:] != 0
+    state = decoder.start(grid).select(torch.arange(3).repeat_interleave(4))
+    for step in range(tokens.shape[2] - 1):
+        ahead, state, attention = decoder.step(state, tokens[:, :, step].flatten())
+        kept = full[:, :, step].flatten()
+        torch.testing.assert_close(ahead[kept], logits[:, :, step].flatten(0, 1)[kept], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(attention.sum(dim=1), torch.ones(12))
+
+
+def test_captions_that_are_missing_change_nothing(grid: Tensor, tokens: Tensor) -> None:
+    decoder = make()
+    more = torch.cat([tokens, torch.zeros_like(tokens[:, :2])], dim=1)
+    more = torch.cat([more, torch.zeros_like(more[:, :, :3])], dim=2)
+    torch.testing.assert_close(decoder.loss(grid, more), decoder.loss(grid, tokens))
+    none = decoder.loss(grid, torch.zeros_like(tokens))
+    none.backward()
+    assert none == 0
+
+
+def test_state_reorders(grid: Tensor) -> None:
+    decoder = make()
+    first = torch.tensor([3, 3, 3])
+    _, state, _ = decoder.step(decoder.start(grid), first)
+    rows = torch.tensor([2, 0, 0, 1])
+    word = torch.tensor([5, 6, 7, 8])
+    chosen, _, _ = decoder.step(state.select(rows), word)
+    for place, row in enumerate(rows.tolist()):
+        alone, _, _ = decoder.step(state.select(torch.tensor([row])), word[place : place + 1])
+        torch.testing.assert_close(chosen[place], alone[0], atol=1e-6, rtol=1e-5)
+
+
+def test_untied_words(grid: Tensor, tokens: Tensor) -> None:
+    decoder = make(tied=False)
+    assert decoder.vocabulary.weight is not decoder.words.weight
+    decoder.loss(grid, tokens).backward()
+    assert all(p.grad is not None for p in decoder.parameters())
+
+
+def test_bf16_is_near_fp32(grid: Tensor, tokens: Tensor) -> None:
+    decoder = make()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = decoder.loss(grid, tokens)
+        half = decoder.loss(grid.half(), tokens)
+    loss.backward()
+    assert loss.item() == pytest.approx(decoder.loss(grid, tokens).item(), rel=0.02)
+    assert half.item() == pytest.approx(loss.item(), rel=0.02)
+    assert decoder.score.grad is not None
+    assert decoder.score.grad.dtype == torch.float32
+
+
+def test_packing_keeps_every_word_once(tokens: Tensor) -> None:
+    packed = pack(tokens)
+    assert sum(packed.counts) == len(packed.targets) == int((tokens[:, :, 1:] != 0).sum())
+    assert packed.counts == sorted(packed.counts, reverse=True)
+    assert torch.equal(tokens[:, :, 1:].flatten()[packed.places], packed.targets)
+    assert torch.equal(tokens[:, :, :-1].flatten()[packed.places], packed.inputs)
+
+
+def test_learns_to_repeat_what_it_sees() -> None:
+    """Four photos, each of one colour, named by one word."""
+    torch.manual_seed(0)
+    decoder = Recurrent(replace(CONFIG, dropout=0.0), V, C)
+    grid = torch.eye(C)[:4].unsqueeze(1).expand(4, 6, C)
+    tokens = torch.tensor([[3, 4 + i, 10 + i, 2] for i in range(4)]).unsqueeze(1)
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=0.02)
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = decoder.loss(grid, tokens)
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+    assert torch.equal(decoder.eval()(grid, tokens).argmax(dim=3), tokens[:, :, 1:])
