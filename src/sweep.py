@@ -5,6 +5,7 @@ a sweep reads both: finished trials count, those cut short go on from their chec
 """
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -144,7 +145,7 @@ def tune(sweep: Sweep, folder: Path, trials: int, parent: str) -> None:
 
     started = not ray.is_initialized()
     if started:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     epochs = trial_config(sweep, {}).train
     evaluations = epochs.epochs // epochs.eval_every
     longest = max(evaluations, sweep.grace)

@@ -3,24 +3,20 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.command import make_parser, parse
 from src.config import Config, to_dict
 from src.errors import UserError, run_command
-from src.files import write_text
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
     from src.data.module import Data
-    from src.learning.module import Learner
     from src.learning.run import RunFolder
     from src.model.backbone import Backbone
     from src.model.multitask import Multitask
-    from src.tracking import Tracker
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -73,13 +69,16 @@ def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -
     import torch
     from lightning.pytorch import seed_everything
 
+    from src.data.cache import reuse_memory
     from src.data.module import Data
     from src.evaluate import meteor_if_there
+    from src.learning.keep import keep
     from src.learning.loop import fit, make_trainer
     from src.learning.module import Learner
     from src.model.backbone import Backbone
     from src.tracking import Tracker
 
+    reuse_memory()
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     seed_everything(config.train.seed, verbose=False)
@@ -92,7 +91,7 @@ def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -
         learner = Learner(make_model(config, backbone, data), config, data.tokenizer, meteor)
         trainer = make_trainer(config, folder, tracker, more)
         fit(learner, data, folder, trainer)
-        return finish(config, folder, learner, data, tracker)
+        return keep(config, folder, learner, data, tracker)
 
 
 def make_model(config: Config, backbone: "Backbone", data: "Data") -> "Multitask":
@@ -102,23 +101,6 @@ def make_model(config: Config, backbone: "Backbone", data: "Data") -> "Multitask
     model = Multitask(config.model, backbone, data.tokenizer.size, len(data.tokenizer.styles))
     data.fit_scale(model)
     return model
-
-
-def finish(config: Config, folder: "RunFolder", learner: "Learner", data: "Data", tracker: "Tracker") -> dict[str, Any]:
-    """Scores the best weights with intervals, keeps the model folder, and tells the tracker."""
-    from src.learning.answers import answer, score
-    from src.learning.module import selected
-    from src.model.folder import save
-
-    answers = answer(learner.model, data.val_loader(), config.generate, data.tokenizer, config.train.precision)
-    scores = {name: asdict(value) for name, value in score(answers, learner.meteor, intervals=True).items()}
-    save(folder.model, learner.model, data.tokenizer.to_json(), config, data.meta() | {"scores": scores})
-    write_text(folder.path / "answers.json", json.dumps(vars(answers), ensure_ascii=False))
-    best = selected({name: s["value"] for name, s in scores.items()}, config.train.select)
-    result = {"name": config.track.name, "model": str(folder.model), "run_id": tracker.run_id, "selected": best}
-    result |= {"seconds": learner.seconds, "scores": scores}
-    write_text(folder.result, json.dumps(result, indent=1))
-    return result
 
 
 def table(scores: dict[str, dict[str, float]]) -> str:

@@ -1,5 +1,6 @@
 """The training loop of one run: Lightning's trainer with its callbacks, gone on with where it was cut short."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -20,11 +21,11 @@ PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-
 
 
 class TrackerLogger(Logger):
-    """Hands what Lightning logs to the tracker."""
+    """Hands what Lightning logs to the tracker, and keeps it in the run's folder."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
         super().__init__()
-        self.tracker = tracker
+        self.tracker, self.folder = tracker, folder
 
     @property
     def name(self) -> str:
@@ -37,8 +38,11 @@ class TrackerLogger(Logger):
         return ""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Sends metrics at a step."""
-        self.tracker.log_metrics({k: float(v) for k, v in metrics.items()}, step or 0)
+        """Sends metrics at a step, and appends them to the history."""
+        values = {name: float(value) for name, value in metrics.items()}
+        self.tracker.log_metrics(values, step or 0)
+        with self.folder.history.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step or 0, "metrics": values}) + "\n")
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the whole config was logged when the run began."""
@@ -61,7 +65,7 @@ def make_trainer(config: Config, folder: RunFolder, tracker: Tracker, more: list
         check_val_every_n_epoch=train.eval_every,
         num_sanity_val_steps=0,  # scores of two batches mean nothing
         log_every_n_steps=10,
-        logger=TrackerLogger(tracker),
+        logger=TrackerLogger(tracker, folder),
         callbacks=[*callbacks(train, folder), *(more or [])],
         plugins=[WholeCheckpointIO()],
         default_root_dir=folder.path,

@@ -34,6 +34,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def history(self) -> Path:
+        """What was logged, one JSON line a step."""
+        return self.path / "history.jsonl"
+
+    @property
     def result(self) -> Path:
         """Scores of the finished run."""
         return self.path / "result.json"

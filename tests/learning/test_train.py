@@ -1,0 +1,146 @@
+"""Training through the command itself, on tiny photos: resuming after a kill, bad losses, full disks, single heads."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from src.errors import UserError
+from src.learning.run import differing, identity, run_name
+from src.train import main
+from tests.tiny import CAPTIONS, tiny_config, write_photo
+
+ROOT = Path(__file__).parents[2]
+PHOTOS = 24
+
+
+def make_data(folder: Path) -> None:
+    """A challenge folder whose photos carry mos and two comments each."""
+    rows = ["img_name,img_path,mos,comments"]
+    for i in range(PHOTOS):
+        write_photo(folder / "train" / f"{i:04}.jpg", i)
+        rows += [f"{i:04},./train/{i:04}.jpg,{3 + i % 5},{CAPTIONS[(i + j) % 4]}" for j in range(2)]
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")
+
+
+def experiment(folder: Path, **train: object) -> Path:
+    """An experiment's file on tiny data, live pixels with dropout, four steps an epoch."""
+    make_data(folder / "data")
+    path = folder / "tiny.yaml"
+    tree = identity(tiny_config())
+    tree["data"] |= {"val": 0.33, "split_dir": "cache/splits"}
+    tree["model"]["decoder"]["dropout"] = 0.3
+    tree["train"] |= {"epochs": 3, "batch_size": 4, "threads": 1, "ema": 0.9, "checkpoint_steps": 1, **train}
+    path.write_text(yaml.safe_dump(tree | {"track": {"name": "tiny"}}))
+    return path
+
+
+def run(folder: Path, *more: str) -> subprocess.Popen:
+    """The training command in a process of its own."""
+    command = [sys.executable, "-m", "src.train", "--config", "tiny.yaml", *more]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    """Until the run's last checkpoint has reached a step."""
+    import torch
+
+    last, end = folder / "runs/tiny/checkpoints/last.ckpt", time.monotonic() + 120
+    while time.monotonic() < end:
+        if last.exists() and torch.load(last, weights_only=True)["global_step"] >= step:
+            return
+        time.sleep(0.02)
+    raise AssertionError("no checkpoint in time")
+
+
+@pytest.mark.timeout(280)
+def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+        experiment(folder)
+    never = run(whole)
+    first = run(killed)
+    wait_for_step(killed, 5)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    run_id = (killed / "runs/tiny/run_id.txt").read_text()
+    assert not (killed / "runs/tiny/result.json").exists(), "it was to be killed before it was done"
+    second = run(killed)
+    for process in (never, second):
+        output = process.communicate(timeout=200)[0].decode()
+        assert process.returncode == 0, output[-3000:]
+    assert (killed / "runs/tiny/run_id.txt").read_text() == run_id
+    one, other = (load_file(folder / "runs/tiny/model/model.safetensors") for folder in (whole, killed))
+    assert one.keys() == other.keys()
+    assert [name for name in one if not one[name].equal(other[name])] == []
+
+
+def test_a_finished_run_is_not_trained_again_and_another_config_is_refused(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(experiment(elsewhere, epochs=1))
+    assert main(["--config", file]) == 0
+    result = json.loads((elsewhere / "runs/tiny/result.json").read_text())
+    assert {"plcc", "cider_d", "quality"} <= result["scores"].keys()
+    assert (elsewhere / "runs/tiny/model/model.safetensors").exists()
+    capsys.readouterr()
+    assert main(["--config", file]) == 0
+    assert "already done" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"another config \(train.lr\).*--again true"):
+        main(["--config", file, "--train.lr", "0.5"])
+
+
+@pytest.mark.parametrize(("head", "score"), [("decoder", "plcc"), ("mos", "cider_d")])
+def test_either_head_alone_is_a_config(elsewhere: Path, head: str, score: str) -> None:
+    file = str(experiment(elsewhere, epochs=1, checkpoint_steps=0))
+    assert main(["--config", file, f"--model.{head}.enabled", "false"]) == 0
+    scores = json.loads((elsewhere / "runs/tiny/result.json").read_text())["scores"]
+    assert score in scores
+    assert not {"plcc", "cider_d"} - {score} & scores.keys()
+
+
+def test_a_loss_that_is_not_finite_names_the_photos(elsewhere: Path) -> None:
+    file = str(experiment(elsewhere, precision="32", clip=0.0, warmup=0.0))
+    with pytest.raises(UserError, match=r"not finite.*lower train.lr.*00\d\d, 00\d\d"):
+        main(["--config", file, "--train.lr", "1e30"])
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path: Path) -> None:
+    import resource
+
+    import torch
+
+    from src.learning.checkpoint import WholeCheckpointIO
+
+    path = tmp_path / "last.ckpt"
+    WholeCheckpointIO().save_checkpoint({"x": torch.ones(10)}, path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # as a disk that takes 100 kB more
+    try:
+        with pytest.raises(UserError, match=r"last.ckpt: cannot be saved.*make room"):
+            WholeCheckpointIO().save_checkpoint({"x": torch.zeros(1_000_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert torch.load(path, weights_only=True)["x"].sum() == 10
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_without_a_name_is_named_by_its_config() -> None:
+    config, other = tiny_config(), tiny_config()
+    config.track.name = other.track.name = ""
+    other.train.threads, other.data.workers = 7, 3  # change how, not what
+    assert run_name(config) == run_name(other)
+    other.train.lr *= 2
+    assert run_name(config) != run_name(other)
+    assert differing(identity(config), identity(other)) == ["train.lr"]
