@@ -97,8 +97,11 @@ def _paths(table: pd.DataFrame, names: list[str], source: SourceConfig) -> list[
     folder = table_path(source).parent
     if source.images:
         folder = find_folder(root(source), source.images, [], "images")
-        if "img_path" in table:  # the named folder holds the files, wherever the table believes them to be
+        if "img_path" in table and table["img_path"].str.strip().all():
+            # The named folder holds the files, wherever the table believes them to be.
             return [photo_path(folder, Path(path.replace("\\", "/")).name) for path in table["img_path"]]
+        known = index_photos(folder)
+        return [known.get(name, folder / f"{name}.jpg") for name in names]
     if "img_path" not in table and (folder / "train").is_dir():
         known = index_photos(folder / "train")
         return [known.get(name, folder / "train" / f"{name}.jpg") for name in names]

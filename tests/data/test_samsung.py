@@ -53,6 +53,9 @@ def test_photos_in_another_folder_and_with_backslashes(tmp_path: Path) -> None:
     text = HEAD + "a,.\\train\\a.jpg,1,x\n"
     assert read_source(source(tmp_path, text))[0].path == tmp_path / "train" / "a.jpg"
     assert read_source(source(tmp_path, text, images="small"))[0].path == tmp_path / "small" / "a.jpg"
+    (tmp_path / "small" / "a.png").touch()
+    for text in (HEAD + "a,,1,x\n", "img_name\na\n"):
+        assert read_source(source(tmp_path, text, images="small"))[0].path == tmp_path / "small" / "a.png"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949"])
