@@ -3,12 +3,16 @@
 Each is a mean, so that its size does not depend on the batch's; each is finite for a batch of one and for constants.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 PAD = 0
 EPSILON = 1e-6
+AT_ONCE = 2**21  # logits of a slice: 8 MB
 
 
 def caption_ce(logits: Tensor, tokens: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -38,6 +42,65 @@ def word_ce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
         return likely.mean()
     even = normaliser - logits.mean(dim=1)
     return ((1 - smoothing) * likely + smoothing * even).mean()
+
+
+def linear_ce(inputs: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    """As word_ce of the logits inputs @ weight.T + bias, a slice of rows at a time: they are never held all at once.
+
+    Args:
+        inputs: [M, E], in the dtype to compute products in; the rest is fp32.
+        weight: [V, E].
+        bias: [V].
+        target: [M].
+        smoothing: as in caption_ce.
+    """
+    if len(target) == 0:
+        return (inputs.sum() + weight[:0].sum() + bias[:0].sum()) * 0.0
+    return LinearCrossEntropy.apply(inputs, weight, bias, target, smoothing)
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """The gradient is made on the way forward, slice by slice, while the logits are still in the processor's cache."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float) -> Tensor:
+        """The mean over M rows."""
+        rows, narrow, learns = max(1, AT_ONCE // len(weight)), weight.to(inputs.dtype), any(ctx.needs_input_grad)
+        gradients = [torch.empty_like(inputs), weight.new_zeros(weight.shape), bias.new_zeros(bias.shape)]
+        total = inputs.new_zeros((), dtype=torch.float32)
+        for some, right, out in zip(inputs.split(rows), target.split(rows), gradients[0].split(rows), strict=True):
+            logits = (some @ narrow.mT).float() + bias
+            total += _sum_ce(logits, right, smoothing)
+            if learns:
+                pull = _pull(logits, right, smoothing).div_(len(target))
+                gradients[2] += pull.sum(dim=0)
+                pull = pull.to(some.dtype)
+                torch.mm(pull, narrow, out=out)
+                gradients[1] += pull.mT @ some
+        if learns:
+            ctx.save_for_backward(*gradients)
+        return total / len(target)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of inputs, weight and bias."""
+        return *(gradient * outputs[0].to(gradient.dtype) for gradient in ctx.saved_tensors), None, None
+
+
+def _sum_ce(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    likely = logits.gather(1, target.unsqueeze(1)).sum() * (1 - smoothing)
+    even = logits.mean(dim=1).sum() * smoothing if smoothing else 0.0
+    return logits.logsumexp(dim=1).sum() - likely - even
+
+
+def _pull(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    """The gradient of _sum_ce: softmax less the smoothed target."""
+    pull = logits.softmax(dim=1)
+    if smoothing:
+        pull -= smoothing / logits.shape[1]
+    pull[torch.arange(len(target), device=target.device), target] -= 1 - smoothing
+    return pull
 
 
 def mse(predicted: Tensor, target: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from src.config import DecoderConfig
-from src.model.losses import word_ce
+from src.model.losses import linear_ce
+from src.model.unroll import Layout, Unroll
 
 PAD = 0
 
@@ -44,21 +45,17 @@ class State:
 
 @dataclass
 class Packed:
-    """Captions without their padding: longest caption first, position by position.
+    """Captions without their padding: the longest first, position by position.
 
     Attributes:
-        photos: [R] int64, the photo of each caption, by falling length.
-        counts: at each position, how many captions still go on.
+        layout: where they stand.
         inputs: [M] int64, tokens read.
         targets: [M] int64, tokens to predict.
-        places: [M] int64, where each stands in [B, K, T - 1], flattened.
     """
 
-    photos: Tensor
-    counts: list[int]
+    layout: Layout
     inputs: Tensor
     targets: Tensor
-    places: Tensor
 
 
 def pack(tokens: Tensor) -> Packed:
@@ -71,9 +68,9 @@ def pack(tokens: Tensor) -> Packed:
     counts = [n for n in alive.sum(dim=1).tolist() if n]
     at = alive.nonzero()
     caption, position = order[at[:, 1]], at[:, 0]
-    places = caption * len(time) + position
-    photos = order[: counts[0] if counts else 0] // tokens.shape[1]
-    return Packed(photos, counts, rows[caption, position], rows[caption, position + 1], places)
+    places = caption * len(counts) + position
+    layout = Layout(len(tokens), order[: max(counts, default=0)], counts, places, tokens.shape[1])
+    return Packed(layout, rows[caption, position], rows[caption, position + 1])
 
 
 class Recurrent(nn.Module):
@@ -117,15 +114,19 @@ class Recurrent(nn.Module):
             [B, K, T - 1, V]; 0 at padding.
         """
         packed = pack(tokens)
-        logits = self._logits(grid, packed)
+        logits = self.vocabulary(self._ahead(grid, packed))
         b, k, t = tokens.shape
-        full = logits.new_zeros(b * k * (t - 1), logits.shape[1])
-        return full.index_copy(0, packed.places, logits).view(b, k, t - 1, -1)
+        full = logits.new_zeros(b * k, t - 1, logits.shape[1])
+        if packed.layout.counts:
+            time = packed.layout.places % len(packed.layout.counts)
+            full[packed.layout.places // len(packed.layout.counts), time] = logits
+        return full.view(b, k, t - 1, -1)
 
     def loss(self, grid: Tensor, tokens: Tensor, smoothing: float = 0.0) -> Tensor:
         """Cross-entropy per word of forward's logits, without ever making those at padding."""
         packed = pack(tokens)
-        return word_ce(self._logits(grid, packed), packed.targets, smoothing)
+        ahead, head = self._ahead(grid, packed), self.vocabulary
+        return linear_ce(ahead, head.weight, head.bias, packed.targets, smoothing)
 
     def start(self, grid: Tensor) -> State:
         """The state of one caption a photo, before its first token; grid [B, N, C]."""
@@ -149,25 +150,22 @@ class Recurrent(nn.Module):
         words = self.dropout(self.words(tokens))
         keys, values = state.keys[state.photo], state.values[state.photo]
         hidden, cell, read, weights = self._cell(self.input(words), keys, values, state.hidden, state.cell)
-        logits = self._words(hidden, read, words)
+        logits = self.vocabulary(self._out(hidden, read, words))
         return logits, State(state.keys, state.values, state.photo, hidden, cell), weights
 
-    def _logits(self, grid: Tensor, packed: Packed) -> Tensor:
-        if not packed.counts:
-            return self.vocabulary.bias.unsqueeze(0)[:0]  # nothing, but of the graph: backward() works
+    def _ahead(self, grid: Tensor, packed: Packed) -> Tensor:
+        """What the vocabulary layer sees [M, E], at all positions."""
+        if not packed.layout.counts:  # nothing, but of the graph: backward() works
+            return self.output.bias.unsqueeze(0)[:0]
         words = self.dropout(self.words(packed.inputs))
-        hidden, read = self._run(self.start(grid).select(packed.photos), packed.counts, self.input(words))
-        return self._words(hidden, read, words)
-
-    def _run(self, state: State, counts: list[int], gates: Tensor) -> tuple[Tensor, Tensor]:
-        """All positions, one after the other, of captions packed by length: hidden [M, H] and what was read [M, H]."""
-        keys, values, hidden, cell = state.keys[state.photo], state.values[state.photo], state.hidden, state.cell
-        hiddens, reads = [], []
-        for n, gate in zip(counts, gates.split(counts), strict=True):
-            hidden, cell, read, _ = self._cell(gate, keys[:n], values[:n], hidden[:n], cell[:n])
-            hiddens.append(hidden)
-            reads.append(read)
-        return torch.cat(hiddens), torch.cat(reads)
+        state = self.start(grid)
+        kind, photo = state.keys.dtype, packed.layout.photo
+        inputs = (
+            *(state.keys, state.values, state.hidden[photo], state.cell[photo], self.input(words)),
+            *(self.query.weight, self.query.bias, self.score, self.recurrent.weight),
+        )
+        hidden, read = Unroll.apply(packed.layout, *(value.to(kind) for value in inputs))
+        return self._out(hidden, read, words)
 
     def _cell(
         self, gate: Tensor, keys: Tensor, values: Tensor, hidden: Tensor, cell: Tensor
@@ -181,11 +179,9 @@ class Recurrent(nn.Module):
         cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
         return o.sigmoid() * cell.tanh(), cell, read, weights
 
-    def _words(self, hidden: Tensor, read: Tensor, words: Tensor) -> Tensor:
-        """Logits [R, V] from the state, what was read and the last word."""
-        return self.vocabulary(
-            self.dropout(self.output(torch.cat([hidden, read, words.to(hidden.dtype)], dim=1)).tanh())
-        )
+    def _out(self, hidden: Tensor, read: Tensor, words: Tensor) -> Tensor:
+        """What the vocabulary layer sees [R, E], from the state, what was read and the last word."""
+        return self.dropout(self.output(torch.cat([hidden, read, words.to(hidden.dtype)], dim=1)).tanh())
 
     def _dtype(self, grid: Tensor) -> torch.dtype:
         kind = grid.device.type

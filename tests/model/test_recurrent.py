@@ -9,6 +9,7 @@ from torch import Tensor
 from src.config import DecoderConfig
 from src.model.losses import caption_ce
 from src.model.recurrent import Recurrent, pack
+from src.model.unroll import Unroll
 from tests.model.plain import Plain
 
 CONFIG = DecoderConfig(embedding=12, hidden=16, attention=8)
@@ -134,10 +135,21 @@ def test_bf16_is_near_fp32(grid: Tensor, tokens: Tensor) -> None:
 
 def test_packing_keeps_every_word_once(tokens: Tensor) -> None:
     packed = pack(tokens)
-    assert sum(packed.counts) == len(packed.targets) == int((tokens[:, :, 1:] != 0).sum())
-    assert packed.counts == sorted(packed.counts, reverse=True)
-    assert torch.equal(tokens[:, :, 1:].flatten()[packed.places], packed.targets)
-    assert torch.equal(tokens[:, :, :-1].flatten()[packed.places], packed.inputs)
+    layout = packed.layout
+    assert sum(layout.counts) == len(packed.targets) == int((tokens[:, :, 1:] != 0).sum())
+    assert layout.counts == sorted(layout.counts, reverse=True)
+    assert torch.equal(tokens[:, :, 1:].flatten()[layout.places], packed.targets)
+    assert torch.equal(tokens[:, :, :-1].flatten()[layout.places], packed.inputs)
+
+
+def test_gradient_by_finite_differences(tokens: Tensor) -> None:
+    torch.manual_seed(0)
+    packed = pack(tokens[:2, :3, :5])
+    layout, m, h, a, n = packed.layout, len(packed.targets), 3, 2, 4
+    r = len(layout.rows)
+    sizes = [(2, n, a), (2, n, h), (r, h), (r, h), (m, 4 * h), (a + h, h), (a + h,), (a,), (4 * h, 2 * h)]
+    inputs = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in sizes]
+    assert torch.autograd.gradcheck(lambda *x: Unroll.apply(layout, *x), inputs)
 
 
 def test_learns_to_repeat_what_it_sees() -> None:
