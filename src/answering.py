@@ -291,7 +291,7 @@ def seen_cached(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -
 def store(loaded: Loaded, size: int, kind: Kind) -> FeatureStore:
     """The cache's store for what a head sees."""
     config, backbone = loaded.config, loaded.model.backbone
-    return FeatureStore(config.data.cache_dir, Recipe(kind, backbone.fingerprint(), size, config.data.flip))
+    return FeatureStore(config.data.cache_dir, Recipe(kind, backbone.fingerprint(kind), size, config.data.flip))
 
 
 def _read(one: FeatureStore, rows: np.ndarray) -> Tensor:

@@ -102,6 +102,8 @@ class BackboneConfig:
         options: further arguments of timm.create_model, such as {pad_type: same}.
         mean: of the input's normalisation, RGB of photos in 0..1; empty: from the model's own config.
         std: likewise.
+        levels: which layers' mean and deviation over space the mos head sees: empty, every stage; else a regular
+            expression of module names, such as `blocks\\.\\d+\\.\\d+\\.bn2$`, whose outputs are [B, C, H, W].
         trainable: last stages to train: 0 is frozen, -1 is all.
         checkpointing: trade time for memory in the backward pass.
     """
@@ -111,6 +113,7 @@ class BackboneConfig:
     options: dict = field(default_factory=dict)
     mean: list[float] = field(default_factory=list)
     std: list[float] = field(default_factory=list)
+    levels: str = ""
     trainable: int = 0
     checkpointing: bool = False
 
@@ -130,7 +133,7 @@ class MosConfig:
     """
 
     enabled: bool = True
-    hidden: int = 256
+    hidden: int = 64
     dropout: float = 0.3
     mse: float = 1.0
     huber: float = 0.0

@@ -186,9 +186,9 @@ class Data:
             sizes["levels"] = data.mos_size
         if model.decoder.enabled:
             sizes["grid"] = data.caption_size
-        fingerprint = self.backbone.fingerprint() if self.backbone is not None else ""  # type: ignore[operator]
+        prints = {kind: self.backbone.fingerprint(kind) if self.backbone else "" for kind in sizes}  # type: ignore[operator]
         return {
-            kind: FeatureStore(data.cache_dir, Recipe(kind, fingerprint, size, data.flip))
+            kind: FeatureStore(data.cache_dir, Recipe(kind, prints[kind], size, data.flip))
             for kind, size in sizes.items()
         }
 

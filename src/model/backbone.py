@@ -5,7 +5,9 @@ Notation: B photos, N places of the grid, C channels, L level statistics.
 
 import hashlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -63,6 +65,7 @@ class Backbone(nn.Module):
                 raise UserError(f"model.backbone.{name} has {len(values)} values: one each for R, G and B are needed")
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1), persistent=False)
         self.indices = _indices(self.network)
+        self.watched = _matching(self.network, config.levels)
         self.to(memory_format=torch.channels_last)
         self._try_out(own["input_size"])
         if config.checkpointing:
@@ -83,7 +86,7 @@ class Backbone(nn.Module):
 
     def levels(self, pixels: Pixels) -> Tensor:
         """[B, L], for photos of any sizes, without layers after the last stage."""
-        return _by_shape(lambda x: (self._levels(self._intermediates(x, stop=True)),), pixels)[0]
+        return _by_shape(lambda x: (self._both(x, stop=True)[1],), pixels)[0]
 
     def train(self, mode: bool = True) -> "Backbone":
         """Sets training mode, but where all parameters are frozen: batch norm keeps its statistics there."""
@@ -94,8 +97,8 @@ class Backbone(nn.Module):
                 module.eval()
         return self
 
-    def fingerprint(self) -> str:
-        """What decides the features: name, options, normalisation and the weights' SHA-256. Equal only if they are."""
+    def fingerprint(self, kind: str = "grid") -> str:
+        """What decides the features of a kind: name, options, normalisation, the weights' SHA-256, and which levels."""
         digest = hashlib.sha256()
         for name, value in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
@@ -107,11 +110,18 @@ class Backbone(nn.Module):
             "std": self.std.flatten().tolist(),
             "weights": digest.hexdigest(),
         }
+        if kind == "levels" and self.config.levels:
+            values["levels"] = self.config.levels
         return json.dumps(values, sort_keys=True)
 
-    def _both(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        last, stages = self._intermediates(pixels, stop=False)
-        return self._grid(last), self._levels(stages)
+    def _both(self, pixels: Tensor, stop: bool = False) -> tuple[Tensor, Tensor]:
+        """Grid and levels; with `stop`, levels alone, and a grid that means nothing."""
+        with _watched(self.watched) as seen:
+            found = self._intermediates(pixels, stop)
+        last, stages = (pixels[:, :, None], found) if stop else found
+        parts = [part for both in seen.values() for part in both]
+        levels = torch.cat(parts, dim=1) if parts else self._levels(stages)
+        return (last if stop else self._grid(last)), levels
 
     def _intermediates(self, pixels: Tensor, stop: bool) -> Any:
         options = {"indices": self.indices, "intermediates_only": stop, "stop_early": stop}
@@ -137,12 +147,53 @@ class Backbone(nn.Module):
         trainable = self.config.trainable
         self.eval()
         with torch.set_grad_enabled(trainable != 0):
+            with _watched(self.watched) as seen:
+                self._intermediates(torch.zeros(1, *size), stop=True)
+            # Layers after the last stage run for captions only.
+            self.watched = {name: module for name, module in self.watched.items() if name in seen}
             features = self(torch.zeros(1, *size))
         self.grid_channels, self.level_size = features.grid.shape[-1], features.levels.shape[-1]
         if trainable == 0:
             self.network.requires_grad_(False)
         else:
             _freeze(self.network, features.grid.sum() + features.levels.sum(), trainable)
+
+
+def _matching(network: nn.Module, pattern: str) -> dict[str, nn.Module]:
+    """The modules whose names match, in order; none for an empty pattern.
+
+    Raises:
+        UserError: no name matches, or the pattern is none.
+    """
+    if not pattern:
+        return {}
+    try:
+        found = {name: module for name, module in network.named_modules() if re.search(pattern, name)}
+    except re.error as error:
+        raise UserError(f"model.backbone.levels: {pattern!r} is no regular expression: {error}") from error
+    if not found:
+        some = ", ".join(list(dict(network.named_modules()))[1:40:8])
+        raise UserError(f"model.backbone.levels: no module matches {pattern!r}; names are such as {some}")
+    return found
+
+
+@contextmanager
+def _watched(modules: dict[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    """Within the block, the statistics of each module's output appear under its name; outputs are not kept."""
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def hook(name: str) -> Callable[..., None]:
+        def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            seen[name] = _statistics(output)
+
+        return note
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _statistics(stage: Tensor) -> tuple[Tensor, Tensor]:

@@ -202,3 +202,31 @@ def test_the_imagenet_file_sees_what_is_there() -> None:
         grid = backbone.grid(torch.stack(photos))
     assert grid.shape == (8, 49, 1280)
     assert 0.1 < grid.mean() < 1.0
+
+
+def test_levels_of_named_layers_are_their_outputs_statistics() -> None:
+    torch.manual_seed(0)
+    backbone = make(levels=r"^blocks\.1\.0\.bn2$|^blocks\.2$|^conv_head$")
+    pixels = torch.rand(2, 3, 40, 40)
+    outputs = {}
+    for name in ("blocks.1.0.bn2", "blocks.2"):
+        module = backbone.network.get_submodule(name)
+        module.register_forward_hook(lambda module, inputs, output, name=name: outputs.update({name: output}))
+    with torch.inference_mode():
+        levels = backbone.levels(pixels)
+        assert levels.equal(backbone(pixels).levels)
+    expected = [
+        part
+        for output in outputs.values()
+        for part in (output.mean(dim=(2, 3)), (output.var(dim=(2, 3), correction=0) + 1e-6).sqrt())
+    ]
+    torch.testing.assert_close(levels, torch.cat(expected, dim=1))
+    assert backbone.level_size == levels.shape[1]
+    assert backbone.fingerprint("levels") != make().fingerprint("levels")
+    assert backbone.fingerprint("grid") == backbone.fingerprint()
+
+
+@pytest.mark.parametrize(("levels", "message"), [("nothing", "no module matches"), ("(", "no regular expression")])
+def test_levels_that_name_nothing_are_refused(levels: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make(levels=levels)
