@@ -65,40 +65,42 @@ class LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float) -> Tensor:
         """The mean over M rows."""
-        rows, narrow, learns = max(1, AT_ONCE // len(weight)), weight.to(inputs.dtype), any(ctx.needs_input_grad)
+        rows, learns = max(1, AT_ONCE // len(weight)), any(ctx.needs_input_grad)
+        narrow, offset = weight.to(inputs.dtype), bias.to(inputs.dtype)
         gradients = [torch.empty_like(inputs), weight.new_zeros(weight.shape), bias.new_zeros(bias.shape)]
-        total = inputs.new_zeros((), dtype=torch.float32)
+        total = torch.zeros((), device=inputs.device)
         for some, right, out in zip(inputs.split(rows), target.split(rows), gradients[0].split(rows), strict=True):
-            logits = (some @ narrow.mT).float() + bias
-            total += _sum_ce(logits, right, smoothing)
+            logp = torch.addmm(offset, some, narrow.mT).log_softmax(dim=1, dtype=torch.float32)
+            total += _sum_ce(logp, right, smoothing)
             if learns:
-                pull = _pull(logits, right, smoothing).div_(len(target))
+                pull = _pull(logp, right, smoothing)
                 gradients[2] += pull.sum(dim=0)
                 pull = pull.to(some.dtype)
                 torch.mm(pull, narrow, out=out)
                 gradients[1] += pull.mT @ some
         if learns:
             ctx.save_for_backward(*gradients)
+            ctx.rows = len(target)
         return total / len(target)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of inputs, weight and bias."""
-        return *(gradient * outputs[0].to(gradient.dtype) for gradient in ctx.saved_tensors), None, None
+        scale = outputs[0] / ctx.rows
+        return *(gradient * scale.to(gradient.dtype) for gradient in ctx.saved_tensors), None, None
 
 
-def _sum_ce(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
-    likely = logits.gather(1, target.unsqueeze(1)).sum() * (1 - smoothing)
-    even = logits.mean(dim=1).sum() * smoothing if smoothing else 0.0
-    return logits.logsumexp(dim=1).sum() - likely - even
+def _sum_ce(logp: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    likely = logp.gather(1, target.unsqueeze(1)).sum()
+    return -likely if smoothing == 0.0 else -(1 - smoothing) * likely - smoothing * logp.mean(dim=1).sum()
 
 
-def _pull(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
-    """The gradient of _sum_ce: softmax less the smoothed target."""
-    pull = logits.softmax(dim=1)
+def _pull(logp: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    """The gradient of _sum_ce by the logits, in the place of logp: probabilities less the smoothed target."""
+    pull = logp.exp_()
     if smoothing:
-        pull -= smoothing / logits.shape[1]
+        pull -= smoothing / logp.shape[1]
     pull[torch.arange(len(target), device=target.device), target] -= 1 - smoothing
     return pull
 

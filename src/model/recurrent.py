@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from src.config import DecoderConfig
+from src.model.dropout import Dropout
 from src.model.losses import linear_ce
 from src.model.unroll import Layout, Unroll
 
@@ -90,7 +91,7 @@ class Recurrent(nn.Module):
         self.recurrent = nn.Linear(2 * h, 4 * h, bias=False)
         self.output = nn.Linear(2 * h + e, e)
         self.vocabulary = nn.Linear(e, vocabulary)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self._initialise(config.tied)
 
     def _initialise(self, tied: bool) -> None:
@@ -131,7 +132,7 @@ class Recurrent(nn.Module):
     def start(self, grid: Tensor) -> State:
         """The state of one caption a photo, before its first token; grid [B, N, C]."""
         grid = grid.to(self._dtype(grid))
-        # Whole channels of a photo are dropped: a mask of every place is 49 times the random numbers, for nothing.
+        # Whole channels of a photo are dropped: its places are too alike for one to hide what the next one shows.
         grid = grid * self.dropout(grid.new_ones(len(grid), 1, grid.shape[2]))
         keys, values = self.memory(grid).split(self.sizes, dim=2)
         hidden, cell = self.first(grid.mean(dim=1)).tanh().chunk(2, dim=1)

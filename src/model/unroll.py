@@ -92,6 +92,7 @@ class Unroll(torch.autograd.Function):
         """Keeps the tape."""
         keys, values, hidden, cell, words, query, bias, score, recurrent = inputs
         tape, (a, h) = Tape.like(keys, words), (len(score), hidden.shape[1])
+        values = values.contiguous()  # or each position copies it
         spread, out = keys[layout.photo], torch.empty_like(tape.raw)
         exact = torch.promote_types(keys.dtype, torch.float32)
         for start, end, n in layout.slices():
@@ -126,7 +127,7 @@ def _backward(
     layout: Layout, tape: Tape, weights: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     values, query, score, recurrent = weights
-    (a, h), count = (len(score), values.shape[2]), len(layout.rows)
+    (a, h), count, turned = (len(score), values.shape[2]), len(layout.rows), values.mT.contiguous()
     gates, asked, raw = (
         torch.empty_like(tape.gates),
         tape.raw.new_empty(len(tape.raw), a + h),
@@ -143,7 +144,7 @@ def _backward(
         read = outputs[1][at] + into[:, h:]
         torch.mul(read, tape.open[at], out=raw[at])
         asked[at, a:] = read * tape.raw[at] * tape.open[at] * (1 - tape.open[at])
-        wanted = layout.read(raw[at], values.mT)
+        wanted = layout.read(raw[at], turned)
         pull[at] = tape.weights[at] * (wanted - (wanted * tape.weights[at]).sum(dim=1, keepdim=True))
         # The derivative of tanh is 1 - seen^2, and summing its two parts apart spares passes over [n, N, A].
         torch.mul(tape.seen[at], tape.seen[at], out=square[:n])
