@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,7 @@ def sampler(sweep: Sweep) -> "optuna.samplers.BaseSampler":
     """Multivariate TPE that expects running trials to do badly (constant liar), or random search."""
     import optuna
 
+    warnings.filterwarnings("ignore", "Argument ``(multivariate|group|constant_liar)`` is an experimental feature")
     if sweep.algorithm == "random":
         return optuna.samplers.RandomSampler(seed=sweep.seed)
     return optuna.samplers.TPESampler(

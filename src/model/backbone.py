@@ -57,7 +57,9 @@ class Backbone(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.network: Any = make_network(config)
+        with torch.random.fork_rng(devices=[]):  # random weights are always the same, so their features can be cached
+            torch.manual_seed(0)
+            self.network: Any = make_network(config)
         own = getattr(self.network, "pretrained_cfg", {})
         for name in ("mean", "std"):
             values = getattr(config, name) or own[name]
