@@ -59,7 +59,7 @@ def run(sweep: Sweep, runs: Path) -> dict[str, Any]:
     """Searches, prints the table of trials and trains the best out. Returns the best run's result."""
     from src.tracking import Tracker
 
-    folder = runs / sweep.name
+    folder = runs / f"sweep-{sweep.name}"
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"sweep": vars(sweep) | {"resources": vars(sweep.resources)}}
     track = TrackConfig(experiment=trial_config(sweep, {}).track.experiment, name=sweep.name)

@@ -39,7 +39,7 @@ def test_a_search_leaves_one_run_a_trial_and_is_not_repeated(
     children = [run for run in runs if run.tags.get("mlflow.parentRunId") == parent.id]
     assert len(children) == 4  # three trials and the best
     assert {run.status for run in runs} == {"FINISHED"}
-    study = optuna.load_study(study_name="little", storage=f"sqlite:///{elsewhere}/runs/little/study.db")
+    study = optuna.load_study(study_name="little", storage=f"sqlite:///{elsewhere}/runs/sweep-little/study.db")
     assert sorted(trial.state.name for trial in study.trials) == ["COMPLETE"] * 3
     best = json.loads((elsewhere / "runs/little-best/config.json").read_text())
     assert best["train"]["lr"] == study.best_params["train.lr"]
