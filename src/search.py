@@ -1,6 +1,5 @@
 """What a sweep's YAML file says: the space to search, the algorithm, the budget."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -137,11 +136,15 @@ def number(value: Any) -> float:
         raise UserError(f"{value!r} is no number") from error
 
 
-def define(space: dict[str, dict[str, Any]]) -> Callable[["Trial"], None]:
-    """Optuna's define-by-run function of a space."""
+@dataclass
+class Space:
+    """Optuna's define-by-run function of a space. A class, since Ray pickles it."""
 
-    def suggest(trial: "Trial") -> None:
-        for key, domain in space.items():
+    domains: dict[str, dict[str, Any]]
+
+    def __call__(self, trial: "Trial") -> None:
+        """Draws every value of a trial."""
+        for key, domain in self.domains.items():
             step = domain.get("step")
             if "choice" in domain:
                 trial.suggest_categorical(key, domain["choice"])
@@ -151,8 +154,6 @@ def define(space: dict[str, dict[str, Any]]) -> Callable[["Trial"], None]:
                 trial.suggest_float(key, *map(number, domain["log"]), log=True)
             else:
                 trial.suggest_float(key, *map(number, domain["float"]), step=step)
-
-    return suggest
 
 
 def trial_config(sweep: Sweep, values: dict[str, Any]) -> Config:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from src.command import make_parser
 from src.config import Config, TrackConfig
 from src.errors import UserError, run_command
-from src.search import Sweep, define, load_sweep, trial_config
+from src.search import Space, Sweep, load_sweep, trial_config
 
 if TYPE_CHECKING:
     import optuna
@@ -153,7 +153,7 @@ def tune(sweep: Sweep, folder: Path, trials: int, parent: str) -> None:
     longest = max(evaluations, sweep.grace)
     asha = AsyncHyperBandScheduler(grace_period=sweep.grace, max_t=longest, reduction_factor=3)
     algorithm = OptunaSearch(
-        define(sweep.space),
+        Space(sweep.space),
         metric="selected",
         mode="max",
         sampler=sampler(sweep),

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from src.errors import UserError
-from src.search import Sweep, define, load_sweep, trial_config
+from src.search import Space, Sweep, load_sweep, trial_config
 
 SPACE = {
     "train.lr": {"log": [1e-4, 1e-1]},
@@ -34,7 +34,7 @@ def test_drawn_values_stay_inside_the_space() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for _ in range(50):
         trial = study.ask()
-        define(SPACE)(trial)
+        Space(SPACE)(trial)
         assert 1e-4 <= trial.params["train.lr"] <= 1e-1
         assert trial.params["model.decoder.hidden"] in (64, 128, 192, 256)
         assert trial.params["model.mos.hidden"] in (0, 32)
