@@ -43,6 +43,8 @@ class Settings:
         batch_size: photos at a time.
         cache: take features from the feature cache, and fill it.
         labelled: answer only for what a photo has a label to hold against.
+        mos: answer with mos, where the model has that head.
+        captions: answer with captions, where the model has that head.
         progress: show a bar.
     """
 
@@ -51,6 +53,8 @@ class Settings:
     batch_size: int = 32
     cache: bool = False
     labelled: bool = False
+    mos: bool = True
+    captions: bool = True
     progress: bool = True
 
 
@@ -134,7 +138,7 @@ def _number(mos: float | None) -> float:
 
 
 def _style(loaded: Loaded, sample: Sample, settings: Settings) -> int:
-    if not loaded.config.model.decoder.enabled:
+    if not (loaded.config.model.decoder.enabled and settings.captions):
         return 0
     name = settings.style or source_style(loaded.config, sample.source)
     return loaded.tokenizer.style(name if settings.style or name in styles(loaded) else default_style(loaded))
@@ -172,12 +176,12 @@ def default_style(loaded: Loaded) -> str:
     return found[0]
 
 
-def sizes(config: Config) -> dict[int, list[Kind]]:
-    """Which features the model's heads want of which photo size; each size is one pass through the backbone."""
+def sizes(config: Config, settings: Settings) -> dict[int, list[Kind]]:
+    """Which features are wanted of which photo size; each size is one pass through the backbone."""
     wanted: dict[int, list[Kind]] = {}
-    if config.model.mos.enabled:
+    if config.model.mos.enabled and settings.mos:
         wanted.setdefault(config.data.mos_size, []).append("levels")
-    if config.model.decoder.enabled:
+    if config.model.decoder.enabled and settings.captions:
         wanted.setdefault(config.data.caption_size, []).append("grid")
     return wanted
 
@@ -194,7 +198,7 @@ def see(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> Iterat
 
 def seen_live(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> Iterator[Seen]:
     """Batches of photos through the backbone, the next ones being decoded meanwhile."""
-    wanted = sizes(loaded.config)
+    wanted = sizes(loaded.config, settings)
     runners = {size: runner(loaded, size, kinds) for size, kinds in wanted.items()}
     for chunk in decoded(samples, wanted, settings):
         seen = Seen([sample for sample, _ in chunk], {})
@@ -267,7 +271,7 @@ def decoded(
 def seen_cached(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> Iterator[Seen]:
     """Batches of features from the cache, where they are put first if need be."""
     config = loaded.config
-    stores = {kind: store(loaded, size, kind) for size, kinds in sizes(config).items() for kind in kinds}
+    stores = {kind: store(loaded, size, kind) for size, kinds in sizes(config, settings).items() for kind in kinds}
     hashes = photo_hashes([sample.path for sample in samples], Path(config.data.split_dir))
     wanted = {
         kind: [(digest, s.path) for digest, s in zip(hashes, samples, strict=True) if asked(s, kind, settings)]

@@ -71,7 +71,7 @@ def join_models(parser: Parser, args: Sequence[str] | None) -> tuple[Submission,
     Raises:
         UserError: fewer than two, no photos, or a model that cannot be found.
     """
-    from src.joint import answer_together, share_words, speaking
+    from src.joint import answer_together, combined, share_words
 
     options = parser.parse_args(args)
     if len(options.models) < 2:
@@ -81,9 +81,9 @@ def join_models(parser: Parser, args: Sequence[str] | None) -> tuple[Submission,
     members = [loaded for loaded, _ in found]
     settings = [make_settings(parser, args, loaded) for loaded in members]
     answers, failed = answer_together(members, samples, settings, options.mos, options.outliers)
-    joined, lost = complete(answers, failed, members, speaking(settings))
+    joined, lost = complete(answers, failed, members, combined(settings))
     facts = {
-        **about_answers(options.data, members, samples, speaking(settings), lost),
+        **about_answers(options.data, members, samples, combined(settings), lost),
         "members": [about_model(loaded, folder) for loaded, folder in found],
         "comments": "mean probabilities" if share_words(members) else "consensus",
     }

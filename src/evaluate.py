@@ -71,7 +71,7 @@ def of_model(options: Namespace, args: Sequence[str] | None) -> tuple["Answers",
     settings = make_settings(make_options(), args, loaded, labelled=True)
     samples = part_of(load_config(options.config) if options.config else loaded.config, options.part)
     answers, failed = answer_photos(loaded, samples, settings)
-    lost = fill(answers, failed, fallback_of([loaded], settings.style), settings)
+    lost = fill(answers, failed, fallback_of([loaded], settings), settings)
     about = about_model(loaded, folder) | {"part": options.part, "fallbacks": list(lost)}
     where = options.config or "the model's own data"
     return answers, about | {"title": f"{options.model} on {len(samples)} photos ({options.part} of {where})"}

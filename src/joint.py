@@ -1,7 +1,7 @@
 """Several models that answer photos together: mos joined; captions from all decoders at once, or by vote."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any
 
@@ -54,9 +54,10 @@ def share_words(members: Sequence[Loaded]) -> bool:
     return len({one.tokenizer.to_json() for one in members if one.config.model.decoder.enabled}) == 1
 
 
-def speaking(settings: Sequence[Settings]) -> Settings:
-    """Those of the first model that writes captions; the first of all where none does."""
-    return next((one for one in settings if one.style), settings[0])
+def combined(settings: Sequence[Settings]) -> Settings:
+    """What the models are asked for together; captions as the first that writes any."""
+    first = next((one for one in settings if one.captions), settings[0])
+    return replace(first, mos=any(one.mos for one in settings), captions=any(one.captions for one in settings))
 
 
 def answer_together(
@@ -108,7 +109,7 @@ def _streamed(
     with torch.inference_mode():
         streams = [see(m, samples, s) for m, s in zip(members, settings, strict=True)]
         for seens in zip(*streams, strict=True):
-            captions += _captions(members, seens, speaking(settings), device)
+            captions += _captions(members, seens, combined(settings), device)
             for i, (member, seen) in enumerate(zip(members, seens, strict=True)):
                 seen.features.pop("grid", None)
                 parts[i].append(answer_seen(member, seen, settings[i], device))

@@ -1,6 +1,7 @@
 """python -m src.predict: photos and a model to a submission, checked before it is written."""
 
 import math
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -35,11 +36,9 @@ def main(args: Sequence[str] | None = None) -> int:
     samples = find_photos(Path(options.data), options.images, options.sample)
     loaded, folder = load_model(options.model)
     settings = make_settings(parser, args, loaded)
-    columns = choose_columns(options.columns, loaded)
     began = time.perf_counter()
     submission, lost = predict(loaded, samples, settings)
     rate = len(samples) / (time.perf_counter() - began)
-    submission = only(submission, columns)
     origin = {**about_model(loaded, folder), **about_answers(options.data, [loaded], samples, settings, lost)}
     write(output, submission, origin, mos_range([loaded]))
     print(f"wrote {output} and {output.with_suffix('.json')}: {len(samples)} photos, {rate:.1f} photos/s")
@@ -100,7 +99,7 @@ def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", 
         labelled: answer only what there is a label for, each photo in the style of its own source.
 
     Raises:
-        UserError: the model does not know the style.
+        UserError: the model does not know the style, or cannot fill the columns.
     """
     from src.answering import Settings, check_style, default_style
 
@@ -108,15 +107,17 @@ def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", 
     options = parser.parse_args(args)
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: must be at least 1")
+    columns = choose_columns(options.get("columns", ""), loaded)
     style = options.style
-    if loaded.config.model.decoder.enabled:
+    if COMMENTS in columns:
         style = style or ("" if labelled else default_style(loaded))
         if style:
             check_style(loaded, style)
     elif style:
-        raise UserError("--style: this model writes no captions; leave it out")
+        raise UserError("--style: no captions are written; leave it out")
     generation = GenerationConfig(**options.generate.as_dict())
-    return Settings(generation, style, options.batch_size, options.cache, labelled)
+    asked = {"mos": MOS in columns, "captions": COMMENTS in columns}
+    return Settings(generation, style, options.batch_size, options.cache, labelled, **asked)
 
 
 def find_photos(data: Path, images: str = "", sample: str = "") -> list[Sample]:
@@ -183,12 +184,6 @@ def choose_columns(wanted: str, loaded: "Loaded") -> list[str]:
     return columns
 
 
-def only(submission: Submission, columns: list[str]) -> Submission:
-    """The submission without the columns that are not wanted."""
-    mos = submission.mos if MOS in columns else None
-    return Submission(submission.names, mos, submission.comments if COMMENTS in columns else None)
-
-
 def predict(loaded: "Loaded", samples: list[Sample], settings: "Settings") -> tuple[Submission, dict[str, str]]:
     """A model's submission for photos, in their order; see `complete`."""
     from src.answering import answer_photos
@@ -211,7 +206,7 @@ def complete(
     Returns:
         The submission and, by name, what was wrong with photos whose rows hold a fallback.
     """
-    fallback = fallback_of(members, settings.style)
+    fallback = fallback_of(members, settings)
     lost = fill(answers, failed, fallback, settings)
     low, high = mos_range(members)
     mos = [min(max(value, low), high) for value in answers.mos] if fallback.mos is not None else None
@@ -220,17 +215,17 @@ def complete(
 
 @dataclass
 class Fallback:
-    """What a row holds where there is no answer: training mean and commonest comment; None without such a head."""
+    """What a row holds where there is no answer: training mean and commonest comment; None where none is asked for."""
 
     mos: float | None
     comment: str | None
 
 
-def fallback_of(members: Sequence["Loaded"], style: str) -> Fallback:
-    """The fallback of models that answer together: their mean, and the first one's comment in that style."""
-    means = [one.meta["mos_mean"] for one in members if one.config.model.mos.enabled]
-    told = [one.meta for one in members if one.config.model.decoder.enabled]
-    comments = [meta.get("comments", {}).get(style) or meta["comment"] for meta in told]
+def fallback_of(members: Sequence["Loaded"], settings: "Settings") -> Fallback:
+    """The fallback of models that answer together: their mean, and the first one's comment in the style."""
+    means = [one.meta["mos_mean"] for one in members if one.config.model.mos.enabled and settings.mos]
+    told = [one.meta for one in members if one.config.model.decoder.enabled and settings.captions]
+    comments = [meta.get("comments", {}).get(settings.style) or meta["comment"] for meta in told]
     return Fallback(sum(means) / len(means) if means else None, comments[0] if comments else None)
 
 
@@ -263,16 +258,23 @@ def mos_range(members: Sequence["Loaded"]) -> tuple[float, float]:
 
 def about_model(loaded: "Loaded", folder: Path) -> dict[str, Any]:
     """Which model it was: run, config, hashes of its weights and of its training data, validation scores."""
-    kept = folder.parent / RUN_ID
     return {
         "run": loaded.config.track.name,
-        "run_id": kept.read_text().strip() if kept.is_file() else "",
+        "run_id": run_id(folder),
         "model": str(folder),
         "model_hash": sha256(folder / "model.safetensors"),
         "training_data_hash": loaded.meta.get("data_hash", ""),
         "validation_scores": loaded.meta.get("scores", {}),
         "config": to_dict(loaded.config),
     }
+
+
+def run_id(folder: Path) -> str:
+    """MLflow's id of the run that a model folder is of; empty where it is of none."""
+    kept = folder.parent / RUN_ID
+    if kept.is_file():
+        return kept.read_text(encoding="utf-8").strip()
+    return folder.name if re.fullmatch("[0-9a-f]{32}", folder.name) else ""  # fetched from MLflow: named by its run
 
 
 def about_answers(

@@ -8,10 +8,12 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 from scipy.stats import pearsonr, spearmanr
 
-from src.config import SourceConfig
+from src.config import SourceConfig, TrackConfig
 from src.errors import UserError
 from src.evaluate import main
+from src.runs import open_client
 from src.submission import Submission, write
+from src.tracking import Tracker
 from tests.tiny import CAPTIONS, make_model, tiny_config, write_photo
 
 NAMES = ["0213074526", "1e5", "00", "with space", "사진", "a", "b", "c"]
@@ -118,6 +120,16 @@ def test_as_many_captioned_photos_as_captions(model: Path) -> None:
     assert {photo["captions"] for photo in found["photos"] if photo["sources"] == "rated"} == {""}
     assert found["scores"]["all"]["distinct_captions"]["value"] == len(said)
     assert np.isfinite(found["scores"]["all"]["cider_d"]["value"])
+
+
+def test_scores_are_logged_to_the_models_run(model: Path) -> None:
+    with Tracker.start(TrackConfig(name="run"), Path("run"), {}, resources=0) as tracker:
+        pass
+    assert main(["--model", str(model), "--log", "true", "--json", "s.json", "--meteor", "false"]) == 0
+    scores = json.loads(Path("s.json").read_text(encoding="utf-8"))["scores"]["all"]
+    metrics = open_client().get_run(tracker.run_id).data.metrics
+    assert metrics["eval/val/plcc"] == pytest.approx(scores["plcc"]["value"])
+    assert metrics["eval/val/cider_d"] == pytest.approx(scores["cider_d"]["value"])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
+import src
 from src.config import SourceConfig
 from src.errors import UserError
 from src.model.folder import load
@@ -140,9 +144,32 @@ def test_a_list_of_names_with_a_folder_of_images(data: Path) -> None:
     assert list(rows[0]) == ["img_name", "comments"]
 
 
+def test_the_command_itself_with_odd_names(model: Path, data: Path) -> None:
+    """Exit code 3 and nothing but rows that are as the table has them, down to the spaces."""
+    names = [" before", "after ", "a,b", 'q"q', "NA", "1_000", "0x10", "gone"]
+    for i in range(len(names) - 1):
+        write_photo(data / "odd" / f"{i}.jpg", seed=i)
+    with (data / "odd" / "test.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["img_name", "img_path"], *([name, f"{i}.jpg"] for i, name in enumerate(names))])
+    words = ["--model", str(model), "--data", "odd/test.csv", "--output", "X.csv"]
+    command = [sys.executable, "-m", "src.predict", *words]
+    root = str(Path(src.__file__).parents[1])
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert [row["img_name"] for row in rows_of(Path("X.csv"))] == names
+    assert "photo gone" in done.stderr
+    assert json.loads(Path("X.json").read_text())["command"].startswith("python -m src.predict --model")
+    done = subprocess.run([*command, "--output", "X.txt"], env={**os.environ, "PYTHONPATH": root}, capture_output=True)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_columns_and_heads(model: Path, data: Path) -> None:
-    _, output = run(model, "test.csv", "--columns", "img_name,comments")
-    assert list(rows_of(output)[0]) == ["img_name", "comments"]
+    _, whole = run(model, "test.csv", output="whole.csv")
+    for column in ("comments", "mos"):
+        _, output = run(model, "test.csv", "--columns", f"img_name,{column}")
+        assert list(rows_of(output)[0]) == ["img_name", column]
+        assert [row[column] for row in rows_of(output)] == [row[column] for row in rows_of(whole)]
     quality = make_model(data / "quality", tiny_config(captions=False))
     _, output = run(quality, "test.csv")
     assert list(rows_of(output)[0]) == ["img_name", "mos"]
