@@ -256,12 +256,18 @@ def mos_range(members: Sequence["Loaded"]) -> tuple[float, float]:
     return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
+def relative(folder: Path) -> str:
+    """A folder's path from the current one, where it lies within; a submission's origin is read on other machines."""
+    here = Path.cwd()
+    return str(folder.resolve().relative_to(here) if folder.resolve().is_relative_to(here) else folder)
+
+
 def about_model(loaded: "Loaded", folder: Path) -> dict[str, Any]:
     """Which model it was: run, config, hashes of its weights and of its training data, validation scores."""
     return {
         "run": loaded.config.track.name,
         "run_id": run_id(folder),
-        "model": str(folder),
+        "model": relative(folder),
         "model_hash": sha256(folder / "model.safetensors"),
         "training_data_hash": loaded.meta.get("data_hash", ""),
         "validation_scores": loaded.meta.get("scores", {}),

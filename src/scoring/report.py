@@ -140,7 +140,7 @@ def _score_captions(
     """Adds the captions' scores; returns how to compute them from drawing counts."""
     if not any(candidates):
         return None
-    _score_variety(report, tokenize(candidates))
+    _score_variety(report, tokenize([words for words in candidates if words]))
     rows = [i for i, captions in enumerate(references) if len(captions)]
     if not rows:
         return None
