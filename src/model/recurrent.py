@@ -40,8 +40,27 @@ class State:
     cell: Tensor
 
     def select(self, rows: Tensor) -> "State":
-        """The captions rows [R'] int64 of this state: to repeat, reorder or drop them. Copies no grid."""
-        return State(self.keys, self.values, self.photo[rows], self.hidden[rows], self.cell[rows])
+        """The captions rows [R'] int64 of this state: to repeat, reorder or drop them.
+
+        Grids of photos that no caption needs go when they are half of all: each is copied twice at most, all in all.
+        """
+        keys, values, photo = self.keys, self.values, self.photo[rows]
+        used, place = photo.unique(return_inverse=True)
+        if 2 * len(used) <= len(keys):
+            keys, values, photo = keys[used], values[used], place
+        return State(keys, values, photo, self.hidden[rows], self.cell[rows])
+
+    def grids(self) -> tuple[Tensor, Tensor]:
+        """Keys [P, N, A] and values [P, N, H], each for R / P captions in turn.
+
+        A photo's beam stands together, and then shares its grid here too; else each caption gets one of its own.
+        """
+        photo, each = self.photo.unique_consecutive(return_counts=True)
+        if (each != each[:1]).any():
+            photo = self.photo
+        if len(photo) == len(self.keys) and torch.equal(photo, torch.arange(len(photo), device=photo.device)):
+            return self.keys, self.values
+        return self.keys[photo], self.values[photo]
 
 
 @dataclass
@@ -134,7 +153,7 @@ class Recurrent(nn.Module):
         grid = grid.to(self._dtype(grid))
         # Whole channels of a photo are dropped: its places are too alike for one to hide what the next one shows.
         grid = grid * self.dropout(grid.new_ones(len(grid), 1, grid.shape[2]))
-        keys, values = self.memory(grid).split(self.sizes, dim=2)
+        keys, values = (part.contiguous() for part in self.memory(grid).split(self.sizes, dim=2))
         hidden, cell = self.first(grid.mean(dim=1)).tanh().chunk(2, dim=1)
         return State(keys, values, torch.arange(len(grid), device=grid.device), hidden, cell)
 
@@ -149,8 +168,13 @@ class Recurrent(nn.Module):
             logits [R, V], the state after the tokens, and where each looked [R, N], a row's sum 1.
         """
         words = self.dropout(self.words(tokens))
-        keys, values = state.keys[state.photo], state.values[state.photo]
-        hidden, cell, read, weights = self._cell(self.input(words), keys, values, state.hidden, state.cell)
+        query, open_ = self.query(state.hidden).split(self.sizes, dim=1)
+        weights, read = self._attend(query, *state.grids())
+        read = open_.sigmoid() * read
+        gates = self.input(words) + self.recurrent(torch.cat([state.hidden, read], dim=1))
+        i, f, g, o = gates.chunk(4, dim=1)
+        cell = f.sigmoid() * state.cell + i.sigmoid() * g.tanh()
+        hidden = o.sigmoid() * cell.tanh()
         logits = self.vocabulary(self._out(hidden, read, words))
         return logits, State(state.keys, state.values, state.photo, hidden, cell), weights
 
@@ -168,17 +192,11 @@ class Recurrent(nn.Module):
         hidden, read = Unroll.apply(packed.layout, *(value.to(kind) for value in inputs))
         return self._out(hidden, read, words)
 
-    def _cell(
-        self, gate: Tensor, keys: Tensor, values: Tensor, hidden: Tensor, cell: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One position: from the words' part of the gates [R, 4 H] to hidden, cell, what was read, and where."""
-        query, open_ = self.query(hidden).split(self.sizes, dim=1)
-        weights = ((keys + query.unsqueeze(1)).tanh() @ self.score.to(keys.dtype)).softmax(dim=1)
-        read = open_.sigmoid() * (weights.to(values.dtype).unsqueeze(1) @ values).squeeze(1)
-        gate = gate + self.recurrent(torch.cat([hidden, read], dim=1))
-        i, f, g, o = gate.chunk(4, dim=1)
-        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-        return o.sigmoid() * cell.tanh(), cell, read, weights
+    def _attend(self, query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Where each of R captions looks [R, N], and what it reads there [R, H]; grids [P, N, ...], R / P share one."""
+        query = query.view(len(keys), -1, 1, query.shape[1])
+        weights = ((keys.unsqueeze(1) + query).tanh_() @ self.score.to(keys.dtype)).softmax(dim=2)
+        return weights.flatten(0, 1), (weights.to(values.dtype) @ values).flatten(0, 1)
 
     def _out(self, hidden: Tensor, read: Tensor, words: Tensor) -> Tensor:
         """What the vocabulary layer sees [R, E], from the state, what was read and the last word."""

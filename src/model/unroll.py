@@ -92,7 +92,6 @@ class Unroll(torch.autograd.Function):
         """Keeps the tape."""
         keys, values, hidden, cell, words, query, bias, score, recurrent = inputs
         tape, (a, h) = Tape.like(keys, words), (len(score), hidden.shape[1])
-        values = values.contiguous()  # or each position copies it
         spread, out = keys[layout.photo], torch.empty_like(tape.raw)
         exact = torch.promote_types(keys.dtype, torch.float32)
         for start, end, n in layout.slices():
