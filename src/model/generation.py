@@ -183,6 +183,8 @@ def advance(decoder: Decoder, config: GenerationConfig, never: Tensor, work: Wor
     """
     logits, state, looks = decoder.step(work.state, work.tokens[:, -1])
     logits = logits.float().index_fill_(1, never, NEVER)
+    if work.tokens.shape[1] == 1 and not last:
+        logits[:, END] = NEVER  # a caption has a word
     logp = logits.log_softmax(dim=1)
     if last:
         end = logp[:, END].clone()

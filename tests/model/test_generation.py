@@ -35,15 +35,16 @@ def grid() -> Tensor:
 
 @torch.inference_mode()
 def scored(decoder: Recurrent, grid: Tensor, caption: tuple[int, ...]) -> float:
-    """Log probability of a caption and its end, given that no special token is ever produced."""
+    """Log probability of a caption and its end, given that no special token is produced, nor an end at the start."""
     tokens = torch.tensor([[[STYLE, *caption, END]]])
     logits = decoder(grid.unsqueeze(0), tokens)[0, 0]
     logits[:, SPECIAL] = float("-inf")
+    logits[0, END] = float("-inf")
     return float(logits.log_softmax(dim=1).gather(1, tokens[0, 0, 1:].unsqueeze(1)).sum())
 
 
 def best(decoder: Recurrent, grid: Tensor, penalty: float) -> tuple[tuple[int, ...], float]:
-    captions = itertools.chain.from_iterable(itertools.product(WORDS, repeat=n) for n in range(LONGEST + 1))
+    captions = itertools.chain.from_iterable(itertools.product(WORDS, repeat=n) for n in range(1, LONGEST + 1))
     rated = {c: scored(decoder, grid, c) / (len(c) + 1) ** penalty for c in captions}
     return max(rated.items(), key=lambda item: item[1])
 
@@ -75,7 +76,7 @@ def test_greedy_takes_the_likeliest_word(decoder: Recurrent, grid: Tensor) -> No
         tokens = [STYLE]
         for _ in range(LONGEST):
             logits = decoder(photo.unsqueeze(0), torch.tensor([[[*tokens, END]]]))[0, 0, -1]
-            logits[SPECIAL] = float("-inf")
+            logits[SPECIAL if len(tokens) > 1 else [*SPECIAL, END]] = float("-inf")  # a caption has a word
             tokens.append(int(logits.argmax()))
         expected = tokens[1:] if END not in tokens else tokens[1 : tokens.index(END)]
         assert caption.tokens == expected
