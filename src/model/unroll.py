@@ -127,12 +127,8 @@ def _backward(
 ) -> tuple[Tensor, ...]:
     values, query, score, recurrent = weights
     (a, h), count, turned = (len(score), values.shape[2]), len(layout.rows), values.mT.contiguous()
-    gates, asked, raw = (
-        torch.empty_like(tape.gates),
-        tape.raw.new_empty(len(tape.raw), a + h),
-        torch.empty_like(tape.raw),
-    )
-    pull = torch.zeros_like(tape.weights)  # on the attention's scores
+    gates, raw, pull = (torch.empty_like(x) for x in (tape.gates, tape.raw, tape.weights))  # pull: on the scores
+    asked = raw.new_empty(len(raw), a + h)
     hidden, cell = tape.raw.new_zeros(count, h), tape.raw.new_zeros(count, h)
     square, squares = torch.empty_like(tape.seen[:count]), torch.zeros_like(tape.seen[:count])
     pulls = pull.new_zeros(count, pull.shape[1])

@@ -133,6 +133,18 @@ def test_bf16_is_near_fp32(grid: Tensor, tokens: Tensor) -> None:
     assert decoder.score.grad.dtype == torch.float32
 
 
+def test_bf16_gradients_point_where_fp32_ones_do(grid: Tensor, tokens: Tensor) -> None:
+    exact, rough = make(), make()
+    exact.loss(grid, tokens, 0.1).backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = rough.loss(grid, tokens, 0.1)
+    loss.backward()
+    for (name, a), b in zip(exact.named_parameters(), rough.parameters(), strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        assert torch.cosine_similarity(a.grad.flatten(), b.grad.flatten(), dim=0) > 0.99, name
+
+
 def test_packing_keeps_every_word_once(tokens: Tensor) -> None:
     packed = pack(tokens)
     layout = packed.layout
