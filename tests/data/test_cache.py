@@ -193,7 +193,8 @@ def test_killed_goes_on_and_a_second_process_waits(tmp_path) -> None:
     context = get_context("fork")
     said = [context.SimpleQueue() for _ in range(3)]
     first, *others = (
-        context.Process(target=slow_build, args=(tmp_path, str(i), 0.5 if i == 0 else 0.05, said[i])) for i in range(3)
+        context.Process(target=slow_build, args=(tmp_path, str(i), 0.5 if i == 0 else 0.05, said[i]), daemon=True)
+        for i in range(3)
     )
     first.start()
     assert [said[0].get() for _ in range(3)] == ["batch"] * 3
@@ -206,6 +207,9 @@ def test_killed_goes_on_and_a_second_process_waits(tmp_path) -> None:
         while (word := queue.get()) == "batch":
             pass
         counts.append(word)
+    for process in others:
+        process.join(60)
+        assert process.exitcode == 0
     assert min(counts) == 0  # one waited and found the work done
     assert 0 < max(counts) < 48  # the other went on from where the killed one was
     store = FeatureStore(tmp_path, recipe("grid", Tiny(), 256))
