@@ -170,6 +170,7 @@ def tune(sweep: Sweep, folder: Path, trials: int, parent: str) -> None:
                 metric="selected",
                 mode="max",
                 num_samples=trials,
+                reuse_actors=True,  # a process takes longer to start than to train the demo
                 search_alg=ConcurrencyLimiter(algorithm, max_concurrent=sweep.at_once),
                 scheduler=asha if sweep.scheduler == "asha" else FIFOScheduler(),
             ),
