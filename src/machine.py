@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -34,16 +35,9 @@ def git_version(folder: Path | None = None) -> tuple[str, bool]:
         folder: where to look; None: where this code lies.
     """
     folder = folder or Path(__file__).parent
-    commit = _git(folder, "rev-parse", "HEAD")
-    return commit, bool(commit and _git(folder, "status", "--porcelain", "--untracked-files=no"))
-
-
-def _git(folder: Path, *words: str) -> str:
-    try:
-        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):  # no git on this machine
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    commit = output(["git", "rev-parse", "HEAD"], folder)
+    changes = ["git", "status", "--porcelain", "--untracked-files=no"]
+    return commit, bool(commit and output(changes, folder))
 
 
 def versions() -> dict[str, str]:
@@ -69,10 +63,30 @@ def machine() -> dict[str, Any]:
 
 
 def gpus() -> list[str]:
-    """Names of the CUDA devices that torch sees."""
-    import torch
+    """Names of the CUDA devices that this process may use."""
+    return [name for (name,) in ask_gpus("name")]
 
-    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+def ask_gpus(*fields: str) -> list[list[str]]:
+    """What nvidia-smi says of each CUDA device that this process may use: fields as its --help-query-gpu lists them.
+
+    It needs no torch, and sees the use by all processes; none where there is no NVIDIA driver.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible == "" or not shutil.which("nvidia-smi"):
+        return []
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    text = output([*command, *(["-i", visible] if visible else [])])
+    return [[field.strip() for field in line.split(",")] for line in text.splitlines()]
+
+
+def output(command: list[str], folder: Path | None = None) -> str:
+    """What a command prints; nothing where it is not installed, fails or hangs for ten seconds."""
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def command_line() -> str:
@@ -105,18 +119,13 @@ def tree_memory(process: psutil.Process) -> int:
 
 
 def gpu_resources() -> dict[str, float]:
-    """Memory in GB and use in % of each CUDA device that this process has opened; use only where NVML is there."""
-    torch = sys.modules.get("torch")
+    """Memory in GB and use in % of each CUDA device; a figure that the driver does not know is left out."""
     used: dict[str, float] = {}
-    if torch is None or not torch.cuda.is_initialized():
-        return used
-    for i in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(i)
-        used[f"system/gpu{i}_memory_gb"] = (total - free) / 1e9
-        try:
-            used[f"system/gpu{i}_percent"] = float(torch.cuda.utilization(i))
-        except (ImportError, RuntimeError):  # NVML's Python binding is optional
-            continue
+    for i, (mebibytes, percent) in enumerate(ask_gpus("memory.used", "utilization.gpu")):
+        if mebibytes.isdigit():
+            used[f"system/gpu{i}_memory_gb"] = int(mebibytes) * 2**20 / 1e9
+        if percent.isdigit():
+            used[f"system/gpu{i}_percent"] = float(percent)
     return used
 
 

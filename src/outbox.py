@@ -34,13 +34,14 @@ def tracking_uri() -> str:
 
     A worker in another folder is given it as MLFLOW_TRACKING_URI.
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    return uri if "?" in uri or not (file := database(uri)) else f"sqlite:///{file}"
 
 
 def database(uri: str) -> Path | None:
     """The file of a SQLite address, None for any other."""
     prefix = "sqlite:///"
-    return Path(uri[len(prefix) :]).resolve() if uri.startswith(prefix) else None
+    return Path(uri[len(prefix) :].partition("?")[0]).resolve() if uri.startswith(prefix) else None
 
 
 def make_client(uri: str) -> "MlflowClient":
@@ -153,7 +154,10 @@ class Outbox:
             if not calls:
                 return True
             sent, error = self._send(calls)
-            self._drop(sent)
+            try:
+                self._drop(sent)
+            except OSError as full:  # what was sent is then sent once more
+                error = error or full
             self._tell(error, sent)
             return error is None
 
@@ -192,6 +196,10 @@ class Outbox:
         except Exception as error:
             if status(error) not in REFUSED:
                 raise
+            if len(group) > 1:  # one bad name must not take the others with it
+                for call in group:
+                    self._deliver([call])
+                return
             log.warning("MLflow refused %s of %s: %s", group[0]["call"], self.folder, " ".join(str(error).split()))
             with (self.folder / "refused.jsonl").open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(call) + "\n" for call in group)
@@ -211,7 +219,7 @@ class Outbox:
             self.pause = 0.0
             return
         if not self.pause:
-            why = " ".join(str(error).split())[:160]
+            why = " ".join(str(error).split())[:300]
             log.warning(
                 "MLflow at %s does not answer (%s): the run goes on, values wait in %s", self.uri, why, self.spool
             )
@@ -252,7 +260,8 @@ def deliver(client: "MlflowClient", folder: Path, run_id: str, group: list[dict[
             metrics = [Metric(k, v, c["time"], c["step"]) for c in group for k, v in c["metrics"].items()]
             client.log_batch(run_id, metrics=metrics)
         case "params":
-            client.log_batch(run_id, params=[Param(k, v) for k, v in call["params"].items()])
+            known = client.get_run(run_id).data.params  # MLflow refuses all of them where one has changed
+            client.log_batch(run_id, params=[Param(k, v) for k, v in call["params"].items() if k not in known])
         case "tags":
             client.log_batch(run_id, tags=[RunTag(k, v) for k, v in call["tags"].items()])
         case "artifact":

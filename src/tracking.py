@@ -4,7 +4,6 @@
 """
 
 import fcntl
-import getpass
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TextIO
 
+import psutil
 import yaml
 
 from src.command import make_parser
@@ -43,15 +43,14 @@ class Tracker:
     Make one a run, in one process: rank 0 of several.
     """
 
-    def __init__(self, folder: Path, uri: str, every: float) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, uri: str, every: float, lock: TextIO) -> None:
+        self.folder, self.lock = folder, lock
         self.outbox = Outbox(folder, uri)
         self.every = every
         self.over = threading.Event()
         self.ended = False
         known = folder / RUN_ID
         self.began = known.stat().st_mtime if known.exists() else time.time()
-        self.lock = hold(folder)
         self.thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         self.monitor: ResourceMonitor | None = None
 
@@ -82,9 +81,10 @@ class Tracker:
             UserError: another process works on this run, or the address is of no kind that MLflow knows.
         """
         run_folder.mkdir(parents=True, exist_ok=True)
+        lock = hold(run_folder)
         if not resume:
             put_aside(run_folder)
-        tracker = cls(run_folder, uri or tracking_uri(), every)
+        tracker = cls(run_folder, uri or tracking_uri(), every, lock)
         tracker._begin(config, params, tags or {})
         tracker.outbox.send(now=True)
         tracker.thread.start()
@@ -93,13 +93,10 @@ class Tracker:
         return tracker
 
     def _begin(self, config: TrackConfig, params: dict[str, Any], tags: dict[str, str]) -> None:
-        known = bool(self.run_id or self.outbox.waiting())
         name = config.name or self.folder.name
         all_tags = {**standard_tags(self.folder, config), **tags}
         begin = {"call": "begin", "experiment": config.experiment, "name": name, "tags": cut(all_tags, 5000)}
         self.outbox.put({**begin, "time": milliseconds()})
-        if known:
-            return
         self.log_params(params)
         self.log_text(yaml.safe_dump(params, sort_keys=False, allow_unicode=True), "config.yaml")
         about = {"command": command_line(), "versions": versions(), "machine": machine()}
@@ -117,7 +114,7 @@ class Tracker:
             self.outbox.put({"call": "metrics", "metrics": values, "step": int(step), "time": milliseconds()})
 
     def log_params(self, params: dict[str, Any]) -> None:
-        """Settings, nested or flat; values longer than MLflow takes are cut."""
+        """Settings, nested or flat; values longer than MLflow takes are cut, and the first value of a key stays."""
         flat = cut({key: str(value) for key, value in flatten(params).items()}, LONGEST_VALUE)
         items = list(flat.items())
         for i in range(0, len(items), 100):
@@ -231,9 +228,11 @@ def hold(run_folder: Path) -> TextIO:
     file = (run_folder / ".tracking.lock").open("a")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, not kept by loader processes left behind
-    except OSError as error:
+    except (BlockingIOError, PermissionError) as error:
         file.close()
         raise UserError(f"{run_folder}: another process works on this run; wait for it or end it") from error
+    except OSError as error:  # a network disk without locks
+        log.warning("%s: cannot be locked (%s); let no second process work on this run", run_folder, error.strerror)
     return file
 
 
@@ -252,7 +251,7 @@ def standard_tags(run_folder: Path, config: TrackConfig) -> dict[str, str]:
         "run_folder": str(run_folder.resolve()),
         "mlflow.source.name": command_line(),
         "mlflow.source.type": "LOCAL",
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": psutil.Process().username(),
         "host": platform.node(),
         "git_dirty": str(dirty).lower(),
     }
@@ -335,7 +334,8 @@ def server_command(uri: str, port: int) -> list[str]:
     file = database(uri)
     root = ["--default-artifact-root", (file.parent / "mlartifacts").as_uri()] if file else []
     address = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [sys.executable, "-m", "mlflow", "server", *address, *root]
+    quiet = ["--uvicorn-opts", "--log-level critical"]  # else each request is a line, and Ctrl-C a page of traceback
+    return [sys.executable, "-m", "mlflow", "server", *address, *root, *quiet]
 
 
 def server_environment() -> dict[str, str]:

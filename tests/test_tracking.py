@@ -1,6 +1,7 @@
 """Runs in MLflow: on sqlite, and on a real server that goes away."""
 
 import json
+import math
 import os
 import signal
 import socket
@@ -76,6 +77,36 @@ def test_resumed_run_is_the_same_mlflow_run(elsewhere: Path) -> None:
     assert third.run_id != run_id
 
 
+def test_what_mlflow_refuses_takes_nothing_else_with_it(elsewhere: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with start(Path("runs/one")) as tracker:
+        tracker.outbox.send(now=True)
+        tracker.every, run_id = 1000.0, tracker.run_id
+        tracker.log_metrics({"good": 1.0})
+        tracker.log_metrics({"bad|name": 1.0})
+        tracker.log_metrics({"bad": math.nan, "better": math.inf})
+        tracker.log_params({"train": {"lr": "changed"}, "long": "x" * 9000})
+    run = make_client(tracking_uri()).get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["good"] == 1.0
+    assert math.isnan(run.data.metrics["bad"])
+    assert run.data.metrics["better"] > 1e300
+    assert run.data.params["train.lr"] == str(CONFIG["train"]["lr"])
+    assert run.data.params["long"] == "x" * 5997 + "..."
+    assert len(warnings(caplog)) == 1
+    assert "bad|name" in warnings(caplog)[0]
+    assert [json.loads(line)["metrics"] for line in Path("runs/one/refused.jsonl").read_text().splitlines()] == [
+        {"bad|name": 1.0}
+    ]
+
+
+def test_address_of_a_database_holds_in_any_folder(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tracking_uri() == f"sqlite:///{elsewhere}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///a/b.db")
+    assert tracking_uri() == f"sqlite:///{elsewhere}/a/b.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://host/mlflow")
+    assert tracking_uri() == "https://host/mlflow"
+
+
 def test_unknown_kind_of_address_is_the_users_error(elsewhere: Path) -> None:
     with pytest.raises(UserError, match="gopher"):
         start(Path("runs/one"), uri="gopher://x")
@@ -88,7 +119,7 @@ def test_full_outbox_of_a_killed_process_is_sent_when_its_run_goes_on(elsewhere:
         "t = Tracker.start(TrackConfig('tests', 'one'), Path('runs/one'), {'a': 1}, every=1000, resources=0);"
         "t.log_metrics({'x': 1.0}, 7); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(ROOT)], cwd=elsewhere, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code, str(ROOT)], cwd=elsewhere, timeout=250)
     assert done.returncode == -signal.SIGKILL
     folder = Path("runs/one")
     run_id = (folder / "run_id.txt").read_text().strip()
@@ -102,28 +133,28 @@ def test_full_outbox_of_a_killed_process_is_sent_when_its_run_goes_on(elsewhere:
     assert (found.info.status, found.data.metrics) == ("KILLED", {"x": 1.0})
     with start(folder) as tracker:
         assert tracker.run_id == run_id
-    assert client.get_run(run_id).data.params == {"a": "1"}
+    assert client.get_run(run_id).data.params["a"] == "1"
 
 
 def test_a_run_has_one_process(elsewhere: Path) -> None:
     with start(Path("runs/one")):
         code = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src.tracking import *\n"
         code += "print(end_abandoned(Path('runs/one'), 'KILLED')); send_missed(Path('runs/one'))"
-        done = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, timeout=250)
     assert done.stdout == "False\n"
     assert "UserError: runs/one: another process works on this run" in done.stderr
 
 
 def test_resources_are_tracked(elsewhere: Path) -> None:
     with start(Path("runs/one"), resources=0.1) as tracker:
-        ballast = np.ones(50_000_000)  # 400 MB
+        ballast = np.ones(25_000_000)  # 200 MB
         time.sleep(0.5)
         run_id = tracker.run_id
         del ballast
     history = make_client(tracking_uri()).get_metric_history(run_id, "system/memory_gb")
     rss = psutil.Process().memory_info().rss / 1e9
     assert len(history) >= 3
-    assert max(point.value for point in history) > rss + 0.3
+    assert max(point.value for point in history) > rss + 0.1
     assert 0 <= make_client(tracking_uri()).get_run(run_id).data.metrics["system/cpu_percent"] <= 100
 
 
@@ -141,7 +172,7 @@ def test_two_processes_make_one_database(elsewhere: Path) -> None:
     for worker in workers:
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    assert [worker.communicate(timeout=120) for worker in workers] == [("1\n", "")] * 2
+    assert [worker.communicate(timeout=250) for worker in workers] == [("1\n", "")] * 2
 
 
 def test_server_that_comes_late_and_dies(elsewhere: Path, caplog: pytest.LogCaptureFixture) -> None:
