@@ -90,7 +90,7 @@ def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -
     with meteor_if_there(config.model.decoder.enabled) as meteor, tracking as tracker:
         learner = Learner(make_model(config, backbone, data), config, data.tokenizer, meteor)
         trainer = make_trainer(config, folder, tracker, more)
-        fit(learner, data, folder, trainer)
+        fit(config.train, learner, data, folder, trainer)
         return keep(config, folder, learner, data, tracker)
 
 

@@ -63,6 +63,10 @@ class Progress(tune.Callback):
         self.bar = tqdm(total=trials, desc="trials", unit="trial")
         self.best = -float("inf")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray keeps its callbacks with the sweep's state; a bar on a terminal cannot be kept."""
+        return {name: value for name, value in vars(self).items() if name != "bar"}
+
     def on_trial_complete(self, iteration: int, trials: list["Trial"], trial: "Trial", **info: Any) -> None:
         """Counts a trial; ends its MLflow run."""
         self._end(trial, "FINISHED")

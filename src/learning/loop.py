@@ -104,13 +104,13 @@ def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor
     return update
 
 
-def fit(learner: Learner, data: Data, folder: RunFolder, trainer: Trainer) -> None:
+def fit(config: TrainConfig, learner: Learner, data: Data, folder: RunFolder, trainer: Trainer) -> None:
     """Trains, from the run's last checkpoint where there is one, and leaves the best weights in the learner's model."""
     last = folder.checkpoint
     trainer.fit(
         learner,
         train_dataloaders=data.train_loader(),
-        val_dataloaders=data.val_loader(),
+        val_dataloaders=data.val_loader(config.eval_photos),
         ckpt_path=str(last) if last.exists() else None,
     )
     if trainer.interrupted:
