@@ -72,12 +72,12 @@ def open_client(uri: str = "") -> "MlflowClient":
     file = database(uri)
     if file and not file.exists():
         raise UserError(f"{file}: no runs yet; train one, or set MLFLOW_TRACKING_URI to where they are kept")
-    from mlflow.exceptions import MlflowException
-
-    client = make_client(uri)
     try:
+        client = make_client(uri)
         client.search_experiments(max_results=1)
-    except MlflowException as error:
+    except UserError:
+        raise
+    except Exception as error:  # each kind of store, driver and network raises its own
         raise UserError(f"MLflow at {uri} does not answer: {' '.join(str(error).split())[:200]}") from error
     return client
 

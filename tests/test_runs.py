@@ -104,3 +104,11 @@ def test_no_runs_yet(elsewhere: Path) -> None:
     with pytest.raises(UserError, match=r"mlflow.db: no runs yet"):
         find_model("best")
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:1", "postgresql://127.0.0.1:1/x", "nosuch+driver://host/x"])
+def test_no_answer_is_the_users_error(elsewhere: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match=uri.partition(":")[0].replace("+", ".")) as caught:
+        find_model("best")
+    assert "\n" not in str(caught.value)
