@@ -43,7 +43,9 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"wrote {options.json}")
     if options.log:
         log_scores(about["run_id"], options.part, scores[ALL].scores)
-        print(f"logged to run {about['run_id']}; next: make ui")
+        print(f"logged to run {about['run_id']}: make ui shows it")
+    if options.model:
+        print(f"next: python -m src.predict --model {options.model} --data PHOTOS --output submissions/X.csv")
     return FALLBACK if about.get("fallbacks") else 0
 
 
