@@ -63,14 +63,13 @@ def run(sweep: Sweep, runs: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"sweep": vars(sweep) | {"resources": vars(sweep.resources)}}
     track = TrackConfig(experiment=trial_config(sweep, {}).track.experiment, name=sweep.name)
-    known = (folder / "run_id.txt").exists()
-    with Tracker.start(track, folder, settings, {"sweep": sweep.name, "kind": "sweep"}, resume=known) as tracker:
+    with Tracker.start(track, folder, settings, {"sweep": sweep.name, "kind": "sweep"}) as tracker:
         study = open_study(sweep, folder)
         search(sweep, folder, study, tracker)
         rows = trial_rows(study)
         tracker.log_text(table(rows), "trials.txt")
         print(table(rows))
-        best = train_best(sweep, folder, study)
+        best = train_best(sweep, folder, study, tracker.run_id)
         tracker.log_metrics({"selected": study.best_value, "final_selected": best["selected"]})
         tracker.set_tags({"best_run": best["name"]})
     return best
@@ -147,7 +146,9 @@ def tune(sweep: Sweep, folder: Path, trials: int, parent: str) -> None:
 
     started = not ray.is_initialized()
     if started:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+        workers = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}}  # wherever the command was given
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=workers)
     epochs = trial_config(sweep, {}).train
     evaluations = epochs.epochs // epochs.eval_every
     longest = max(evaluations, sweep.grace)
@@ -203,13 +204,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     return pd.DataFrame(rows).to_string(index=False, float_format=lambda x: f"{x:.4g}", na_rep="-")
 
 
-def train_best(sweep: Sweep, folder: Path, study: "optuna.Study") -> dict[str, Any]:
+def train_best(sweep: Sweep, folder: Path, study: "optuna.Study", parent: str) -> dict[str, Any]:
     """Trains the best trial's values out, with what `final` says, as a run of its own. Returns its result."""
     from src.train import train
 
     config = trial_config(sweep, {**study.best_params, **sweep.final})
     config.track.name = f"{sweep.name}-best"
-    config.track.parent = (folder / "run_id.txt").read_text().strip()
+    config.track.parent = parent
     config.train.runs = str(folder.parent)
     print(f"training the best of {sweep.name} out: {study.best_params}", file=sys.stderr)
     return train(config, again=stale(config))

@@ -84,9 +84,8 @@ def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -
     seed_everything(config.train.seed, verbose=False)
     backbone = Backbone(config.model.backbone)
     data = Data(config, backbone)
-    resume = folder.checkpoint.exists()
     tags = {"data_hash": data.data_hash, "kind": "run"}
-    tracking = Tracker.start(config.track, folder.path, to_dict(config), tags, resume=resume)
+    tracking = Tracker.start(config.track, folder.path, to_dict(config), tags)
     with meteor_if_there(config.model.decoder.enabled) as meteor, tracking as tracker:
         learner = Learner(make_model(config, backbone, data), config, data.tokenizer, meteor)
         trainer = make_trainer(config, folder, tracker, more)

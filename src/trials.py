@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from ray import tune
 from tqdm import tqdm
 
-from src.runs import open_client
 from src.search import Sweep, trial_config
+from src.tracking import Status, end_abandoned
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -76,22 +76,12 @@ class Progress(tune.Callback):
         tqdm.write(f"trial {trial.trial_id} failed: {last_line(trial)}; its values: {trial.config}")
         self._end(trial, "FAILED")
 
-    def _end(self, trial: "Trial", status: str) -> None:
-        end_run(self.runs / trial_name(self.sweep, trial.config), status)
+    def _end(self, trial: "Trial", status: Status) -> None:
+        # The scheduler's stop is a kill: the trial's process could not end its run.
+        end_abandoned(self.runs / trial_name(self.sweep, trial.config), status)
         self.best = max(self.best, (trial.last_result or {}).get("selected", self.best))
         self.bar.set_postfix(best=f"{self.best:.4f}")
         self.bar.update()
-
-
-def end_run(folder: Path, status: str) -> None:
-    """Ends a trial's MLflow run where its process could not: the scheduler's stop is a kill."""
-    kept = folder / "run_id.txt"
-    if not kept.exists():
-        return
-    client = open_client()
-    run_id = kept.read_text().strip()
-    if client.get_run(run_id).info.status == "RUNNING":
-        client.set_terminated(run_id, status)
 
 
 def last_line(trial: "Trial") -> str:

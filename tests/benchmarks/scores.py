@@ -93,7 +93,7 @@ def _tokens(candidates: list[str], references: list[list[str]]) -> tuple[float, 
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     flat = [*candidates, *(caption for refs in references for caption in refs)]
-    ptb._piece.cache_clear()
+    ptb._word.cache_clear()
     ours = _seconds(lambda: ptb.tokenize(flat))
     java = find_java()
     if java is None:
