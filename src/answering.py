@@ -31,6 +31,7 @@ from src.data.store import FeatureStore, Kind, Recipe
 from src.errors import UserError
 from src.learning.answers import Answers, answer_batch
 from src.model.folder import Loaded
+from src.precision import best_device, resolve
 
 
 @dataclass
@@ -89,7 +90,7 @@ def answer_photos(loaded: Loaded, samples: Sequence[Sample], settings: Settings)
     Raises:
         UserError: the model knows no style of that name.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     loaded.model.to(device).eval()
     parts: list[Answers] = []
     failed: dict[str, str] = {}
@@ -216,7 +217,7 @@ def runner(loaded: Loaded, size: int, kinds: list[Kind]) -> Runner:
     """The model's backbone at a photo size; in bf16 only where it was trained so, or on a cache that is."""
     config = loaded.config
     made = Runner(loaded.model.backbone, set(kinds), size, config.data.flip and "levels" in kinds)
-    made.bf16 = made.bf16 and (config.data.cache or config.train.precision != "32")
+    made.bf16 = made.bf16 and (config.data.cache or resolve(config.train.precision, made.device) != "32")
     return made
 
 

@@ -9,14 +9,14 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from src.config import Config, to_dict
-from src.errors import UserError
+from src.errors import UserError, one_line
 
 
 class Parser(ArgumentParser):
     """A parser whose errors are one line that ends in the remedy."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
-        raise UserError(one_line(str(message)) + remedy(str(message)))
+        raise UserError(one_line(message) + remedy(str(message)))
 
 
 def make_parser(command: str, description: str, config: bool = True) -> Parser:
@@ -71,7 +71,7 @@ def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {one_line(str(error))}") from error
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path}: must hold keys and values, such as `train: {{epochs: 3}}`")
     merged: dict[str, Any] = {}
@@ -134,11 +134,6 @@ def remedy(message: str) -> str:
     _, _, words = message.partition("unrecognized arguments: ")
     wrong = [word.split("=")[0].lstrip("-") for word in words.split() if word.startswith("--")]
     return _nearest(wrong[0], config_keys()) if wrong else ""
-
-
-def one_line(message: str) -> str:
-    """A message with its line breaks and runs of spaces folded."""
-    return " ".join(message.split())
 
 
 def _nest(key: str, value: Any) -> dict[str, Any]:

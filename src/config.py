@@ -151,17 +151,21 @@ class DecoderConfig:
         embedding: size of word vectors.
         hidden: units of the recurrent state.
         attention: units of the attention's hidden layer.
-        dropout: on word vectors, grid and output.
+        dropout: ahead of the output weights.
+        word_dropout: on word vectors.
+        grid_dropout: on the photo's grid.
         tied: use the word vectors as output weights too (needs a projection where sizes differ).
         label_smoothing: of the cross-entropy.
     """
 
     enabled: bool = True
-    kind: Literal["lstm_attention"] = "lstm_attention"
+    kind: Literal["recurrent"] = "recurrent"
     embedding: int = 256
     hidden: int = 512
     attention: int = 256
     dropout: float = 0.5
+    word_dropout: float = 0.5
+    grid_dropout: float = 0.5
     tied: bool = True
     label_smoothing: float = 0.1
 
@@ -200,7 +204,7 @@ class TrainConfig:
         weight_decay: of AdamW, on matrices only.
         schedule: cosine, plateau or constant, each after warm-up.
         warmup: part of all steps in which the learning rate rises.
-        precision: 32, bf16 or fp16.
+        precision: 32, bf16, fp16, or auto: bf16 where the machine computes in it, else 32.
         accumulate: batches for one step of the optimiser.
         clip: largest norm of the gradient; 0: no clipping.
         ema: decay of the moving average of weights; 0: none.
@@ -222,7 +226,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     warmup: float = 0.05
-    precision: Literal["32", "bf16", "fp16"] = "32"
+    precision: Literal["auto", "32", "bf16", "fp16"] = "32"
     accumulate: int = 1
     clip: float = 5.0
     ema: float = 0.0

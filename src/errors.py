@@ -8,6 +8,11 @@ class UserError(Exception):
     """Bad input. The message is one line: it names the file, row or key, and says what to do."""
 
 
+def one_line(message: object) -> str:
+    """A message with its line breaks and runs of spaces folded."""
+    return " ".join(str(message).split())
+
+
 def run_command(command: Callable[[], int | None]) -> None:
     """Runs a command's main function and ends the process with its exit code.
 

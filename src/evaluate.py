@@ -3,8 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,27 +142,14 @@ def part_of(config: Config, part: str) -> list[Sample]:
 
 def score_sources(answers: "Answers", with_meteor: bool = True) -> dict[str, "Scores"]:
     """All scores with intervals: of all photos, and of each source where there are several."""
+    from src.scoring.meteor import meteor_if_there
+
     sources = sorted(set(answers.sources))
     groups = {ALL: list(range(len(answers)))}
     if len(sources) > 1:
         groups |= {one: [i for i, source in enumerate(answers.sources) if source == one] for one in sources}
     with meteor_if_there(with_meteor and any(answers.captions)) as meteor:
         return {name: score_rows(answers, rows, meteor) for name, rows in groups.items()}
-
-
-@contextmanager
-def meteor_if_there(wanted: bool) -> Iterator["Meteor | None"]:
-    """METEOR's process, or None where it is not wanted or there is no Java, which one line on stderr says."""
-    from src.java import find_java
-    from src.scoring.meteor import NO_JAVA, Meteor
-
-    if wanted and find_java() is None:
-        print(NO_JAVA, file=sys.stderr)
-    if not wanted or find_java() is None:
-        yield None
-        return
-    with Meteor() as meteor:
-        yield meteor
 
 
 def score_rows(answers: "Answers", rows: list[int], meteor: "Meteor | None") -> "Scores":

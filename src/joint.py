@@ -15,6 +15,7 @@ from src.ensemble import join_mos, vote
 from src.learning.answers import Answers
 from src.model.folder import Loaded
 from src.model.generation import Decoder, generate
+from src.precision import best_device
 
 
 @dataclass
@@ -100,7 +101,7 @@ def _streamed(
     members: Sequence[Loaded], samples: Sequence[Sample], settings: Sequence[Settings]
 ) -> tuple[list[Answers], list[str], dict[str, str]]:
     """All models side by side, batch by batch: each one's mos, the joint captions, and what could not be read."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     for member in members:
         member.model.to(device).eval()
     parts: list[list[Answers]] = [[] for _ in members]

@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.errors import UserError
+from src.errors import UserError, one_line
 from src.files import write_text
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Outbox:
                 for call in group:
                     self._deliver([call])
                 return
-            log.warning("MLflow refused %s of %s: %s", group[0]["call"], self.folder, " ".join(str(error).split()))
+            log.warning("MLflow refused %s of %s: %s", group[0]["call"], self.folder, one_line(error))
             with (self.folder / "refused.jsonl").open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(call) + "\n" for call in group)
 
@@ -219,7 +219,7 @@ class Outbox:
             self.pause = 0.0
             return
         if not self.pause:
-            why = " ".join(str(error).split())[:300]
+            why = one_line(error)[:300]
             log.warning(
                 "MLflow at %s does not answer (%s): the run goes on, values wait in %s", self.uri, why, self.spool
             )

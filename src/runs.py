@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.errors import UserError
+from src.errors import UserError, one_line
 from src.outbox import database, locked, make_client, tracking_uri
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def download(run: Run, uri: str, to: str) -> str:
     try:
         folder = open_client(uri).download_artifacts(run.id, "model", to)
     except Exception as error:  # each kind of artifact store raises its own
-        why = " ".join(str(error).split())[:120]
+        why = one_line(error)[:120]
         raise UserError(f"{run.name} ({run.id}): its model cannot be fetched ({why}); choose another run") from error
     if not is_model(Path(folder)):
         raise UserError(f"{run.name} ({run.id}): its artifact `model` is no model folder; choose another run")

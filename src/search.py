@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser
 
-from src.command import check_key, load_config, one_line, read_yaml
+from src.command import check_key, load_config, read_yaml
 from src.config import Config
-from src.errors import UserError
+from src.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -80,7 +80,7 @@ def load_sweep(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
     try:
         made = parser.instantiate(parser.parse_object(read_yaml(path) | (overrides or {})))
     except Exception as error:  # jsonargparse raises several kinds, each a wrong key or type
-        raise UserError(f"{path}: {one_line(str(error))}") from error
+        raise UserError(f"{path}: {one_line(error)}") from error
     sweep = Sweep(**{name: made[name] for name in vars(Sweep())})
     sweep.name = sweep.name or path.stem
     check_space(sweep, path)

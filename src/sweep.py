@@ -4,7 +4,6 @@ The search's memory is Optuna's study, in a database in the sweep's folder; a tr
 a sweep reads both: finished trials count, those cut short go on from their checkpoints.
 """
 
-import json
 import logging
 import os
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.command import make_parser
-from src.config import Config, TrackConfig
+from src.config import TrackConfig
 from src.errors import UserError, run_command
 from src.search import Space, Sweep, load_sweep, trial_config
 
@@ -34,12 +33,11 @@ def main(args: Sequence[str] | None = None) -> int:
     sweep = load_sweep(Path(options.config), {"trials": options.trials} if options.trials else None)
     prepare(sweep)
     best = run(sweep, Path(options.runs))
-    if sweep.predict:
-        predict(sweep, best)
+    code = predict(sweep, best) if sweep.predict else 0
     print(f"next: python -m src.evaluate --model {best['name']}")
     print(f"      python -m src.predict --model {best['name']} --data PHOTOS --output submissions/X.csv")
     print("      make ui")
-    return 0
+    return code
 
 
 def prepare(sweep: Sweep) -> None:
@@ -123,10 +121,13 @@ def search(sweep: Sweep, folder: Path, study: "optuna.Study", tracker: "Tracker"
     """
     import optuna
 
+    from src.trials import end_trials
+
     done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     missing = sweep.trials - len(done)
     if missing > 0:
         tune(sweep, folder, missing, tracker.run_id)
+        end_trials(sweep, folder.parent, study)
     if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
         raise UserError(f"no trial of {sweep.name} succeeded; the reasons are in {folder}/tune/*/error.txt")
 
@@ -206,6 +207,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def train_best(sweep: Sweep, folder: Path, study: "optuna.Study", parent: str) -> dict[str, Any]:
     """Trains the best trial's values out, with what `final` says, as a run of its own. Returns its result."""
+    from src.learning.run import RunFolder
     from src.train import train
 
     config = trial_config(sweep, {**study.best_params, **sweep.final})
@@ -213,22 +215,15 @@ def train_best(sweep: Sweep, folder: Path, study: "optuna.Study", parent: str) -
     config.track.parent = parent
     config.train.runs = str(folder.parent)
     print(f"training the best of {sweep.name} out: {study.best_params}", file=sys.stderr)
-    return train(config, again=stale(config))
+    folder_of_best = RunFolder(folder.parent / config.track.name)
+    return train(config, again=bool(folder_of_best.changed(config)))  # another best came before it
 
 
-def stale(config: Config) -> bool:
-    """Whether the best run's folder is from an earlier, other best; then it is made anew."""
-    from src.learning.run import RunFolder, identity
-
-    kept = RunFolder(Path(config.train.runs) / config.track.name).path / "config.json"
-    return kept.exists() and json.loads(kept.read_text()) != json.loads(json.dumps(identity(config)))
-
-
-def predict(sweep: Sweep, best: dict[str, Any]) -> None:
-    """Writes the submission with the best model."""
+def predict(sweep: Sweep, best: dict[str, Any]) -> int:
+    """Writes the submission with the best model. Returns the exit code: 3 where some rows are fallbacks."""
     from src.predict import main as predict_main
 
-    predict_main(["--model", best["model"], "--data", sweep.predict, "--output", sweep.output])
+    return predict_main(["--model", best["model"], "--data", sweep.predict, "--output", sweep.output])
 
 
 if __name__ == "__main__":

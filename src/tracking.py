@@ -213,6 +213,25 @@ def end_abandoned(run_folder: Path, status: Status, uri: str = "") -> bool:
         return outbox.send(now=True)
 
 
+def end_when_gone(run_folder: Path, status: Status, seconds: float = 10.0) -> bool:
+    """As end_abandoned, but waits up to `seconds` for a process that is about to go."""
+    last = time.monotonic() + seconds
+    while not end_abandoned(run_folder, status):
+        if time.monotonic() > last or not is_held(run_folder):
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def is_held(run_folder: Path) -> bool:
+    """Whether another process works on a run."""
+    try:
+        hold(run_folder).close()
+    except UserError:
+        return True
+    return False
+
+
 def end_all_abandoned(uri: str = "") -> int:
     """Ends, as KILLED, every run of this machine that is RUNNING in MLflow but has no process. Returns how many."""
     runs = [run for run in list_runs(status="RUNNING", uri=uri) if run.tags.get("host") == platform.node()]

@@ -71,11 +71,11 @@ def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -
 
     from src.data.cache import reuse_memory
     from src.data.module import Data
-    from src.evaluate import meteor_if_there
     from src.learning.keep import keep
     from src.learning.loop import fit, make_trainer
     from src.learning.module import Learner
     from src.model.backbone import Backbone
+    from src.scoring.meteor import meteor_if_there
     from src.tracking import Tracker
 
     reuse_memory()

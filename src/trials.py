@@ -11,9 +11,10 @@ from ray import tune
 from tqdm import tqdm
 
 from src.search import Sweep, trial_config
-from src.tracking import Status, end_abandoned
+from src.tracking import Status, end_abandoned, end_when_gone
 
 if TYPE_CHECKING:
+    from optuna import Study
     from ray.tune.experiment import Trial
 
 
@@ -82,6 +83,14 @@ class Progress(tune.Callback):
         self.best = max(self.best, (trial.last_result or {}).get("selected", self.best))
         self.bar.set_postfix(best=f"{self.best:.4f}")
         self.bar.update()
+
+
+def end_trials(sweep: Sweep, runs: Path, study: "Study") -> None:
+    """Ends the MLflow run of every trial that is over: a process that Ray took back may have died before it could."""
+    for trial in study.get_trials(deepcopy=False):
+        folder = runs / trial_name(sweep.name, trial.params)
+        if trial.state.is_finished() and folder.is_dir():
+            end_when_gone(folder, "FINISHED" if trial.state.name in ("COMPLETE", "PRUNED") else "FAILED")
 
 
 def last_line(trial: "Trial") -> str:

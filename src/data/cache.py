@@ -25,6 +25,7 @@ from src.data import transforms
 from src.data.photo import PhotoError, decode
 from src.data.store import FeatureStore, Writer
 from src.errors import UserError
+from src.precision import has_bf16
 
 COMMIT_SECONDS = 5.0  # at most this much work is lost when the process is killed
 
@@ -171,15 +172,6 @@ class Runner:
         if hashlib.sha256(data).hexdigest() != digest:
             raise PhotoError(path, "was changed while the cache was built; start again")
         return transforms.view(decode(data, path), self.size)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether a device computes faster in bfloat16 than in float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    info = Path("/proc/cpuinfo")
-    flags = info.read_text() if info.is_file() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def reuse_memory() -> None:

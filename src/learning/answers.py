@@ -1,7 +1,6 @@
 """What a model answers for photos: mos and captions beside the truth, and their scores."""
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +11,7 @@ from src.config import GenerationConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
 from src.model.multitask import Multitask
+from src.precision import autocast
 from src.scoring.meteor import Meteor
 from src.scoring.report import Score, score_photos
 
@@ -82,13 +82,6 @@ def answer(
         with autocast(device, precision):
             parts.append(answer_batch(model, batch.to(device), generation, tokenizer))
     return Answers.join(parts)
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """Mixed precision for a `train.precision`: 32, bf16 or fp16."""
-    if precision == "32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
 def score(answers: Answers, meteor: Meteor | None = None, intervals: bool = False) -> dict[str, Score]:

@@ -17,6 +17,7 @@ from src.errors import UserError
 from src.learning.checkpoint import WholeCheckpointIO, checkpoints
 from src.learning.module import Learner
 from src.learning.run import RunFolder
+from src.precision import best_device, resolve
 from src.tracking import Tracker
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -61,7 +62,7 @@ def make_trainer(config: Config, folder: RunFolder, tracker: Tracker, more: list
         raise UserError(f"train.eval_every {train.eval_every} must divide train.epochs {train.epochs}")
     return Trainer(
         max_epochs=train.epochs,
-        precision=PRECISION[train.precision],
+        precision=PRECISION[resolve(train.precision, best_device())],
         accumulate_grad_batches=train.accumulate,
         gradient_clip_val=train.clip or None,
         check_val_every_n_epoch=train.eval_every,

@@ -51,13 +51,18 @@ class RunFolder:
         """
         if again and self.path.exists():
             shutil.rmtree(self.path)
-        kept, text = self.path / "config.json", json.dumps(identity(config), indent=1)
-        if kept.exists() and kept.read_text() != text:
-            names = ", ".join(differing(json.loads(kept.read_text()), json.loads(text)))
+        kept = self.path / "config.json"
+        if changed := self.changed(config):
+            names = ", ".join(changed)
             remedy = "choose another --track.name, or give --again true to start it anew"
             raise UserError(f"{self.path}: holds a run with another config ({names}); {remedy}")
         if not kept.exists():
-            write_text(kept, text)
+            write_text(kept, json.dumps(identity(config), indent=1))
+
+    def changed(self, config: Config) -> list[str]:
+        """Dotted keys in which a config differs from that of the run that is here; none where there is no run."""
+        kept = self.path / "config.json"
+        return differing(json.loads(kept.read_text()), identity(config)) if kept.exists() else []
 
 
 def identity(config: Config) -> dict[str, Any]:

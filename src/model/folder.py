@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from src.config import Config
 from src.data.tokenizer import Tokenizer
-from src.errors import UserError
+from src.errors import UserError, one_line
 from src.model.backbone import Backbone
 from src.model.multitask import Multitask
 
@@ -53,8 +53,7 @@ def save(folder: Path, model: Multitask, tokenizer_json: str, config: Config, me
 
 def _write(part: Path, model: Multitask, tokenizer_json: str, config: Config, meta: dict[str, Any]) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in _state(model).items()}
-    vocabulary = len(model.decoder.words.weight) if model.decoder is not None else 0
-    head = {"format": FORMAT, "vocabulary": str(vocabulary), "styles": str(len(model.special) - 2)}
+    head = {"format": FORMAT, "vocabulary": str(model.vocabulary), "styles": str(len(model.special) - 2)}
     save_file(state, part / "model.safetensors", metadata=head)
     (part / "config.yaml").write_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), "utf-8")
     (part / "tokenizer.json").write_text(tokenizer_json, "utf-8")
@@ -116,7 +115,7 @@ def _model(path: Path, config: Config) -> Multitask:
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise UserError(f"{path} does not fit its config.yaml ({' '.join(str(error).split())[:200]})") from error
+        raise UserError(f"{path} does not fit its config.yaml ({one_line(error)[:200]})") from error
     wrong = sorted((set(missing) & set(_state(model))) | set(unexpected))
     if wrong:
         raise UserError(f"{path} does not fit its config.yaml: missing or foreign entries {', '.join(wrong[:3])}")

@@ -15,9 +15,9 @@ from src.data.tokenizer import PAD, UNK
 from src.errors import UserError
 from src.model import losses
 from src.model.backbone import Backbone
+from src.model.decoders import make_decoder
 from src.model.generation import Generated, generate
 from src.model.quality import Quality
-from src.model.recurrent import Recurrent
 
 
 @dataclass
@@ -40,6 +40,7 @@ class Multitask(nn.Module):
         backbone: the shared image network.
         mos: the quality head, or None.
         decoder: the caption head, or None.
+        vocabulary: V, 0 without a decoder.
         log_variance: of each task, where their weights are learned.
     """
 
@@ -61,7 +62,10 @@ class Multitask(nn.Module):
         self.config = config
         self.backbone = backbone
         self.mos = Quality(config.mos, backbone.level_size) if config.mos.enabled else None
-        self.decoder = Recurrent(config.decoder, vocabulary, backbone.grid_channels) if config.decoder.enabled else None
+        self.decoder = (
+            make_decoder(config.decoder, vocabulary, backbone.grid_channels) if config.decoder.enabled else None
+        )
+        self.vocabulary = vocabulary
         self.special = [PAD, UNK, *range(3, 3 + styles)]
         self.log_variance = nn.Parameter(torch.zeros(2)) if config.task_weights == "learned" else None
 

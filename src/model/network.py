@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from src.config import BackboneConfig
-from src.errors import UserError
+from src.errors import UserError, one_line
 
 MOST_LEVELS = 7  # stages of a CNN; blocks of a plain transformer are more
 GOOGLENET = "torchvision/googlenet"
@@ -44,7 +44,7 @@ def make_network(config: BackboneConfig) -> nn.Module:
 
 def _explain(config: BackboneConfig, path: str, error: Exception) -> str:
     """One line on why a network could not be made."""
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = one_line(error)[:200] or type(error).__name__
     if path:
         return f"model.backbone.weights: {path} does not fit {config.name} ({reason})"
     if config.weights == "imagenet" and not isinstance(error, TypeError):

@@ -111,6 +111,8 @@ class Recurrent(nn.Module):
         self.output = nn.Linear(2 * h + e, e)
         self.vocabulary = nn.Linear(e, vocabulary)
         self.dropout = Dropout(config.dropout)
+        self.word_dropout = Dropout(config.word_dropout)
+        self.grid_dropout = Dropout(config.grid_dropout)
         self._initialise(config.tied)
 
     def _initialise(self, tied: bool) -> None:
@@ -152,7 +154,7 @@ class Recurrent(nn.Module):
         """The state of one caption a photo, before its first token; grid [B, N, C]."""
         grid = grid.to(self._dtype(grid))
         # Whole channels of a photo are dropped: its places are too alike for one to hide what the next one shows.
-        grid = grid * self.dropout(grid.new_ones(len(grid), 1, grid.shape[2]))
+        grid = grid * self.grid_dropout(grid.new_ones(len(grid), 1, grid.shape[2]))
         keys, values = (part.contiguous() for part in self.memory(grid).split(self.sizes, dim=2))
         hidden, cell = self.first(grid.mean(dim=1)).tanh().chunk(2, dim=1)
         return State(keys, values, torch.arange(len(grid), device=grid.device), hidden, cell)
@@ -167,7 +169,7 @@ class Recurrent(nn.Module):
         Returns:
             logits [R, V], the state after the tokens, and where each looked [R, N], a row's sum 1.
         """
-        words = self.dropout(self.words(tokens))
+        words = self.word_dropout(self.words(tokens))
         query, open_ = self.query(state.hidden).split(self.sizes, dim=1)
         weights, read = self._attend(query, *state.grids())
         read = open_.sigmoid() * read
@@ -182,7 +184,7 @@ class Recurrent(nn.Module):
         """What the vocabulary layer sees [M, E], at all positions."""
         if not packed.layout.counts:  # nothing, but of the graph: backward() works
             return self.output.bias.unsqueeze(0)[:0]
-        words = self.dropout(self.words(packed.inputs))
+        words = self.word_dropout(self.words(packed.inputs))
         state = self.start(grid)
         kind, photo = state.keys.dtype, packed.layout.photo
         inputs = (

@@ -10,6 +10,7 @@ import os
 import queue
 import re
 import subprocess
+import sys
 import tempfile
 import threading
 import weakref
@@ -212,3 +213,13 @@ def _stop(process: subprocess.Popen, stderr: IO[bytes], owner: int) -> None:
     process.kill()
     process.wait()
     stderr.close()
+
+
+@contextlib.contextmanager
+def meteor_if_there(wanted: bool = True) -> Iterator["Meteor | None"]:
+    """METEOR's process, or None where it is not wanted or there is no Java, which one line on stderr says."""
+    there = wanted and find_java() is not None
+    if wanted and not there:
+        print(NO_JAVA, file=sys.stderr)
+    with Meteor() if there else contextlib.nullcontext() as meteor:
+        yield meteor

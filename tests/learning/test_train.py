@@ -36,7 +36,7 @@ def experiment(folder: Path, **train: object) -> Path:
     path = folder / "tiny.yaml"
     tree = identity(tiny_config())
     tree["data"] |= {"val": 0.33, "split_dir": "cache/splits"}
-    tree["model"]["decoder"]["dropout"] = 0.3
+    tree["model"]["decoder"]["grid_dropout"] = 0.3
     tree["train"] |= {"epochs": 3, "batch_size": 4, "threads": 1, "ema": 0.9, "checkpoint_steps": 1, **train}
     path.write_text(yaml.safe_dump(tree | {"track": {"name": "tiny"}}))
     return path

@@ -167,7 +167,7 @@ def test_gradient_by_finite_differences(tokens: Tensor) -> None:
 def test_learns_to_repeat_what_it_sees() -> None:
     """Four photos, each of one colour, named by one word."""
     torch.manual_seed(0)
-    decoder = Recurrent(replace(CONFIG, dropout=0.0), V, C)
+    decoder = Recurrent(replace(CONFIG, dropout=0.0, word_dropout=0.0, grid_dropout=0.0), V, C)
     grid = torch.eye(C)[:4].unsqueeze(1).expand(4, 6, C)
     tokens = torch.tensor([[3, 4 + i, 10 + i, 2] for i in range(4)]).unsqueeze(1)
     optimizer = torch.optim.Adam(decoder.parameters(), lr=0.02)
