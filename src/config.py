@@ -192,6 +192,23 @@ class ModelConfig:
 
 
 @dataclass
+class SelfCriticalConfig:
+    """Captions learned from their own CIDEr-D (Rennie et al. 2017), in the last epochs of a run.
+
+    Args:
+        epochs: so many of the last ones; 0: none. The others learn from the captions as written.
+        samples: captions drawn for a photo; the mean reward of the others is each one's baseline.
+        lr: peak learning rate of the heads in those epochs.
+        dropout: keep the decoder's dropout in those epochs.
+    """
+
+    epochs: int = 0
+    samples: int = 5
+    lr: float = 2e-4
+    dropout: bool = False
+
+
+@dataclass
 class TrainConfig:
     """The training loop.
 
@@ -209,6 +226,8 @@ class TrainConfig:
         clip: largest norm of the gradient; 0: no clipping.
         ema: decay of the moving average of weights; 0: none.
         patience: epochs without a better score before it stops; 0: never.
+        start_from: a model folder or run whose weights training starts from; empty: from scratch.
+        self_critical: captions learned from their own score.
         select: the score that chooses the best epoch.
         checkpoint_steps: also checkpoint every so many steps within an epoch; 0: at epochs' ends only.
         eval_every: epochs between two evaluations with generated captions.
@@ -231,6 +250,8 @@ class TrainConfig:
     clip: float = 5.0
     ema: float = 0.0
     patience: int = 0
+    start_from: str = ""
+    self_critical: SelfCriticalConfig = field(default_factory=SelfCriticalConfig)
     select: str = "auto"
     checkpoint_steps: int = 0
     eval_every: int = 1

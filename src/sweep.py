@@ -152,7 +152,7 @@ def tune(sweep: Sweep, folder: Path, trials: int, parent: str) -> None:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=workers)
     epochs = trial_config(sweep, {}).train
     evaluations = epochs.epochs // epochs.eval_every
-    longest = max(evaluations, sweep.grace)
+    longest = max(evaluations + 1, sweep.grace)  # a trial reports once more when its model is kept
     asha = AsyncHyperBandScheduler(grace_period=sweep.grace, max_t=longest, reduction_factor=3)
     algorithm = OptunaSearch(
         Space(sweep.space),

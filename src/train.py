@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from src.command import make_parser, parse
 from src.config import Config, to_dict
-from src.errors import UserError, run_command
+from src.errors import UserError, one_line, run_command
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
     from src.data.module import Data
     from src.learning.run import RunFolder
+    from src.learning.self_critical import SelfCritical
     from src.model.backbone import Backbone
     from src.model.multitask import Multitask
 
@@ -61,6 +62,8 @@ def check(config: Config) -> None:
         raise UserError("data.sources: no data set is named; start from a file: --config configs/demo.yaml")
     if not (config.model.mos.enabled or config.model.decoder.enabled):
         raise UserError("model: both heads are off; enable model.mos or model.decoder")
+    if config.train.self_critical.epochs > config.train.epochs:
+        raise UserError("train.self_critical.epochs: more than train.epochs, of which they are the last ones; lower it")
     if config.data.cache and config.model.backbone.trainable:
         raise UserError("data.cache: a trained backbone's features change; set it false, or model.backbone.trainable 0")
 
@@ -87,7 +90,8 @@ def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -
     tags = {"data_hash": data.data_hash, "kind": "run"}
     tracking = Tracker.start(config.track, folder.path, to_dict(config), tags)
     with meteor_if_there(config.model.decoder.enabled) as meteor, tracking as tracker:
-        learner = Learner(make_model(config, backbone, data), config, data.tokenizer, meteor)
+        model = make_model(config, backbone, data)
+        learner = Learner(model, config, data.tokenizer, meteor, make_critic(config, model, data))
         trainer = make_trainer(config, folder, tracker, more)
         fit(config.train, learner, data, folder, trainer)
         return keep(config, folder, learner, data, tracker)
@@ -99,7 +103,40 @@ def make_model(config: Config, backbone: "Backbone", data: "Data") -> "Multitask
 
     model = Multitask(config.model, backbone, data.tokenizer.size, len(data.tokenizer.styles))
     data.fit_scale(model)
+    if config.train.start_from:
+        start_from(config.train.start_from, model, data)
     return model
+
+
+def start_from(run: str, model: "Multitask", data: "Data") -> None:
+    """Takes a trained model's weights over.
+
+    Raises:
+        UserError: it has other words, or is built otherwise.
+    """
+    from src.model.folder import load
+    from src.runs import find_model
+
+    loaded = load(find_model(run))
+    if model.decoder is not None and loaded.tokenizer.to_json() != data.tokenizer.to_json():
+        raise UserError(f"train.start_from {run}: its tokenizer is not that of this data; train both on the same data")
+    try:
+        model.load_state_dict(loaded.model.state_dict())
+    except RuntimeError as error:
+        raise UserError(
+            f"train.start_from {run}: is built otherwise ({one_line(error)[:200]}); use its model settings"
+        ) from error
+
+
+def make_critic(config: Config, model: "Multitask", data: "Data") -> "SelfCritical | None":
+    """What captions learn from in the last epochs, where there are such."""
+    from src.learning.self_critical import SelfCritical
+
+    if not config.train.self_critical.epochs or model.decoder is None:
+        return None
+    return SelfCritical(
+        config.train.self_critical, model, data.tokenizer, data.parts["train"], config.generate.max_length
+    )
 
 
 def table(scores: dict[str, dict[str, float]]) -> str:

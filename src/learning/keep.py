@@ -31,13 +31,14 @@ def keep(config: Config, folder: RunFolder, learner: Learner, data: Data, tracke
     scores = {name: asdict(value) for name, value in score(answers, learner.meteor, intervals=True).items()}
     save(folder.model, learner.model, data.tokenizer.to_json(), config, data.meta() | {"scores": scores})
     best = selected({name: s["value"] for name, s in scores.items()}, config.train.select)
-    tracker.log_metrics({"selected": best, "train_seconds": learner.seconds})
     tracker.log_metrics({f"best/{name}": s["value"] for name, s in scores.items()})
     tracker.log_text(json.dumps(scores, indent=1), "scores.json")
     tracker.log_text(json.dumps(vars(answers), ensure_ascii=False), "answers.json")
     for name, figure in figures(answers, folder, data):
         tracker.log_figure(figure, f"plots/{name}.png")
     tracker.log_model(folder.model)
+    # Last, since `best` looks at it: a run that was killed before has no model to show for it.
+    tracker.log_metrics({"selected": best, "train_seconds": learner.seconds})
     result = {"name": config.track.name, "model": str(folder.model), "run_id": tracker.run_id, "selected": best}
     result |= {"seconds": learner.seconds, "scores": scores}
     write_text(folder.result, json.dumps(result, indent=1))

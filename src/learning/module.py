@@ -14,7 +14,8 @@ from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
 from src.errors import UserError
 from src.learning.answers import Answers, answer_batch, score
-from src.model.multitask import Multitask
+from src.learning.self_critical import SelfCritical
+from src.model.multitask import CaptionLoss, Multitask
 from src.scoring.meteor import Meteor
 
 
@@ -24,9 +25,16 @@ class Learner(LightningModule):
     Logs train/LOSS at steps, val/LOSS and val/SCORE at epochs, and val/selected, the score to select on.
     """
 
-    def __init__(self, model: Multitask, config: Config, tokenizer: Tokenizer, meteor: Meteor | None = None) -> None:
+    def __init__(
+        self,
+        model: Multitask,
+        config: Config,
+        tokenizer: Tokenizer,
+        meteor: Meteor | None = None,
+        critic: SelfCritical | None = None,
+    ) -> None:
         super().__init__()
-        self.model, self.config, self.tokenizer, self.meteor = model, config, tokenizer, meteor
+        self.model, self.config, self.tokenizer, self.meteor, self.critic = model, config, tokenizer, meteor, critic
         self.answers: list[Answers] = []
         self.seconds = 0.0  # of training, evaluations left out, over all resumptions
         self.began = 0.0
@@ -60,13 +68,21 @@ class Learner(LightningModule):
         Raises:
             UserError: the loss is not finite; names the batch's photos.
         """
-        losses = self.model.losses(batch)
+        losses = self.model.losses(batch, self._caption_loss(batch_idx))
         if not torch.isfinite(losses["loss"]):
             parts = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
             where = f"the loss at epoch {self.current_epoch}, batch {batch_idx} is not finite ({parts})"
             raise UserError(f"{where}; lower train.lr, or look at its photos: {', '.join(batch.names)}")
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch))
         return losses["loss"]
+
+    def _caption_loss(self, batch_idx: int) -> CaptionLoss | None:
+        """The captions' loss where it is not the usual one: in a run's last epochs, as configured."""
+        train = self.config.train
+        if self.critic is None or self.current_epoch < train.epochs - train.self_critical.epochs:
+            return None
+        self.critic.seed = train.seed + (self.current_epoch << 20) + batch_idx
+        return self.critic
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects the losses, mos and captions of a batch."""
@@ -150,14 +166,26 @@ def parameter_groups(model: Multitask, train: TrainConfig) -> list[dict[str, Any
 
 
 def schedule(optimizer: torch.optim.Optimizer, train: TrainConfig, steps: int) -> LambdaLR:
-    """Linear warm-up, then a cosine to 0 (Loshchilov and Hutter 2017) or a constant, over `steps` optimiser steps."""
-    warm = max(1, round(train.warmup * steps))
+    """Linear warm-up, then a cosine to 0 (Loshchilov and Hutter 2017) or a constant, over `steps` optimiser steps.
+
+    Self-critical epochs have a schedule of their own.
+    """
+    late = round(steps * train.self_critical.epochs / train.epochs)
+    first, peak = steps - late, train.self_critical.lr / train.lr
 
     def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        if train.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))
+        if step < first:
+            return rise_and_fall(step, first, train)
+        return peak * rise_and_fall(step - first, late, train)
 
     return LambdaLR(optimizer, factor)
+
+
+def rise_and_fall(step: int, steps: int, train: TrainConfig) -> float:
+    """The learning rate at a step, as a part of its peak."""
+    warm = max(1, round(train.warmup * steps))
+    if step < warm:
+        return (step + 1) / warm
+    if train.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))

@@ -102,8 +102,9 @@ def generate(
     config: GenerationConfig,
     special: list[int],
     attention: bool = False,
+    each: int = 1,
 ) -> list[Generated]:
-    """One caption for each photo.
+    """One caption for each photo, or `each` of them one after the other, to sample.
 
     Args:
         decoder: in eval mode.
@@ -112,14 +113,17 @@ def generate(
         config: how captions are written.
         special: tokens that are never produced: padding, unknown, styles. The end token is not among them.
         attention: keep where each token looked.
+        each: captions of a photo.
     """
-    count, places = grid.shape[:2]
+    count, places = len(grid) * each, grid.shape[1]
     best = Best(count, config.max_length + 2, places if attention else 0, grid.device)
     if not count:
         return []
     looks = grid.new_zeros(count, 0, places, dtype=torch.float32) if attention else None
     score = torch.zeros(count, device=grid.device)
-    work = Work(torch.arange(count, device=grid.device), decoder.start(grid), style.unsqueeze(1), score, looks)
+    photos = torch.arange(count, device=grid.device)
+    state = decoder.start(grid) if each == 1 else decoder.start(grid).select(photos // each)
+    work = Work(photos, state, style.repeat_interleave(each).unsqueeze(1), score, looks)
     never = torch.tensor(special, dtype=torch.long, device=grid.device)
     seeded = torch.Generator(device=grid.device).manual_seed(config.seed)
     for step in range(config.max_length + 1):
@@ -217,6 +221,8 @@ def draw(logp: Tensor, config: GenerationConfig, seeded: torch.Generator) -> Ten
 def nucleus(logp: Tensor, temperature: float, top_p: float) -> Tensor:
     """Probabilities [R, V] with all but the likeliest tokens that hold `top_p` of the mass set to 0; not normalised."""
     p = (logp / max(temperature, 1e-4)).softmax(dim=1)
+    if top_p >= 1.0:
+        return p
     ordered, tokens = p.sort(dim=1, descending=True)
     beyond = ordered.cumsum(dim=1) - ordered >= top_p
     beyond[:, 0] = False

@@ -44,7 +44,9 @@ def word_ce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     return ((1 - smoothing) * likely + smoothing * even).mean()
 
 
-def linear_ce(inputs: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+def linear_ce(
+    inputs: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float = 0.0, scale: Tensor | None = None
+) -> Tensor:
     """As word_ce of the logits inputs @ weight.T + bias, a slice of rows at a time: they are never held all at once.
 
     Args:
@@ -53,27 +55,32 @@ def linear_ce(inputs: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoo
         bias: [V].
         target: [M].
         smoothing: as in caption_ce.
+        scale: [M], what each row counts; None: 1. The sum is divided by M all the same.
     """
     if len(target) == 0:
         return (inputs.sum() + weight[:0].sum() + bias[:0].sum()) * 0.0
-    return LinearCrossEntropy.apply(inputs, weight, bias, target, smoothing)
+    scale = torch.ones(len(target), device=inputs.device) if scale is None else scale.float()
+    return LinearCrossEntropy.apply(inputs, weight, bias, target, scale, smoothing)
 
 
 class LinearCrossEntropy(torch.autograd.Function):
     """The gradient is made on the way forward, slice by slice, while the logits are still in the processor's cache."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    def forward(
+        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, target: Tensor, scale: Tensor, smoothing: float
+    ) -> Tensor:
         """The mean over M rows."""
         rows, learns = max(1, AT_ONCE // len(weight)), any(ctx.needs_input_grad)
         narrow, offset = weight.to(inputs.dtype), bias.to(inputs.dtype)
         gradients = [torch.empty_like(inputs), weight.new_zeros(weight.shape), bias.new_zeros(bias.shape)]
         total = torch.zeros((), device=inputs.device)
-        for some, right, out in zip(inputs.split(rows), target.split(rows), gradients[0].split(rows), strict=True):
+        slices = (inputs.split(rows), target.split(rows), scale.split(rows), gradients[0].split(rows))
+        for some, right, counts, out in zip(*slices, strict=True):
             logp = torch.addmm(offset, some, narrow.mT).log_softmax(dim=1, dtype=torch.float32)
-            total += _sum_ce(logp, right, smoothing)
+            total += _sum_ce(logp, right, counts, smoothing)
             if learns:
-                pull = _pull(logp, right, smoothing)
+                pull = _pull(logp, right, smoothing).mul_(counts.unsqueeze(1))
                 gradients[2] += pull.sum(dim=0)
                 pull = pull.to(some.dtype)
                 torch.mm(pull, narrow, out=out)
@@ -88,12 +95,12 @@ class LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of inputs, weight and bias."""
         scale = outputs[0] / ctx.rows
-        return *(gradient * scale.to(gradient.dtype) for gradient in ctx.saved_tensors), None, None
+        return *(gradient * scale.to(gradient.dtype) for gradient in ctx.saved_tensors), None, None, None
 
 
-def _sum_ce(logp: Tensor, target: Tensor, smoothing: float) -> Tensor:
-    likely = logp.gather(1, target.unsqueeze(1)).sum()
-    return -likely if smoothing == 0.0 else -(1 - smoothing) * likely - smoothing * logp.mean(dim=1).sum()
+def _sum_ce(logp: Tensor, target: Tensor, scale: Tensor, smoothing: float) -> Tensor:
+    likely = (logp.gather(1, target.unsqueeze(1)).squeeze(1) * scale).sum()
+    return -likely if smoothing == 0.0 else -(1 - smoothing) * likely - smoothing * (logp.mean(dim=1) * scale).sum()
 
 
 def _pull(logp: Tensor, target: Tensor, smoothing: float) -> Tensor:

@@ -4,6 +4,7 @@ Notation: B photos in the batch, R rows of it that a task looks at, K captions a
 N places of the grid, C channels, L level statistics, V tokens in the vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,8 @@ from src.model.backbone import Backbone
 from src.model.decoders import make_decoder
 from src.model.generation import Generated, generate
 from src.model.quality import Quality
+
+CaptionLoss = Callable[[Tensor, Batch], dict[str, Tensor]]
 
 
 @dataclass
@@ -86,10 +89,14 @@ class Multitask(nn.Module):
         mos = self.mos(levels) if self.mos is not None and levels is not None else None
         return Outputs(mos, grid)
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, caption_loss: CaptionLoss | None = None) -> dict[str, Tensor]:
         """Each part (mos_mse, mos_huber, mos_plcc, mos_rank, caption_ce), and their weighted total, `loss`.
 
         A photo without mos and a caption that is all padding contribute nothing, and a part without labels is 0.
+
+        Args:
+            batch: photos with their labels.
+            caption_loss: parts from a grid [R, N, C] and the batch, in place of caption_ce; the first one is learned.
         """
         outputs = self(batch)
         parts: dict[str, Tensor] = {}
@@ -101,10 +108,17 @@ class Multitask(nn.Module):
                 [weights[name.removeprefix("mos_")] * part for name, part in parts.items()]
             ).sum()
         if outputs.grid is not None and batch.captioning is not None and self.decoder is not None:
-            tokens = batch.tokens[batch.captioning.rows]
-            parts["caption_ce"] = self.decoder.loss(outputs.grid, tokens, self.config.decoder.label_smoothing)
-            tasks["caption"] = parts["caption_ce"]
+            found = (caption_loss or self.caption_ce)(outputs.grid, batch)
+            parts |= found
+            tasks["caption"] = next(iter(found.values()))
         return parts | {"loss": self._total(tasks, batch)}
+
+    def caption_ce(self, grid: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The cross-entropy of the batch's captions, from grid [R, N, C]."""
+        assert self.decoder is not None
+        assert batch.captioning is not None
+        tokens = batch.tokens[batch.captioning.rows]
+        return {"caption_ce": self.decoder.loss(grid, tokens, self.config.decoder.label_smoothing)}
 
     @torch.inference_mode()
     def predict(self, batch: Batch, generation: GenerationConfig) -> tuple[Tensor, list[list[int]] | None]:
@@ -119,11 +133,11 @@ class Multitask(nn.Module):
         return mos, [caption.tokens for caption in captions]
 
     def generate(
-        self, grid: Tensor, style: Tensor, generation: GenerationConfig, attention: bool = False
+        self, grid: Tensor, style: Tensor, generation: GenerationConfig, attention: bool = False, each: int = 1
     ) -> list[Generated]:
-        """A caption for each photo, from grid [R, N, C] and style tokens [R]."""
+        """A caption for each photo, or `each` of them, from grid [R, N, C] and style tokens [R]."""
         assert self.decoder is not None
-        return generate(self.decoder, grid, style, generation, self.special, attention)
+        return generate(self.decoder, grid, style, generation, self.special, attention, each)
 
     def _levels(self, view: View | None) -> Tensor | None:
         if view is None or not len(view.rows):

@@ -71,11 +71,13 @@ class Packed:
         layout: where they stand.
         inputs: [M] int64, tokens read.
         targets: [M] int64, tokens to predict.
+        caption: [M] int64, which of the B K captions each is of.
     """
 
     layout: Layout
     inputs: Tensor
     targets: Tensor
+    caption: Tensor
 
 
 def pack(tokens: Tensor) -> Packed:
@@ -90,7 +92,7 @@ def pack(tokens: Tensor) -> Packed:
     caption, position = order[at[:, 1]], at[:, 0]
     places = caption * len(counts) + position
     layout = Layout(len(tokens), order[: max(counts, default=0)], counts, places, tokens.shape[1])
-    return Packed(layout, rows[caption, position], rows[caption, position + 1])
+    return Packed(layout, rows[caption, position], rows[caption, position + 1], caption)
 
 
 class Recurrent(nn.Module):
@@ -144,11 +146,15 @@ class Recurrent(nn.Module):
             full[packed.layout.places // len(packed.layout.counts), time] = logits
         return full.view(b, k, t - 1, -1)
 
-    def loss(self, grid: Tensor, tokens: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy per word of forward's logits, without ever making those at padding."""
+    def loss(self, grid: Tensor, tokens: Tensor, smoothing: float = 0.0, scale: Tensor | None = None) -> Tensor:
+        """Cross-entropy per word of forward's logits, without ever making those at padding.
+
+        With `scale` [B, K], each word counts as much as its caption's.
+        """
         packed = pack(tokens)
         ahead, head = self._ahead(grid, packed), self.vocabulary
-        return linear_ce(ahead, head.weight, head.bias, packed.targets, smoothing)
+        counts = None if scale is None else scale.flatten()[packed.caption]
+        return linear_ce(ahead, head.weight, head.bias, packed.targets, smoothing, counts)
 
     def start(self, grid: Tensor) -> State:
         """The state of one caption a photo, before its first token; grid [B, N, C]."""

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -52,6 +53,21 @@ def best(decoder: Recurrent, grid: Tensor, penalty: float) -> tuple[tuple[int, .
 def run(decoder: Recurrent, grid: Tensor, **changes: object) -> list:
     config = replace(GenerationConfig(max_length=LONGEST, no_repeat=0), **changes)  # type: ignore[arg-type]
     return generate(decoder, grid, torch.full((len(grid),), STYLE), config, SPECIAL, attention=True)
+
+
+def test_several_samples_of_a_photo_are_drawn_as_likely_as_the_model_says(decoder: Recurrent, grid: Tensor) -> None:
+    with torch.no_grad():  # probabilities that can be told apart
+        decoder.vocabulary.weight.mul_(0.3)
+    photos, each = grid[:2], 4000
+    config = GenerationConfig(method="nucleus", top_p=1.0, no_repeat=0, max_length=LONGEST)
+    drawn = generate(decoder, photos, torch.full((2,), STYLE), config, SPECIAL, each=each)
+    for photo in range(2):
+        own = [tuple(caption.tokens) for caption in drawn[photo * each : (photo + 1) * each]]
+        for caption in {*own[:50]}:
+            expected = np.exp(scored(decoder, photos[photo], caption))
+            deviation = np.sqrt(expected * (1 - expected) / each)
+            if len(caption) < LONGEST:  # at the longest length the end is forced
+                assert abs(own.count(caption) / each - expected) < 5 * deviation + 1e-3
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 1.5])

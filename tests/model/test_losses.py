@@ -42,21 +42,24 @@ def test_caption_ce_of_padding_is_0() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_linear_ce_is_torchs_in_slices(smoothing: float, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scaled", [False, True])
+def test_linear_ce_is_torchs_in_slices(smoothing: float, scaled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "AT_ONCE", 40)  # three rows, and one is left over
     sizes = [(10, 5), (13, 5), (13,)]
     ours = [torch.randn(size, requires_grad=True) for size in sizes]
     theirs = [value.detach().clone().requires_grad_() for value in ours]
     target = torch.randint(1, 13, (10,))
-    loss = losses.linear_ce(*ours, target, smoothing)
-    expected = F.cross_entropy(F.linear(*theirs), target, label_smoothing=smoothing)
+    scale = torch.randn(10) if scaled else None
+    loss = losses.linear_ce(*ours, target, smoothing, scale)
+    each = F.cross_entropy(F.linear(*theirs), target, label_smoothing=smoothing, reduction="none")
+    expected = (each if scale is None else scale * each).mean()
     (3 * loss).backward()
     (3 * expected).backward()
     torch.testing.assert_close(loss, expected)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a.grad, b.grad)
     with torch.no_grad():
-        torch.testing.assert_close(losses.linear_ce(*ours, target, smoothing), expected)
+        torch.testing.assert_close(losses.linear_ce(*ours, target, smoothing, scale), expected)
 
 
 def test_mos_losses_are_their_formulas() -> None:
