@@ -105,7 +105,7 @@ class BackboneConfig:
         levels: which layers' mean and deviation over space the mos head sees: empty, every stage; else a regular
             expression of module names, such as `blocks\\.\\d+\\.\\d+\\.bn2$`, whose outputs are [B, C, H, W].
         trainable: last stages to train: 0 is frozen, -1 is all.
-        checkpointing: trade time for memory in the backward pass.
+        checkpointing: trade time for memory in the backward pass (in a MobileNetV3-Large at 300 px an eighth is left).
     """
 
     name: str = "mobilenetv2_100"
@@ -142,24 +142,51 @@ class MosConfig:
 
 
 @dataclass
+class LlamaConfig:
+    """LLaMA-3 blocks.
+
+    Args:
+        dim: size of word vectors and of all that blocks pass on.
+        layers: blocks of the decoder, each with cross-attention over the grid.
+        heads: of attention; dim / heads must be an even number.
+        kv_heads: heads of keys and values, each shared by heads / kv_heads others.
+        feed_forward: units of the feed-forward part, as a multiple of dim.
+        rope_base: of the rotary positions' wavelengths.
+        encoder_layers: blocks over the grid ahead of the decoder; 0: none.
+        checkpointing: trade time for memory in the backward pass (in mobilenet_llama3 a fifth is left, 26 MB of 125
+            for 8 photos).
+    """
+
+    dim: int = 512
+    layers: int = 2
+    heads: int = 8
+    kv_heads: int = 2
+    feed_forward: float = 3.5
+    rope_base: float = 500000.0
+    encoder_layers: int = 0
+    checkpointing: bool = False
+
+
+@dataclass
 class DecoderConfig:
     """The caption decoder.
 
     Args:
         enabled: train it.
-        kind: which decoder.
+        kind: recurrent (LSTM with attention) or llama (LLaMA-3 blocks with cross-attention).
         embedding: size of word vectors.
         hidden: units of the recurrent state.
         attention: units of the attention's hidden layer.
-        dropout: ahead of the output weights.
+        dropout: ahead of the output weights; on what each branch of a LLaMA block adds.
         word_dropout: on word vectors.
         grid_dropout: on the photo's grid.
         tied: use the word vectors as output weights too (needs a projection where sizes differ).
         label_smoothing: of the cross-entropy.
+        llama: sizes where kind is llama, in the place of embedding, hidden and attention.
     """
 
     enabled: bool = True
-    kind: Literal["recurrent"] = "recurrent"
+    kind: Literal["recurrent", "llama"] = "recurrent"
     embedding: int = 256
     hidden: int = 512
     attention: int = 256
@@ -168,6 +195,7 @@ class DecoderConfig:
     grid_dropout: float = 0.5
     tied: bool = True
     label_smoothing: float = 0.1
+    llama: LlamaConfig = field(default_factory=LlamaConfig)
 
 
 @dataclass

@@ -1,0 +1,184 @@
+"""A caption decoder of LLaMA-3 blocks with cross-attention over the photo's grid, and such blocks ahead of it.
+
+The grid is a row of places, line by line, and an encoder's rotary positions count along it: neighbours in a line are
+one apart, those above each other a line's length.
+
+Notation: B photos, K captions a photo, T tokens a caption, N places of the grid, C channels, D the stream's size,
+R captions in work, V tokens in the vocabulary, M positions of all captions that are no padding, L blocks,
+G heads of keys and values, S size of a head.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from src.config import DecoderConfig
+from src.model.blocks import EPSILON, DecoderBlock, EncoderBlock, Layout, Turn, check_sizes, rotation
+from src.model.dropout import Dropout
+from src.model.losses import linear_ce
+from src.model.sharing import in_turn, needed
+
+PAD = 0
+
+
+@dataclass
+class State:
+    """Where captions in work stand. Captions of one photo share its keys and values.
+
+    Attributes:
+        photo: [R] int64, each caption's photo.
+        grid: [B, L, 2, N, G, S], the grid's keys and values for each block.
+        past: [R, L, 2, T, G, S], those of the T tokens so far.
+    """
+
+    photo: Tensor
+    grid: Tensor
+    past: Tensor
+
+    def select(self, rows: Tensor) -> "State":
+        """The captions rows [R'] int64 of this state: to repeat, reorder or drop them."""
+        photo, (grid,) = needed(self.photo[rows], [self.grid])
+        return State(photo, grid, self.past[rows])
+
+
+@dataclass
+class Packed:
+    """Captions without their padding, one after the other.
+
+    Attributes:
+        layout: where they stand.
+        positions: [M] int64, each token's in its caption, from 0.
+        inputs: [M] int64, tokens read.
+        targets: [M] int64, tokens to predict.
+    """
+
+    layout: Layout
+    positions: Tensor
+    inputs: Tensor
+    targets: Tensor
+
+
+def pack(tokens: Tensor) -> Packed:
+    """Packs [B, K, T] tokens; captions that are all padding have no position."""
+    rows = tokens.flatten(0, 1)
+    row, time = (rows[:, 1:] != PAD).nonzero(as_tuple=True)
+    longest = int(time.max()) + 1 if len(time) else 0
+    layout = Layout(len(rows), longest, row * longest + time)
+    return Packed(layout, time, rows[row, time], rows[row, time + 1])
+
+
+class Llama(nn.Module):
+    """LLaMA-3 decoder, with or without an encoder over the grid."""
+
+    def __init__(self, config: DecoderConfig, vocabulary: int, channels: int) -> None:
+        """A decoder of `vocabulary` tokens for grids of `channels`.
+
+        Raises:
+            UserError: the config's sizes do not go together.
+        """
+        super().__init__()
+        self.config = own = config.llama
+        check_sizes(own)
+        self.words = nn.Embedding(vocabulary, own.dim, padding_idx=PAD)
+        self.grid = nn.Linear(channels, own.dim, bias=False)
+        self.encoder = nn.ModuleList(EncoderBlock(own, config.dropout) for _ in range(own.encoder_layers))
+        self.grid_norm = nn.RMSNorm(own.dim, eps=EPSILON)
+        self.blocks = nn.ModuleList(DecoderBlock(own, config.dropout) for _ in range(own.layers))
+        self.norm = nn.RMSNorm(own.dim, eps=EPSILON)
+        self.vocabulary = nn.Linear(own.dim, vocabulary)
+        self.word_dropout = Dropout(config.word_dropout)
+        self.grid_dropout = Dropout(config.grid_dropout)
+        # Small enough for output weights; what is read is scaled up to a deviation of 1 (Vaswani et al. 2017, 3.4).
+        nn.init.normal_(self.words.weight, std=own.dim**-0.5)
+        nn.init.zeros_(self.vocabulary.bias)
+        if config.tied:
+            self.vocabulary.weight = self.words.weight
+
+    def forward(self, grid: Tensor, tokens: Tensor) -> Tensor:
+        """Teacher forcing: from the tokens up to t, the logits of token t + 1.
+
+        Args:
+            grid: [B, N, C].
+            tokens: [B, K, T] int64, padded with 0.
+
+        Returns:
+            [B, K, T - 1, V]; 0 at padding.
+        """
+        packed = pack(tokens)
+        logits = self.vocabulary(self._ahead(grid, packed))
+        full = logits.new_zeros(*tokens.shape[:2], tokens.shape[2] - 1, logits.shape[1])
+        full[tokens[:, :, 1:] != PAD] = logits
+        return full
+
+    def loss(self, grid: Tensor, tokens: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Cross-entropy per word of forward's logits, without ever making those at padding."""
+        packed = pack(tokens)
+        ahead, head = self._ahead(grid, packed), self.vocabulary
+        return linear_ce(ahead.to(self._dtype(ahead)), head.weight, head.bias, packed.targets, smoothing)
+
+    def start(self, grid: Tensor) -> State:
+        """The state of one caption a photo, before its first token; grid [B, N, C]."""
+        read = torch.stack(self._read(grid), dim=1)
+        return State(torch.arange(len(grid), device=grid.device), read, read[:, :, :, :0])
+
+    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
+        """One token further.
+
+        Args:
+            state: of R captions.
+            tokens: [R] int64, each caption's last token.
+
+        Returns:
+            logits [R, V], the state after the tokens, and where each looked in the last block [R, N], a row's sum 1.
+        """
+        x, turn = self._embed(tokens), self._turn(torch.full_like(tokens, state.past.shape[3]))
+        (grid,) = in_turn(state.photo, [state.grid])
+        past, looks = [], []
+        for block, before, memory in zip(self._blocks(), state.past.unbind(1), grid.unbind(1), strict=True):
+            x, after, look = block.step(x, turn, before, memory)
+            past.append(after)
+            looks.append(look)
+        state = State(state.photo, state.grid, torch.stack(past, dim=1))
+        return self.vocabulary(self.norm(x)), state, looks[-1]
+
+    def _ahead(self, grid: Tensor, packed: Packed) -> Tensor:
+        """What the vocabulary layer sees [M, D], at all positions."""
+        if not len(packed.inputs):  # nothing, but of the graph: backward() works
+            return self.words.weight[:0]
+        x, turn = self._embed(packed.inputs), self._turn(packed.positions)
+        for block, memory in zip(self.blocks, self._read(grid), strict=True):
+            x = self._run(block, x, turn, packed.layout, memory)
+        return self.norm(x)
+
+    def _read(self, grid: Tensor) -> list[Tensor]:
+        """Each block's keys and values [B, 2, N, G, S] of grids [B, N, C]."""
+        b, n = grid.shape[:2]
+        grid = grid.to(self._dtype(grid))
+        # Whole channels of a photo are dropped: its places are too alike for one to hide what the next one shows.
+        grid = grid * self.grid_dropout(grid.new_ones(b, 1, grid.shape[2]))
+        x = self.grid(grid).flatten(0, 1).to(self.words.weight.dtype)  # the stream is in fp32, as that of words
+        turn = self._turn(torch.arange(n, device=grid.device).repeat(b))
+        for block in self.encoder:
+            x = self._run(block, x, turn, Layout(b, n))
+        memory = self.grid_norm(x).unflatten(0, (b, n))
+        return [block.cross.read(memory) for block in self._blocks()]
+
+    def _blocks(self) -> list[DecoderBlock]:
+        return list(self.blocks)  # type: ignore[arg-type]
+
+    def _run(self, block: nn.Module, *inputs: object) -> Tensor:
+        if self.config.checkpointing and self.training:
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        return self.word_dropout(self.words(tokens) * self.config.dim**0.5)
+
+    def _turn(self, positions: Tensor) -> Turn:
+        return rotation(positions, self.config.dim // self.config.heads, self.config.rope_base)
+
+    def _dtype(self, values: Tensor) -> torch.dtype:
+        kind = values.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.words.weight.dtype

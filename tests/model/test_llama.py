@@ -1,0 +1,192 @@
+"""The LLaMA decoder against a plain version of it, and its two ways against each other."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.config import DecoderConfig, GenerationConfig, LlamaConfig
+from src.errors import UserError
+from src.model.decoders import make_decoder
+from src.model.generation import generate
+from src.model.llama import Llama
+from src.model.losses import caption_ce
+from tests.model import plain_llama
+
+SIZES = LlamaConfig(dim=24, layers=2, heads=6, kv_heads=2, feed_forward=1.5, rope_base=100.0, encoder_layers=1)
+CONFIG = DecoderConfig(kind="llama", llama=SIZES)
+V, C = 23, 10
+SHAPES = [{}, {"encoder_layers": 0}, {"kv_heads": 6, "layers": 1}, {"kv_heads": 1, "encoder_layers": 2}]
+
+
+@pytest.fixture
+def grid() -> Tensor:
+    return torch.randn(3, 6, C, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def tokens() -> Tensor:
+    """Three photos with four captions each: of all lengths, one missing, one of the style token alone."""
+    seeded = torch.Generator().manual_seed(2)
+    tokens = torch.randint(4, V, (3, 4, 9), generator=seeded)
+    lengths = torch.tensor([[8, 2, 5, 3], [0, 7, 8, 4], [1, 8, 6, 3]])
+    tokens[torch.arange(9) >= lengths.unsqueeze(2)] = 0
+    return tokens
+
+
+def make(sizes: dict | None = None, **changes: object) -> Llama:
+    torch.manual_seed(0)
+    decoder = make_decoder(replace(CONFIG, llama=replace(SIZES, **(sizes or {})), **changes), V, C)  # type: ignore[arg-type]
+    assert isinstance(decoder, Llama)
+    with torch.no_grad():
+        for name, parameter in decoder.named_parameters():  # nothing stays at the 0 or 1 it starts with
+            if name.endswith("bias") or "norm" in name:
+                parameter.normal_(mean=1.0, std=0.3)
+    return decoder.eval()
+
+
+@pytest.mark.parametrize("sizes", SHAPES)
+def test_forward_is_the_plain_one(grid: Tensor, tokens: Tensor, sizes: dict) -> None:
+    decoder = make(sizes)
+    logits = decoder(grid, tokens)
+    assert logits.shape == (3, 4, 8, V)
+    assert not logits[tokens[:, :, 1:] == 0].any()
+    for b, k in [(0, 1), (1, 2), (2, 3)]:
+        count = int((tokens[b, k] != 0).sum()) - 1
+        expected = plain_llama.logits(decoder, grid[b], tokens[b, k, :count])
+        torch.testing.assert_close(logits[b, k, :count], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_loss_is_that_of_forward(grid: Tensor, tokens: Tensor) -> None:
+    decoder, other = make(), make()
+    loss, expected = decoder.loss(grid, tokens, 0.1), caption_ce(other(grid, tokens), tokens, 0.1)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    expected.backward()
+    for (name, a), b in zip(decoder.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, atol=1e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("sizes", SHAPES)
+def test_stepwise_is_forward(grid: Tensor, tokens: Tensor, sizes: dict) -> None:
+    decoder = make(sizes)
+    logits, full = decoder(grid, tokens), tokens[:, :, 1:] != 0
+    state = decoder.start(grid).select(torch.arange(3).repeat_interleave(4))
+    for step in range(tokens.shape[2] - 1):
+        ahead, state, attention = decoder.step(state, tokens[:, :, step].flatten())
+        kept = full[:, :, step].flatten()
+        torch.testing.assert_close(ahead[kept], logits[:, :, step].flatten(0, 1)[kept], atol=1e-5, rtol=1e-5)
+        assert attention.shape == (12, 6)
+        torch.testing.assert_close(attention.sum(dim=1), torch.ones(12))
+
+
+@pytest.mark.parametrize("rows", [[2, 0, 0, 1], [1, 1, 1], [0, 0, 2, 2], [2]])
+def test_stepwise_is_forward_after_a_choice(grid: Tensor, tokens: Tensor, rows: list[int]) -> None:
+    """Captions repeated, reordered and dropped after two words, then gone on with one word each."""
+    decoder = make()
+    start, word = tokens[:, 1, :2], torch.arange(5, 5 + len(rows))
+    state = decoder.start(grid)
+    for step in range(2):
+        _, state, _ = decoder.step(state, start[:, step])
+    chosen, _, _ = decoder.step(state.select(torch.tensor(rows)), word)
+    whole = torch.cat([start[rows], word.unsqueeze(1), torch.full((len(rows), 1), 4)], dim=1)
+    expected = decoder(grid[rows], whole.unsqueeze(1))[:, 0, 2]
+    torch.testing.assert_close(chosen, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_state_drops_photos_that_no_caption_needs(grid: Tensor) -> None:
+    state = make().start(grid)
+    assert len(state.select(torch.tensor([2, 0, 0])).grid) == 3
+    assert len(state.select(torch.tensor([1, 1])).grid) == 1
+
+
+def test_a_later_word_changes_no_earlier_logit(grid: Tensor, tokens: Tensor) -> None:
+    decoder = make()
+    other = tokens.clone()
+    other[0, 0, 4] = tokens[0, 0, 4] % (V - 5) + 5
+    before, after = decoder(grid, tokens)[0, 0], decoder(grid, other)[0, 0]
+    assert torch.equal(before[:4], after[:4])
+    assert not torch.allclose(before[4:7], after[4:7])
+
+
+def test_captions_that_are_missing_change_nothing(grid: Tensor, tokens: Tensor) -> None:
+    decoder = make()
+    more = torch.cat([tokens, torch.zeros_like(tokens[:, :2])], dim=1)
+    more = torch.cat([more, torch.zeros_like(more[:, :, :3])], dim=2)
+    torch.testing.assert_close(decoder.loss(grid, more), decoder.loss(grid, tokens))
+    none = decoder.loss(grid, torch.zeros_like(tokens))
+    none.backward()
+    assert none == 0
+
+
+def test_words_are_tied_and_small() -> None:
+    decoder = make({"dim": 640, "heads": 32, "kv_heads": 8})
+    assert decoder.vocabulary.weight is decoder.words.weight
+    assert 0.02 < decoder.words.weight.std() < 0.05
+    assert make(tied=False).vocabulary.weight is not make(tied=False).words.weight
+
+
+@pytest.mark.parametrize("dropout", ["dropout", "word_dropout", "grid_dropout"])
+def test_each_dropout_is_in_use(grid: Tensor, tokens: Tensor, dropout: str) -> None:
+    none = {"dropout": 0.0, "word_dropout": 0.0, "grid_dropout": 0.0}
+    quiet, noisy = make(**none).train(), make(**{**none, dropout: 0.5}).train()
+    assert torch.equal(quiet(grid, tokens), quiet(grid, tokens))
+    assert not torch.allclose(noisy(grid, tokens), noisy(grid, tokens))
+
+
+def test_bf16_gradients_point_where_fp32_ones_do(grid: Tensor, tokens: Tensor) -> None:
+    exact, rough = make(), make()
+    exact.loss(grid, tokens, 0.1).backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = rough.loss(grid.half(), tokens, 0.1)
+    loss.backward()
+    for (name, a), b in zip(exact.named_parameters(), rough.parameters(), strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        assert torch.cosine_similarity(a.grad.flatten(), b.grad.flatten(), dim=0) > 0.99, name
+
+
+@pytest.mark.parametrize("method", ["greedy", "beam", "nucleus"])
+def test_photos_do_not_touch_each_other(grid: Tensor, method: str) -> None:
+    decoder, style = make(), torch.full((3,), 3)
+    config = GenerationConfig(method=method, beam=3, max_length=6, temperature=0.01)  # type: ignore[arg-type]
+    together = generate(decoder, grid, style, config, [0, 1, 3], attention=True)
+    for row, caption in enumerate(together):
+        (alone,) = generate(decoder, grid[row : row + 1], style[:1], config, [0, 1, 3], attention=True)
+        assert caption.tokens == alone.tokens
+        assert len(caption.tokens)
+        assert caption.attention is not None
+        torch.testing.assert_close(caption.attention.sum(dim=1), torch.ones(len(caption.tokens) + 1))
+
+
+def test_learns_to_repeat_what_it_sees() -> None:
+    """Four photos, each of one colour, named by one word."""
+    torch.manual_seed(0)
+    decoder = Llama(replace(CONFIG, dropout=0.0, word_dropout=0.0, grid_dropout=0.0), V, C)
+    grid = torch.eye(C)[:4].unsqueeze(1).expand(4, 6, C)
+    tokens = torch.tensor([[3, 4 + i, 10 + i, 2] for i in range(4)]).unsqueeze(1)
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = decoder.loss(grid, tokens)
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+    assert torch.equal(decoder.eval()(grid, tokens).argmax(dim=3), tokens[:, :, 1:])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ({"dim": 25}, "dim 25 is no multiple of heads 6"),
+        ({"kv_heads": 4}, "heads 6 is no multiple of kv_heads 4"),
+        ({"dim": 18}, "a head has 3 values"),
+        ({"layers": 0}, "above 0"),
+        ({"encoder_layers": -1}, "above 0"),
+    ],
+)
+def test_bad_sizes_are_told_in_one_line(sizes: dict, told: str) -> None:
+    with pytest.raises(UserError, match=told) as error:
+        make(sizes)
+    assert "\n" not in str(error.value)
