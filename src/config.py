@@ -262,6 +262,8 @@ class TrainConfig:
         eval_photos: most validation photos to caption at such an evaluation; 0: all.
         seed: of everything random.
         threads: CPU threads of torch; 0: as torch chooses.
+        compile: torch.compile for LLaMA blocks: about a tenth faster on a CPU after a minute of compiling, so for long
+            runs. It needs a C++ compiler.
         runs: folder of run folders.
     """
 
@@ -286,6 +288,7 @@ class TrainConfig:
     eval_photos: int = 0
     seed: int = 0
     threads: int = 0
+    compile: bool = False
     runs: str = "runs"
 
 

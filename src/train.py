@@ -66,6 +66,18 @@ def check(config: Config) -> None:
         raise UserError("train.self_critical.epochs: more than train.epochs, of which they are the last ones; lower it")
     if config.data.cache and config.model.backbone.trainable:
         raise UserError("data.cache: a trained backbone's features change; set it false, or model.backbone.trainable 0")
+    check_decoder(config)
+
+
+def check_decoder(config: Config) -> None:
+    """Raises UserError where LLaMA blocks cannot be made, or where they are to be compiled and there are none."""
+    from src.model.blocks import check_sizes
+
+    llama = config.model.decoder.enabled and config.model.decoder.kind == "llama"
+    if llama:
+        check_sizes(config.model.decoder.llama)
+    elif config.train.compile:
+        raise UserError("train.compile: only model.decoder.kind llama has blocks to compile; set it false")
 
 
 def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -> dict[str, Any]:
@@ -99,12 +111,17 @@ def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -
 
 def make_model(config: Config, backbone: "Backbone", data: "Data") -> "Multitask":
     """An untrained model for the data's vocabulary, its mos head scaled to the training mos."""
+    from src.model.compiling import compile_blocks
+    from src.model.llama import Llama
     from src.model.multitask import Multitask
+    from src.precision import best_device
 
     model = Multitask(config.model, backbone, data.tokenizer.size, len(data.tokenizer.styles))
     data.fit_scale(model)
     if config.train.start_from:
         start_from(config.train.start_from, model, data)
+    if config.train.compile and isinstance(model.decoder, Llama):
+        compile_blocks(model.decoder, best_device())
     return model
 
 

@@ -52,12 +52,14 @@ class Packed:
         positions: [M] int64, each token's in its caption, from 0.
         inputs: [M] int64, tokens read.
         targets: [M] int64, tokens to predict.
+        caption: [M] int64, which of the B K captions each is of.
     """
 
     layout: Layout
     positions: Tensor
     inputs: Tensor
     targets: Tensor
+    caption: Tensor
 
 
 def pack(tokens: Tensor) -> Packed:
@@ -66,7 +68,7 @@ def pack(tokens: Tensor) -> Packed:
     row, time = (rows[:, 1:] != PAD).nonzero(as_tuple=True)
     longest = int(time.max()) + 1 if len(time) else 0
     layout = Layout(len(rows), longest, row * longest + time)
-    return Packed(layout, time, rows[row, time], rows[row, time + 1])
+    return Packed(layout, time, rows[row, time], rows[row, time + 1], row)
 
 
 class Llama(nn.Module):
@@ -112,11 +114,15 @@ class Llama(nn.Module):
         full[tokens[:, :, 1:] != PAD] = logits
         return full
 
-    def loss(self, grid: Tensor, tokens: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy per word of forward's logits, without ever making those at padding."""
-        packed = pack(tokens)
-        ahead, head = self._ahead(grid, packed), self.vocabulary
-        return linear_ce(ahead.to(self._dtype(ahead)), head.weight, head.bias, packed.targets, smoothing)
+    def loss(self, grid: Tensor, tokens: Tensor, smoothing: float = 0.0, scale: Tensor | None = None) -> Tensor:
+        """Cross-entropy per word of forward's logits, without ever making those at padding.
+
+        With `scale` [B, K], each word counts as much as its caption's.
+        """
+        packed, head = pack(tokens), self.vocabulary
+        ahead = self._ahead(grid, packed)
+        counts = None if scale is None else scale.flatten()[packed.caption]
+        return linear_ce(ahead.to(self._dtype(ahead)), head.weight, head.bias, packed.targets, smoothing, counts)
 
     def start(self, grid: Tensor) -> State:
         """The state of one caption a photo, before its first token; grid [B, N, C]."""

@@ -68,6 +68,14 @@ def test_loss_is_that_of_forward(grid: Tensor, tokens: Tensor) -> None:
         torch.testing.assert_close(a.grad, b.grad, atol=1e-6, rtol=1e-4, msg=name)
 
 
+def test_scaled_loss_is_a_weighted_mean_over_words(grid: Tensor, tokens: Tensor) -> None:
+    decoder = make()
+    scale, kept = torch.randn(3, 4, generator=torch.Generator().manual_seed(3)), tokens[:, :, 1:] != 0
+    each = torch.nn.functional.cross_entropy(decoder(grid, tokens)[kept], tokens[:, :, 1:][kept], reduction="none")
+    expected = (each * scale.unsqueeze(2).expand_as(kept)[kept]).mean()
+    torch.testing.assert_close(decoder.loss(grid, tokens, scale=scale), expected)
+
+
 @pytest.mark.parametrize("sizes", SHAPES)
 def test_stepwise_is_forward(grid: Tensor, tokens: Tensor, sizes: dict) -> None:
     decoder = make(sizes)
