@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from src.config import DecoderConfig
 from src.model.dropout import Dropout
 from src.model.losses import linear_ce
+from src.model.sharing import in_turn, needed
 from src.model.unroll import Layout, Unroll
 
 PAD = 0
@@ -40,27 +41,14 @@ class State:
     cell: Tensor
 
     def select(self, rows: Tensor) -> "State":
-        """The captions rows [R'] int64 of this state: to repeat, reorder or drop them.
-
-        Grids of photos that no caption needs go when they are half of all: each is copied twice at most, all in all.
-        """
-        keys, values, photo = self.keys, self.values, self.photo[rows]
-        used, place = photo.unique(return_inverse=True)
-        if 2 * len(used) <= len(keys):
-            keys, values, photo = keys[used], values[used], place
+        """The captions rows [R'] int64 of this state: to repeat, reorder or drop them."""
+        photo, (keys, values) = needed(self.photo[rows], [self.keys, self.values])
         return State(keys, values, photo, self.hidden[rows], self.cell[rows])
 
     def grids(self) -> tuple[Tensor, Tensor]:
-        """Keys [P, N, A] and values [P, N, H], each for R / P captions in turn.
-
-        A photo's beam stands together, and then shares its grid here too; else each caption gets one of its own.
-        """
-        photo, each = self.photo.unique_consecutive(return_counts=True)
-        if (each != each[:1]).any():
-            photo = self.photo
-        if len(photo) == len(self.keys) and torch.equal(photo, torch.arange(len(photo), device=photo.device)):
-            return self.keys, self.values
-        return self.keys[photo], self.values[photo]
+        """Keys [P, N, A] and values [P, N, H], each for R / P captions in turn."""
+        keys, values = in_turn(self.photo, [self.keys, self.values])
+        return keys, values
 
 
 @dataclass
