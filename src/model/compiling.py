@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from src.errors import UserError, one_line
+from src.errors import UserError
 from src.model.llama import Llama
 
 
@@ -23,7 +23,7 @@ def try_compiler(device: torch.device) -> None:
     try:
         torch.compile(_sum, options={"force_disable_caches": True})(torch.ones(8, device=device))
     except Exception as error:  # each of the compilers fails in its own way
-        reason = one_line(error)[:200]
+        reason = str(error).strip().partition("\n")[0][:200]  # advice on how to debug torch follows
         raise UserError(f"train.compile: no compiler works ({reason}); install g++, or set it false") from error
 
 
