@@ -173,23 +173,36 @@ class DecoderConfig:
 
     Args:
         enabled: train it.
-        kind: recurrent (LSTM with attention) or llama (LLaMA-3 blocks with cross-attention).
+        kind: recurrent (the photo is where it starts and what it attends to), merge (the caption so far is read apart
+            from the photo) or llama (LLaMA-3 blocks with cross-attention).
+        cell: lstm or gru.
+        layers: of the cell, 1 to 3.
+        attention: none, bahdanau, or gated (likewise, with a gate on what it reads; recurrent).
+        attention_size: units of the attention's hidden layer.
+        image: the photo as initial state or as first input (recurrent).
+        doubly_stochastic: weight of the penalty on places that attention looks at too little or too much.
+        bidirectional: read the caption so far backwards too (merge).
         embedding: size of word vectors.
         hidden: units of the recurrent state.
-        attention: units of the attention's hidden layer.
-        dropout: ahead of the output weights; on what each branch of a LLaMA block adds.
+        dropout: ahead of the output weights and between layers; on what each branch of a LLaMA block adds.
         word_dropout: on word vectors.
         grid_dropout: on the photo's grid.
         tied: use the word vectors as output weights too (needs a projection where sizes differ).
         label_smoothing: of the cross-entropy.
-        llama: sizes where kind is llama, in the place of embedding, hidden and attention.
+        llama: sizes where kind is llama, in the place of embedding, hidden and layers.
     """
 
     enabled: bool = True
-    kind: Literal["recurrent", "llama"] = "recurrent"
+    kind: Literal["recurrent", "merge", "llama"] = "recurrent"
+    cell: Literal["lstm", "gru"] = "lstm"
+    layers: int = 1
+    attention: Literal["none", "bahdanau", "gated"] = "gated"
+    attention_size: int = 256
+    image: Literal["state", "input"] = "state"
+    doubly_stochastic: float = 0.0
+    bidirectional: bool = False
     embedding: int = 256
     hidden: int = 512
-    attention: int = 256
     dropout: float = 0.5
     word_dropout: float = 0.5
     grid_dropout: float = 0.5

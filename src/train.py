@@ -58,6 +58,8 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
 
 def check(config: Config) -> None:
     """Raises UserError where a config asks for nothing, or for two things that exclude each other."""
+    from src.model import decoders
+
     if not config.data.sources:
         raise UserError("data.sources: no data set is named; start from a file: --config configs/demo.yaml")
     if not (config.model.mos.enabled or config.model.decoder.enabled):
@@ -66,17 +68,9 @@ def check(config: Config) -> None:
         raise UserError("train.self_critical.epochs: more than train.epochs, of which they are the last ones; lower it")
     if config.data.cache and config.model.backbone.trainable:
         raise UserError("data.cache: a trained backbone's features change; set it false, or model.backbone.trainable 0")
-    check_decoder(config)
-
-
-def check_decoder(config: Config) -> None:
-    """Raises UserError where LLaMA blocks cannot be made, or where they are to be compiled and there are none."""
-    from src.model.blocks import check_sizes
-
-    llama = config.model.decoder.enabled and config.model.decoder.kind == "llama"
-    if llama:
-        check_sizes(config.model.decoder.llama)
-    elif config.train.compile:
+    decoders.check(config.model.decoder)
+    blocks = config.model.decoder.enabled and config.model.decoder.kind == "llama"
+    if config.train.compile and not blocks:
         raise UserError("train.compile: only model.decoder.kind llama has blocks to compile; set it false")
 
 

@@ -40,7 +40,7 @@ def write_photo(path: Path, seed: int, size: int = 40) -> None:
 def tiny_config(mos: bool = True, captions: bool = True, sources: list[SourceConfig] | None = None) -> Config:
     """A config whose model runs in milliseconds."""
     decoder = DecoderConfig(
-        enabled=captions, embedding=8, hidden=16, attention=8, dropout=0.0, word_dropout=0.0, grid_dropout=0.0
+        enabled=captions, embedding=8, hidden=16, attention_size=8, dropout=0.0, word_dropout=0.0, grid_dropout=0.0
     )
     data = DataConfig(
         sources=sources or [SourceConfig(format="samsung", path="data", name="challenge")],

@@ -1,25 +1,26 @@
-"""The classic caption decoder: an LSTM with additive attention over the photo's grid.
+"""The classic caption decoder: LSTM or GRU layers, the first of which may attend to the photo's grid.
 
-Bahdanau et al. 2015 (attention); Xu et al. 2015, "Show, Attend and Tell" (over a photo, with a start from the grid's
-mean and a gate on what attention reads).
+Vinyals et al. 2015, "Show and Tell" (the photo as one vector, first input of an LSTM); Xu et al. 2015, "Show, Attend
+and Tell" (attention over its grid, a start from the grid's mean, doubly stochastic attention).
 
 Notation: B photos, K captions a photo, T tokens a caption, N places of the grid, C channels, R captions in work,
-V tokens in the vocabulary, H units of the state, A units of the attention, E size of word vectors,
+V tokens in the vocabulary, L layers, H units of the state, A units of the attention, E size of word vectors,
 M positions of all captions that are no padding.
 """
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from src.config import DecoderConfig
-from src.model.dropout import Dropout
-from src.model.losses import linear_ce
+from src.model.attending import Attending
+from src.model.captioner import Captioner
+from src.model.cells import cell_of
+from src.model.packed import Layout, Packed, pack
 from src.model.sharing import in_turn, needed
-from src.model.unroll import Layout, Unroll
-
-PAD = 0
+from src.model.stack import Stack
 
 
 @dataclass
@@ -27,11 +28,11 @@ class State:
     """Where captions in work stand. Captions of one photo share its keys and values.
 
     Attributes:
-        keys: [B, N, A], what attention compares with.
-        values: [B, N, H], what it reads.
+        keys: [B, N, A], what attention compares with; [B, N, 0] without attention.
+        values: [B, N, H], what it reads; [B, N, 0] without attention.
         photo: [R] int64, each caption's photo.
-        hidden: [R, H].
-        cell: [R, H].
+        hidden: [R, L, H].
+        cell: [R, L, H], or [R, L, 0] of GRUs.
     """
 
     keys: Tensor
@@ -51,107 +52,44 @@ class State:
         return keys, values
 
 
-@dataclass
-class Packed:
-    """Captions without their padding: the longest first, position by position.
+class Recurrent(Captioner):
+    """LSTM or GRU decoder, with or without attention.
 
     Attributes:
-        layout: where they stand.
-        inputs: [M] int64, tokens read.
-        targets: [M] int64, tokens to predict.
-        caption: [M] int64, which of the B K captions each is of.
+        attending: the first layer, where there is attention.
+        upper: all other layers, or None.
     """
-
-    layout: Layout
-    inputs: Tensor
-    targets: Tensor
-    caption: Tensor
-
-
-def pack(tokens: Tensor) -> Packed:
-    """Packs [B, K, T] tokens; captions that are all padding vanish."""
-    rows = tokens.flatten(0, 1)
-    steps = ((rows != PAD).sum(dim=1) - 1).clamp(min=0)
-    steps, order = steps.sort(descending=True, stable=True)
-    time = torch.arange(rows.shape[1] - 1, device=rows.device)
-    alive = time.unsqueeze(1) < steps.unsqueeze(0)
-    counts = [n for n in alive.sum(dim=1).tolist() if n]
-    at = alive.nonzero()
-    caption, position = order[at[:, 1]], at[:, 0]
-    places = caption * len(counts) + position
-    layout = Layout(len(tokens), order[: max(counts, default=0)], counts, places, tokens.shape[1])
-    return Packed(layout, rows[caption, position], rows[caption, position + 1], caption)
-
-
-class Recurrent(nn.Module):
-    """LSTM decoder with Bahdanau attention."""
 
     def __init__(self, config: DecoderConfig, vocabulary: int, channels: int) -> None:
         """A decoder of `vocabulary` tokens for grids of `channels`."""
-        super().__init__()
-        a, e, h = config.attention, config.embedding, config.hidden
-        self.sizes = (a, h)
-        self.words = nn.Embedding(vocabulary, e, padding_idx=PAD)
-        self.memory = nn.Linear(channels, a + h)
-        self.first = nn.Linear(channels, 2 * h)
-        self.query = nn.Linear(h, a + h)
-        self.score = nn.Parameter(torch.empty(a))
-        self.input = nn.Linear(e, 4 * h)
-        self.recurrent = nn.Linear(2 * h, 4 * h, bias=False)
-        self.output = nn.Linear(2 * h + e, e)
-        self.vocabulary = nn.Linear(e, vocabulary)
-        self.dropout = Dropout(config.dropout)
-        self.word_dropout = Dropout(config.word_dropout)
-        self.grid_dropout = Dropout(config.grid_dropout)
-        self._initialise(config.tied)
-
-    def _initialise(self, tied: bool) -> None:
-        nn.init.uniform_(self.score, -(self.sizes[0] ** -0.5), self.sizes[0] ** -0.5)
-        # As output weights, vectors of torch's default deviation 1 give logits so wild that the loss hardly falls.
-        nn.init.normal_(self.words.weight, std=0.05)
-        nn.init.zeros_(self.vocabulary.bias)
-        if tied:
-            self.vocabulary.weight = self.words.weight
-        with torch.no_grad():  # a forget gate that starts open (Jozefowicz et al. 2015)
-            self.input.bias[self.sizes[1] : 2 * self.sizes[1]] += 1
-
-    def forward(self, grid: Tensor, tokens: Tensor) -> Tensor:
-        """Teacher forcing: from the tokens up to t, the logits of token t + 1.
-
-        Args:
-            grid: [B, N, C].
-            tokens: [B, K, T] int64, padded with 0.
-
-        Returns:
-            [B, K, T - 1, V]; 0 at padding.
-        """
-        packed = pack(tokens)
-        logits = self.vocabulary(self._ahead(grid, packed))
-        b, k, t = tokens.shape
-        full = logits.new_zeros(b * k, t - 1, logits.shape[1])
-        if packed.layout.counts:
-            time = packed.layout.places % len(packed.layout.counts)
-            full[packed.layout.places // len(packed.layout.counts), time] = logits
-        return full.view(b, k, t - 1, -1)
+        super().__init__(config, vocabulary)
+        e, h, attends = config.embedding, config.hidden, config.attention != "none"
+        self.sizes = (cell_of(config.cell).parts, config.layers, h)
+        self.enters, self.doubly_stochastic = config.image == "input", config.doubly_stochastic
+        self.first = nn.Linear(channels, e if self.enters else prod(self.sizes))
+        self.attending = Attending(config, channels) if attends else None
+        rest = config.layers - attends
+        self.upper = Stack(config.cell, h if attends else e, h, rest, config.dropout) if rest else None
+        self.output = nn.Linear(e + (2 if attends else 1) * h, e)
 
     def loss(self, grid: Tensor, tokens: Tensor, smoothing: float = 0.0, scale: Tensor | None = None) -> Tensor:
-        """Cross-entropy per word of forward's logits, without ever making those at padding.
-
-        With `scale` [B, K], each word counts as much as its caption's.
-        """
+        """As any captioner's; without `scale`, the weighted doubly stochastic penalty is added."""
+        if not self.doubly_stochastic or scale is not None:
+            return super().loss(grid, tokens, smoothing, scale)
         packed = pack(tokens)
-        ahead, head = self._ahead(grid, packed), self.vocabulary
-        counts = None if scale is None else scale.flatten()[packed.caption]
-        return linear_ce(ahead, head.weight, head.bias, packed.targets, smoothing, counts)
+        ahead, weights = self.ahead_if_any(grid, packed)
+        loss = self.cross_entropy(ahead, packed, smoothing)
+        return loss + self.doubly_stochastic * unevenness(weights, packed.layout)
 
     def start(self, grid: Tensor) -> State:
         """The state of one caption a photo, before its first token; grid [B, N, C]."""
-        grid = grid.to(self._dtype(grid))
-        # Whole channels of a photo are dropped: its places are too alike for one to hide what the next one shows.
-        grid = grid * self.grid_dropout(grid.new_ones(len(grid), 1, grid.shape[2]))
-        keys, values = (part.contiguous() for part in self.memory(grid).split(self.sizes, dim=2))
-        hidden, cell = self.first(grid.mean(dim=1)).tanh().chunk(2, dim=1)
-        return State(keys, values, torch.arange(len(grid), device=grid.device), hidden, cell)
+        grid = self.seen(grid)
+        keys, values = self.attending.grids(grid) if self.attending else (grid[:, :, :0], grid[:, :, :0])
+        photo, first = torch.arange(len(grid), device=grid.device), self.first(grid.mean(dim=1))
+        if not self.enters:
+            return State(keys, values, photo, *self._split(first.tanh()))
+        nothing = first.new_zeros(len(grid), prod(self.sizes))
+        return self._further(State(keys, values, photo, *self._split(nothing)), first)[0]
 
     def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
         """One token further.
@@ -161,43 +99,63 @@ class Recurrent(nn.Module):
             tokens: [R] int64, each caption's last token.
 
         Returns:
-            logits [R, V], the state after the tokens, and where each looked [R, N], a row's sum 1.
+            logits [R, V], the state after the tokens, and where each looked [R, N], a row's sum 1: everywhere alike
+            without attention.
         """
         words = self.word_dropout(self.words(tokens))
-        query, open_ = self.query(state.hidden).split(self.sizes, dim=1)
-        weights, read = self._attend(query, *state.grids())
-        read = open_.sigmoid() * read
-        gates = self.input(words) + self.recurrent(torch.cat([state.hidden, read], dim=1))
-        i, f, g, o = gates.chunk(4, dim=1)
-        cell = f.sigmoid() * state.cell + i.sigmoid() * g.tanh()
-        hidden = o.sigmoid() * cell.tanh()
-        logits = self.vocabulary(self._out(hidden, read, words))
-        return logits, State(state.keys, state.values, state.photo, hidden, cell), weights
+        state, read, weights = self._further(state, words)
+        return self.vocabulary(self._out(state.hidden[:, -1], read, words)), state, weights
 
-    def _ahead(self, grid: Tensor, packed: Packed) -> Tensor:
-        """What the vocabulary layer sees [M, E], at all positions."""
-        if not packed.layout.counts:  # nothing, but of the graph: backward() works
-            return self.output.bias.unsqueeze(0)[:0]
+    def ahead(self, grid: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+        """What the vocabulary layer sees [M, E] and where attention looked [M, N], or [M, 0], at all positions."""
         words = self.word_dropout(self.words(packed.inputs))
-        state = self.start(grid)
-        kind, photo = state.keys.dtype, packed.layout.photo
-        inputs = (
-            *(state.keys, state.values, state.hidden[photo], state.cell[photo], self.input(words)),
-            *(self.query.weight, self.query.bias, self.score, self.recurrent.weight),
-        )
-        hidden, read = Unroll.apply(packed.layout, *(value.to(kind) for value in inputs))
-        return self._out(hidden, read, words)
+        state, layout = self.start(grid), packed.layout
+        hidden, cell = state.hidden[layout.photo], state.cell[layout.photo]
+        top, read, weights = words, words[:, :0], words[:, :0]
+        if self.attending is not None:
+            first = (hidden[:, 0], cell[:, 0])
+            top, read, weights = self.attending.unroll(layout, words, *first, state.keys, state.values)
+            hidden, cell = hidden[:, 1:], cell[:, 1:]
+        if self.upper is not None:
+            top, _, _ = self.upper(top if self.attending is None else self.dropout(top), layout.counts, hidden, cell)
+        return self._out(top, read, words), weights
 
-    def _attend(self, query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Where each of R captions looks [R, N], and what it reads there [R, H]; grids [P, N, ...], R / P share one."""
-        query = query.view(len(keys), -1, 1, query.shape[1])
-        weights = ((keys.unsqueeze(1) + query).tanh_() @ self.score.to(keys.dtype)).softmax(dim=2)
-        return weights.flatten(0, 1), (weights.to(values.dtype) @ values).flatten(0, 1)
+    def _split(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """[R, parts L H] to hidden [R, L, H] and cell [R, L, H], or [R, L, 0] of GRUs."""
+        parts = values.view(-1, *self.sizes)
+        return parts[:, 0], parts[:, 1] if self.sizes[0] == 2 else parts[:, 0, :, :0]
+
+    def _further(self, state: State, words: Tensor) -> tuple[State, Tensor, Tensor]:
+        """The state after inputs [R, E], what was read for them [R, H], or [R, 0], and where [R, N]."""
+        hidden, cell, top = state.hidden, state.cell, words
+        if self.attending is None:
+            read, weights = words[:, :0], words.new_ones(len(words), state.keys.shape[1]).softmax(dim=1)
+            first = (hidden[:, :0], cell[:, :0])
+        else:
+            top, below, read, weights = self.attending.step(words, hidden[:, 0], cell[:, 0], *state.grids())
+            first, hidden, cell = (top.unsqueeze(1), below.unsqueeze(1)), hidden[:, 1:], cell[:, 1:]
+        if self.upper is not None:
+            top = top if self.attending is None else self.dropout(top)
+            _, hidden, cell = self.upper(top, [len(top)], hidden, cell)
+        joined = (torch.cat(both, dim=1) for both in zip(first, (hidden, cell), strict=True))
+        return State(state.keys, state.values, state.photo, *joined), read, weights
 
     def _out(self, hidden: Tensor, read: Tensor, words: Tensor) -> Tensor:
         """What the vocabulary layer sees [R, E], from the state, what was read and the last word."""
-        return self.dropout(self.output(torch.cat([hidden, read, words.to(hidden.dtype)], dim=1)).tanh())
+        values = torch.cat([hidden, *(part.to(hidden.dtype) for part in (read, words))], dim=1)
+        return self.dropout(self.output(values).tanh())
 
-    def _dtype(self, grid: Tensor) -> torch.dtype:
-        kind = grid.device.type
-        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.score.dtype
+
+def unevenness(weights: Tensor, layout: Layout) -> Tensor:
+    """How far attention is from having looked at all places alike by the end of a caption.
+
+    (1 - sum over time of alpha)^2, summed over places and captions (Xu et al. 2015, eq. 14), and divided by the number
+    of words, as the cross-entropy is.
+
+    Args:
+        weights: [M, N], alpha.
+        layout: of the M positions.
+    """
+    looked = weights.new_zeros(len(layout.rows), weights.shape[1], dtype=torch.float32)
+    looked = looked.index_add(0, layout.captions(), weights.float())
+    return (1 - looked).square().sum() / max(1, len(weights))

@@ -24,7 +24,9 @@ def saved(tmp_path: Path) -> tuple[Path, Multitask, Tokenizer]:
 
     save_file(timm.create_model("mobilenetv3_small_050").state_dict(), weights)
     backbone = BackboneConfig(name="mobilenetv3_small_050", weights=str(weights))
-    config = Config(model=ModelConfig(backbone, MosConfig(hidden=8), DecoderConfig(embedding=8, hidden=8, attention=4)))
+    config = Config(
+        model=ModelConfig(backbone, MosConfig(hidden=8), DecoderConfig(embedding=8, hidden=8, attention_size=4))
+    )
     tokenizer = Tokenizer.train(["a dog runs", "개가 달린다"], TokenizerConfig(min_count=1), ["x", "y"])
     model = Multitask(config.model, Backbone(backbone), tokenizer.size, len(tokenizer.styles)).eval()
     model.fit_scale(torch.randn(5, model.backbone.level_size), torch.arange(5.0))

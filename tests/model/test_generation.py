@@ -21,7 +21,7 @@ V, C, LONGEST = 7, 5, 3
 @pytest.fixture
 def decoder() -> Recurrent:
     torch.manual_seed(3)
-    decoder = Recurrent(DecoderConfig(embedding=8, hidden=8, attention=4), V, C)
+    decoder = Recurrent(DecoderConfig(embedding=8, hidden=8, attention_size=4), V, C)
     with torch.no_grad():  # far from even, and fond of what must never be produced
         for parameter in decoder.parameters():
             parameter.mul_(4).add_(0.1 * torch.randn_like(parameter))

@@ -19,7 +19,7 @@ CONFIG = ModelConfig(
     backbone=BackboneConfig(name="mobilenetv3_small_050", weights="none"),
     mos=MosConfig(hidden=8, dropout=0.0, mse=1.0, huber=0.5, plcc=0.25, rank=0.1),
     decoder=DecoderConfig(
-        embedding=8, hidden=8, attention=4, dropout=0.0, word_dropout=0.0, grid_dropout=0.0, label_smoothing=0.0
+        embedding=8, hidden=8, attention_size=4, dropout=0.0, word_dropout=0.0, grid_dropout=0.0, label_smoothing=0.0
     ),
 )
 

@@ -1,5 +1,6 @@
 """The recurrent decoder against a plain version of it, and its two ways against each other."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -7,12 +8,14 @@ import torch
 from torch import Tensor
 
 from src.config import DecoderConfig
+from src.model.cells import Cell, Gru, Lstm
 from src.model.losses import caption_ce
-from src.model.recurrent import Recurrent, pack
+from src.model.packed import pack
+from src.model.recurrent import Recurrent
 from src.model.unroll import Unroll
 from tests.model.plain import Plain
 
-CONFIG = DecoderConfig(embedding=12, hidden=16, attention=8)
+CONFIG = DecoderConfig(embedding=12, hidden=16, attention_size=8)
 V, C = 23, 10
 
 
@@ -39,41 +42,50 @@ def make(seed: int = 0, **changes: object) -> Recurrent:
     return decoder.eval()
 
 
-def plain(decoder: Recurrent) -> Plain:
-    reference = Plain(CONFIG, V, C)
+def plain(decoder: Recurrent, **changes: object) -> Plain:
+    reference = Plain(replace(CONFIG, **changes), V, C)  # type: ignore[arg-type]
     reference.take(decoder)
     return reference.eval()
 
 
-def test_forward_is_the_plain_one(grid: Tensor, tokens: Tensor) -> None:
-    decoder = make()
-    logits, expected = decoder(grid, tokens), plain(decoder)(grid, tokens)
+@pytest.fixture(params=itertools.product(["lstm", "gru"], [1, 2, 3], ["none", "bahdanau", "gated"], ["state", "input"]))
+def kind(request: pytest.FixtureRequest) -> dict:
+    return dict(zip(["cell", "layers", "attention", "image"], request.param, strict=True))
+
+
+def test_forward_is_the_plain_one(grid: Tensor, tokens: Tensor, kind: dict) -> None:
+    decoder = make(**kind)
+    logits, expected = decoder(grid, tokens), plain(decoder, **kind)(grid, tokens)
     kept = tokens[:, :, 1:] != 0
     assert logits.shape == (3, 4, 8, V)
     torch.testing.assert_close(logits[kept], expected[kept], atol=1e-5, rtol=1e-5)
     assert not logits[~kept].any()
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_loss_and_gradients_are_the_plain_ones(grid: Tensor, tokens: Tensor, smoothing: float) -> None:
-    decoder = make()
-    reference = plain(decoder)
-    loss, expected = decoder.loss(grid, tokens, smoothing), reference.loss(grid, tokens, smoothing)
+def test_loss_and_gradients_are_the_plain_ones(grid: Tensor, tokens: Tensor, kind: dict) -> None:
+    decoder = make(**kind)
+    same_gradients(decoder, plain(decoder, **kind), grid, tokens)
+
+
+@pytest.mark.parametrize("kind", [{"cell": "lstm"}, {"cell": "gru", "layers": 2, "attention": "bahdanau"}])
+def test_doubly_stochastic_attention_too(grid: Tensor, tokens: Tensor, kind: dict) -> None:
+    changes = {**kind, "doubly_stochastic": 0.7}
+    decoder = make(**changes)
+    same_gradients(decoder, plain(decoder, **changes), grid, tokens)
+    assert decoder.loss(grid, tokens) > make(**kind).loss(grid, tokens)
+    assert decoder.loss(grid, torch.zeros_like(tokens)) == 0
+
+
+def same_gradients(decoder: Recurrent, reference: Plain, grid: Tensor, tokens: Tensor) -> None:
+    loss, expected = decoder.loss(grid, tokens, 0.1), reference.loss(grid, tokens, 0.1)
     loss.backward()
     expected.backward()
     torch.testing.assert_close(loss, expected)
-    pairs = [
-        (decoder.words.weight.grad, reference.words.weight.grad),
-        (decoder.vocabulary.bias.grad, reference.vocabulary.bias.grad),
-        (decoder.score.grad, reference.score.weight.grad.squeeze(0)),  # type: ignore[union-attr]
-        (decoder.output.weight.grad, reference.output.weight.grad),
-        (decoder.memory.weight.grad, torch.cat([reference.key.weight.grad, reference.value.weight.grad])),  # type: ignore[list-item]
-        (decoder.query.bias.grad, torch.cat([reference.query.bias.grad, reference.gate.bias.grad])),  # type: ignore[list-item]
-        (decoder.recurrent.weight.grad[:, :16], reference.cell.weight_hh.grad),  # type: ignore[index]
-        (decoder.first.weight.grad, torch.cat([reference.first_hidden.weight.grad, reference.first_cell.weight.grad])),  # type: ignore[list-item]
-    ]
-    for ours, theirs in pairs:
+    count = 0
+    for theirs, ours in reference.gradients(decoder):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+        count += ours.numel()
+    assert count == sum(parameter.numel() for parameter in decoder.parameters())
 
 
 def test_loss_is_that_of_forward(grid: Tensor, tokens: Tensor) -> None:
@@ -81,8 +93,8 @@ def test_loss_is_that_of_forward(grid: Tensor, tokens: Tensor) -> None:
     torch.testing.assert_close(decoder.loss(grid, tokens, 0.1), caption_ce(decoder(grid, tokens), tokens, 0.1))
 
 
-def test_stepwise_is_forward(grid: Tensor, tokens: Tensor) -> None:
-    decoder = make()
+def test_stepwise_is_forward(grid: Tensor, tokens: Tensor, kind: dict) -> None:
+    decoder = make(**kind)
     logits, full = decoder(grid, tokens), tokens[:, :, 1:] != 0
     state = decoder.start(grid).select(torch.arange(3).repeat_interleave(4))
     for step in range(tokens.shape[2] - 1):
@@ -90,6 +102,7 @@ def test_stepwise_is_forward(grid: Tensor, tokens: Tensor) -> None:
         kept = full[:, :, step].flatten()
         torch.testing.assert_close(ahead[kept], logits[:, :, step].flatten(0, 1)[kept], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(attention.sum(dim=1), torch.ones(12))
+        assert attention.shape == (12, 6)
 
 
 def test_captions_that_are_missing_change_nothing(grid: Tensor, tokens: Tensor) -> None:
@@ -129,8 +142,8 @@ def test_bf16_is_near_fp32(grid: Tensor, tokens: Tensor) -> None:
     loss.backward()
     assert loss.item() == pytest.approx(decoder.loss(grid, tokens).item(), rel=0.02)
     assert half.item() == pytest.approx(loss.item(), rel=0.02)
-    assert decoder.score.grad is not None
-    assert decoder.score.grad.dtype == torch.float32
+    assert decoder.attending.score.grad is not None
+    assert decoder.attending.score.grad.dtype == torch.float32
 
 
 def test_bf16_gradients_point_where_fp32_ones_do(grid: Tensor, tokens: Tensor) -> None:
@@ -154,14 +167,16 @@ def test_packing_keeps_every_word_once(tokens: Tensor) -> None:
     assert torch.equal(tokens[:, :, :-1].flatten()[layout.places], packed.inputs)
 
 
-def test_gradient_by_finite_differences(tokens: Tensor) -> None:
+@pytest.mark.parametrize("cell", [Lstm, Gru])
+@pytest.mark.parametrize("gated", [True, False])
+def test_gradient_by_finite_differences(tokens: Tensor, cell: Cell, gated: bool) -> None:
     torch.manual_seed(0)
     packed = pack(tokens[:2, :3, :5])
-    layout, m, h, a, n = packed.layout, len(packed.targets), 3, 2, 4
-    r = len(layout.rows)
-    sizes = [(2, n, a), (2, n, h), (r, h), (r, h), (m, 4 * h), (a + h, h), (a + h,), (a,), (4 * h, 2 * h)]
+    layout, m, h, a, n, g = packed.layout, len(packed.targets), 3, 2, 4, cell.gates
+    r, q, c = len(layout.rows), a + gated * h, h * (cell.parts - 1)
+    sizes = [(2, n, a), (2, n, h), (r, h), (r, c), (m, g * h), (q, h), (q,), (a,), (g * h, 2 * h)]
     inputs = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in sizes]
-    assert torch.autograd.gradcheck(lambda *x: Unroll.apply(layout, *x), inputs)
+    assert torch.autograd.gradcheck(lambda *x: Unroll.apply(layout, cell, *x), inputs)
 
 
 def test_learns_to_repeat_what_it_sees() -> None:

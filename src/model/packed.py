@@ -1,0 +1,105 @@
+"""Captions without their padding, position by position: what teacher forcing computes on.
+
+Notation: B photos, K captions a photo, T tokens a caption, R captions that are not all padding, the longest first,
+M positions of all captions, time by time, the captions that still go on at each.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+PAD = 0
+
+
+@dataclass
+class Layout:
+    """Where captions stand.
+
+    Attributes:
+        photos: B.
+        rows: [R] int64, each caption's place among all B K, photo by photo.
+        counts: at each time, how many captions still go on.
+        places: [M] int64, where each position stands in [B K, times], flattened.
+        each: K.
+    """
+
+    photos: int
+    rows: Tensor
+    counts: list[int]
+    places: Tensor
+    each: int
+
+    @property
+    def photo(self) -> Tensor:
+        """[R] int64, each caption's photo."""
+        return self.rows // self.each
+
+    def slices(self) -> list[tuple[int, int, int]]:
+        """(first position, behind the last one, captions) of each time."""
+        ends = torch.tensor(self.counts).cumsum(0).tolist()
+        return [(end - n, end, n) for end, n in zip(ends, self.counts, strict=True)]
+
+    def captions(self) -> Tensor:
+        """[M] int64, which of the R captions each position is of."""
+        first = torch.arange(0, device=self.rows.device)
+        return torch.cat([first, *(torch.arange(n, device=self.rows.device) for n in self.counts)])
+
+    def times(self) -> Tensor:
+        """[M] int64, the time of each position."""
+        counts = torch.tensor(self.counts, device=self.rows.device)
+        return torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+
+    def read(self, weights: Tensor, grid: Tensor) -> Tensor:
+        """[n, X] weights by [B, X, Y] of each caption's photo, to [n, Y], without a copy of the grid a caption."""
+        rows = self.rows[: len(weights)]
+        full = weights.new_zeros(self.photos * self.each, weights.shape[1]).index_copy_(0, rows, weights)
+        return (full.view(self.photos, self.each, -1) @ grid).flatten(0, 1)[rows]
+
+    def gather(self, weights: Tensor, values: Tensor) -> Tensor:
+        """The sum over a photo's positions of weights [M, X] times values [M, Y], to [B, X, Y]."""
+        size = self.photos * self.each * len(self.counts)
+        left = weights.new_zeros(size, weights.shape[1]).index_copy_(0, self.places, weights)
+        right = values.new_zeros(size, values.shape[1]).index_copy_(0, self.places, values)
+        return left.view(self.photos, -1, weights.shape[1]).mT @ right.view(self.photos, -1, values.shape[1])
+
+
+@dataclass
+class Packed:
+    """Captions to learn from.
+
+    Attributes:
+        layout: where they stand.
+        inputs: [M] int64, tokens read.
+        targets: [M] int64, tokens to predict.
+        caption: [M] int64, which of the B K captions each is of.
+    """
+
+    layout: Layout
+    inputs: Tensor
+    targets: Tensor
+    caption: Tensor
+
+
+def pack(tokens: Tensor) -> Packed:
+    """Packs [B, K, T] tokens; captions that are all padding vanish."""
+    rows = tokens.flatten(0, 1)
+    steps = ((rows != PAD).sum(dim=1) - 1).clamp(min=0)
+    steps, order = steps.sort(descending=True, stable=True)
+    time = torch.arange(rows.shape[1] - 1, device=rows.device)
+    alive = time.unsqueeze(1) < steps.unsqueeze(0)
+    counts = [n for n in alive.sum(dim=1).tolist() if n]
+    at = alive.nonzero()
+    caption, position = order[at[:, 1]], at[:, 0]
+    places = caption * len(counts) + position
+    layout = Layout(len(tokens), order[: max(counts, default=0)], counts, places, tokens.shape[1])
+    return Packed(layout, rows[caption, position], rows[caption, position + 1], caption)
+
+
+def unpack(values: Tensor, layout: Layout, shape: tuple[int, int, int]) -> Tensor:
+    """[M, V] of positions to [B, K, T - 1, V] for tokens of `shape` [B, K, T]; 0 at padding."""
+    b, k, t = shape
+    full = values.new_zeros(b * k, t - 1, values.shape[1])
+    if layout.counts:
+        full[layout.places // len(layout.counts), layout.places % len(layout.counts)] = values
+    return full.view(b, k, t - 1, -1)

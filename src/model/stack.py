@@ -1,0 +1,44 @@
+"""Torch's own LSTM or GRU layers over packed captions, with captions first in their states.
+
+Notation: R captions in work, H units of the state, L layers, M positions of all captions.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+
+class Stack(nn.Module):
+    """LSTM or GRU layers that read one another's states, dropout between them."""
+
+    def __init__(self, cell: str, size: int, hidden: int, layers: int, dropout: float) -> None:
+        """Layers over inputs of `size`; cell is lstm or gru."""
+        super().__init__()
+        kind = nn.GRU if cell == "gru" else nn.LSTM
+        self.layers = kind(size, hidden, layers, dropout=dropout if layers > 1 else 0.0)
+        if cell == "lstm":
+            with torch.no_grad():  # a forget gate that starts open (Jozefowicz et al. 2015)
+                for layer in range(layers):
+                    getattr(self.layers, f"bias_ih_l{layer}")[hidden : 2 * hidden] += 1
+
+    def zeros(self, rows: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The states [R, L, H] of R captions that have read nothing, and cells: [R, L, H], or [R, L, 0] of a GRU."""
+        hidden = like.new_zeros(rows, self.layers.num_layers, self.layers.hidden_size)
+        return hidden, hidden if isinstance(self.layers, nn.LSTM) else hidden[:, :, :0]
+
+    def forward(self, inputs: Tensor, counts: list[int], hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The last layer's states [M, H] at all positions, and all layers' last states and cells as they came in.
+
+        Args:
+            inputs: [M, X], time by time, the captions that still go on at each.
+            counts: how many those are, the longest captions first.
+            hidden: [R, L, H].
+            cell: [R, L, H], or [R, L, 0] of a GRU.
+        """
+        packed = PackedSequence(inputs, torch.tensor(counts))
+        before = [state.to(inputs.dtype).transpose(0, 1).contiguous() for state in (hidden, cell)]
+        if isinstance(self.layers, nn.LSTM):
+            out, (after, cell) = self.layers(packed, (before[0], before[1]))
+            return out.data, after.transpose(0, 1), cell.transpose(0, 1)
+        out, after = self.layers(packed, before[0])
+        return out.data, after.transpose(0, 1), cell
