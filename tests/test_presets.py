@@ -1,0 +1,131 @@
+"""Every preset in configs/model, made small: it learns eight photos by heart, is saved, loaded, and generates."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from src.command import load_config
+from src.config import Config
+from src.data.batch import Batch, View
+from src.data.tokenizer import Tokenizer
+from src.learning.module import parameter_groups, schedule
+from src.model.backbone import Backbone
+from src.model.folder import load, save
+from src.model.multitask import Multitask
+
+PRESETS = sorted(Path("configs/model").glob("*.yaml"))
+COUNT = 8
+CAPTIONS = [
+    "a red kite above a white boat",
+    "two dogs run in the snow",
+    "a dark and noisy photo",
+    "the colours are bright and calm",
+    "a child in a red coat jumps",
+    "a sharp photo of a boat",
+    "a dog sleeps",
+    "snow on the sea at night",
+]
+SIDE = 75  # the least that InceptionV3 takes
+BASE = {
+    "model.backbone.weights": "none",
+    "model.mos.hidden": 16,
+    "model.mos.dropout": 0.0,
+    "train.lr": 0.005,
+    "train.weight_decay": 0.0,
+    "data.tokenizer.min_count": 1,
+    "generate.max_length": 10,
+}
+DROPOUT = {f"model.decoder.{name}": 0.0 for name in ("dropout", "word_dropout", "grid_dropout", "label_smoothing")}
+RECURRENT = DROPOUT | {f"model.decoder.{name}": 32 for name in ("embedding", "hidden", "attention_size")}
+SMALL = {"recurrent": RECURRENT, "merge": RECURRENT}  # overrides of each kind of decoder
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=[path.stem for path in PRESETS])
+def test_preset(preset: Path, tmp_path: Path) -> None:
+    config = small(preset, tmp_path)
+    tokenizer = Tokenizer.train(CAPTIONS, config.data.tokenizer, ["x"])
+    torch.manual_seed(0)
+    model = Multitask(config.model, Backbone(config.model.backbone), tokenizer.size, 1)
+    batch = cached(model, photos(tokenizer))
+    learn(model, config, batch, tokenizer)
+    save(tmp_path / "model", model, tokenizer.to_json(), config, {})
+    loaded = load(tmp_path / "model")
+    assert answers(loaded.model, batch, config, tokenizer) == answers(model, batch, config, tokenizer)
+    both = [one.predict(photos(tokenizer), config.generate) for one in (model, loaded.model)]
+    torch.testing.assert_close(both[0][0], both[1][0], atol=0, rtol=0)
+    assert both[0][1] == both[1][1]
+
+
+def small(preset: Path, folder: Path) -> Config:
+    """The preset with data, from an experiment's file as README says to write it, and then made small."""
+    file = folder / "experiment.yaml"
+    file.write_text(f"include: [{Path('configs/data/real.yaml').resolve()}, {preset.resolve()}]\n")
+    full = load_config(file)
+    assert full.data.sources
+    assert full.model.backbone.trainable == 0
+    return load_config(file, BASE | SMALL[full.model.decoder.kind])
+
+
+def photos(tokenizer: Tokenizer) -> Batch:
+    """Eight photos of coloured blocks, each with a caption and a mos."""
+    blocks = torch.rand(COUNT, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    pixels, rows = nn.functional.interpolate(blocks, size=SIDE), torch.arange(COUNT)
+    encoded = [torch.tensor(tokenizer.encode(caption, "x")) for caption in CAPTIONS]
+    tokens = nn.utils.rnn.pad_sequence(encoded, batch_first=True).unsqueeze(1)
+    mos, style = torch.linspace(2.0, 8.0, COUNT), torch.full((COUNT,), tokenizer.style("x"))
+    view = View(rows, pixels)
+    return Batch([str(i) for i in range(COUNT)], ["x"] * COUNT, style, mos, tokens, view, View(rows, pixels))
+
+
+def cached(model: Multitask, batch: Batch) -> Batch:
+    """The batch with features instead of pixels, and the mos head's scale fitted to them.
+
+    Random weights make all photos alike; batch norms that have seen the photos tell them apart.
+    """
+    assert batch.quality is not None
+    assert isinstance(batch.quality.pixels, Tensor)
+    norms = [one for one in model.backbone.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.train()
+            norm.momentum = 1.0
+        model.backbone(batch.quality.pixels)
+        model.train()
+        features = model.backbone(batch.quality.pixels)
+    model.fit_scale(features.levels, batch.mos)
+    rows = torch.arange(COUNT)
+    return replace(batch, quality=View(rows, None, features.levels), captioning=View(rows, None, features.grid))
+
+
+def learn(model: Multitask, config: Config, batch: Batch, tokenizer: Tokenizer, steps: int = 240) -> None:
+    """Trains until the answers are right; every trained parameter must get a gradient at the first step."""
+    optimizer = torch.optim.AdamW(parameter_groups(model, config.train), betas=(0.9, 0.99))
+    rates = schedule(optimizer, config.train, steps)
+    for step in range(steps):
+        optimizer.zero_grad()
+        model.losses(batch)["loss"].backward()
+        nn.utils.clip_grad_norm_(model.parameters(), config.train.clip)
+        optimizer.step()
+        rates.step()
+        if step == 0:
+            trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            assert trained
+            assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trained)
+        if step % 40 == 39:
+            mos, captions = answers(model, batch, config, tokenizer)
+            near = max(abs(a - b) for a, b in zip(mos, batch.mos.tolist(), strict=True)) < 0.3
+            if near and captions == CAPTIONS:
+                return
+    pytest.fail(f"after {steps} steps: mos {mos} for {batch.mos.tolist()}, captions {captions}")
+
+
+def answers(model: Multitask, batch: Batch, config: Config, tokenizer: Tokenizer) -> tuple[list[float], list[str]]:
+    """mos and captions."""
+    training = model.training
+    mos, captions = model.eval().predict(batch, config.generate)
+    model.train(training)
+    assert captions is not None
+    return mos.tolist(), [tokenizer.decode(caption) for caption in captions]
