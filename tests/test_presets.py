@@ -39,7 +39,7 @@ BASE = {
     "generate.max_length": 10,
 }
 DROPOUT = {f"model.decoder.{name}": 0.0 for name in ("dropout", "word_dropout", "grid_dropout", "label_smoothing")}
-RECURRENT = DROPOUT | {f"model.decoder.{name}": 32 for name in ("embedding", "hidden", "attention_size")}
+RECURRENT = DROPOUT | {f"model.decoder.{name}": 96 for name in ("embedding", "hidden", "attention_size")}
 SMALL = {"recurrent": RECURRENT, "merge": RECURRENT}  # overrides of each kind of decoder
 
 
@@ -100,7 +100,7 @@ def cached(model: Multitask, batch: Batch) -> Batch:
     return replace(batch, quality=View(rows, None, features.levels), captioning=View(rows, None, features.grid))
 
 
-def learn(model: Multitask, config: Config, batch: Batch, tokenizer: Tokenizer, steps: int = 240) -> None:
+def learn(model: Multitask, config: Config, batch: Batch, tokenizer: Tokenizer, steps: int = 300) -> None:
     """Trains until the answers are right; every trained parameter must get a gradient at the first step."""
     optimizer = torch.optim.AdamW(parameter_groups(model, config.train), betas=(0.9, 0.99))
     rates = schedule(optimizer, config.train, steps)
@@ -114,7 +114,7 @@ def learn(model: Multitask, config: Config, batch: Batch, tokenizer: Tokenizer, 
             trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
             assert trained
             assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trained)
-        if step % 40 == 39:
+        if step % 30 == 29:
             mos, captions = answers(model, batch, config, tokenizer)
             near = max(abs(a - b) for a, b in zip(mos, batch.mos.tolist(), strict=True)) < 0.3
             if near and captions == CAPTIONS:

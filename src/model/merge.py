@@ -104,7 +104,7 @@ class Merge(Captioner):
 
     def _photo(self, grid: Tensor) -> Tensor:
         """[B, H] of [B, N, C]."""
-        return self.photo(self.seen(grid).mean(dim=1)).relu()
+        return self.photo(self.seen(grid).mean(dim=1))
 
     def _out(self, read: Tensor, photo: Tensor) -> Tensor:
         """What the vocabulary layer sees [R, E], from the captions' summaries [R, H or 2 H] and photos [R, H]."""
