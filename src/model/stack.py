@@ -15,11 +15,18 @@ class Stack(nn.Module):
         """Layers over inputs of `size`; cell is lstm or gru."""
         super().__init__()
         kind = nn.GRU if cell == "gru" else nn.LSTM
-        self.layers = kind(size, hidden, layers, dropout=dropout if layers > 1 else 0.0)
+        self.dropout = dropout if layers > 1 else 0.0
+        self.layers = kind(size, hidden, layers, dropout=self.dropout)
         if cell == "lstm":
             with torch.no_grad():  # a forget gate that starts open (Jozefowicz et al. 2015)
                 for layer in range(layers):
                     getattr(self.layers, f"bias_ih_l{layer}")[hidden : 2 * hidden] += 1
+
+    def train(self, mode: bool = True) -> "Stack":
+        """Switches dropout alone: in eval mode cuDNN gives no gradient, which self-critical training may ask for."""
+        self.training = mode
+        self.layers.dropout = self.dropout if mode else 0.0
+        return self
 
     def zeros(self, rows: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """The states [R, L, H] of R captions that have read nothing, and cells: [R, L, H], or [R, L, 0] of a GRU."""
