@@ -93,18 +93,37 @@ class DataConfig:
 
 
 @dataclass
+class LoraConfig:
+    """Low-rank adaptation (Hu et al. 2022) of layers: W x + alpha / rank B A x, where B and A are trained and W is not.
+
+    Args:
+        rank: of B and A; 0: none.
+        alpha: see above.
+        dropout: on what A sees.
+        targets: which layers: a regular expression of whole module names.
+    """
+
+    rank: int = 0
+    alpha: float = 32.0
+    dropout: float = 0.05
+    targets: str = ""
+
+
+@dataclass
 class BackboneConfig:
     """The shared image network.
 
     Args:
-        name: any timm model name, or torchvision/googlenet.
-        weights: imagenet (from the hub), none, or a local file.
-        options: further arguments of timm.create_model, such as {pad_type: same}.
+        name: any timm model name, torchvision/googlenet, or blip/ and a BLIP's folder or hub name: its vision tower.
+        weights: imagenet (from the hub; a BLIP's own, from its folder or the hub), none, or a local file.
+        options: further arguments of timm.create_model, such as {pad_type: same}; of a BLIP with weights none, the
+            sizes of its two parts: {vision: {hidden_size: 768, ..}, text: {..}}, as transformers names them.
         mean: of the input's normalisation, RGB of photos in 0..1; empty: from the model's own config.
         std: likewise.
         levels: which layers' mean and deviation over space the mos head sees: empty, every stage; else a regular
             expression of module names, such as `blocks\\.\\d+\\.\\d+\\.bn2$`, whose outputs are [B, C, H, W].
         trainable: last stages to train: 0 is frozen, -1 is all.
+        lora: train low-rank additions instead of stages; its targets are the attention's input layers.
         checkpointing: trade time for memory in the backward pass (in a MobileNetV3-Large at 300 px an eighth is left).
     """
 
@@ -115,7 +134,13 @@ class BackboneConfig:
     std: list[float] = field(default_factory=list)
     levels: str = ""
     trainable: int = 0
+    lora: LoraConfig = field(default_factory=lambda: LoraConfig(targets=r".*\.qkv"))
     checkpointing: bool = False
+
+    @property
+    def frozen(self) -> bool:
+        """Whether training leaves the features as they are."""
+        return self.trainable == 0 and self.lora.rank == 0
 
 
 @dataclass
@@ -174,7 +199,8 @@ class DecoderConfig:
     Args:
         enabled: train it.
         kind: recurrent (the photo is where it starts and what it attends to), merge (the caption so far is read apart
-            from the photo) or llama (LLaMA-3 blocks with cross-attention).
+            from the photo), llama (LLaMA-3 blocks with cross-attention), or blip: the text decoder of the BLIP whose vision
+            tower is the backbone, with its own words; of the keys below it takes label_smoothing and lora alone.
         cell: lstm or gru.
         layers: of the cell, 1 to 3.
         attention: none, bahdanau, or gated (likewise, with a gate on what it reads; recurrent).
@@ -190,10 +216,11 @@ class DecoderConfig:
         tied: use the word vectors as output weights too (needs a projection where sizes differ).
         label_smoothing: of the cross-entropy.
         llama: sizes where kind is llama, in the place of embedding, hidden and layers.
+        lora: of blip, rank above 0: train low-rank additions and the style's vectors alone; rank 0: train all of it.
     """
 
     enabled: bool = True
-    kind: Literal["recurrent", "merge", "llama"] = "recurrent"
+    kind: Literal["recurrent", "merge", "llama", "blip"] = "recurrent"
     cell: Literal["lstm", "gru"] = "lstm"
     layers: int = 1
     attention: Literal["none", "bahdanau", "gated"] = "gated"
@@ -209,6 +236,7 @@ class DecoderConfig:
     tied: bool = True
     label_smoothing: float = 0.1
     llama: LlamaConfig = field(default_factory=LlamaConfig)
+    lora: LoraConfig = field(default_factory=lambda: LoraConfig(targets=r".*\.(query|value)"))
 
 
 @dataclass
@@ -254,7 +282,7 @@ class TrainConfig:
     """The training loop.
 
     Args:
-        epochs: passes over the training photos.
+        epochs: passes over the training photos; 0: keep the model as it begins, such as a BLIP as it was published.
         minutes: stop after this many minutes of training; 0: no limit.
         batch_size: photos in a step.
         lr: peak learning rate of the heads.

@@ -49,7 +49,7 @@ def prepare(sweep: Sweep) -> None:
     demo = Path("data/demo")
     if any(Path(source.path).is_relative_to(demo) for source in config.data.sources):
         make_demo(demo)
-    if config.data.cache and not config.model.backbone.trainable:
+    if config.data.cache and config.model.backbone.frozen:
         build_for_config(config)
 
 

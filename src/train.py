@@ -66,8 +66,9 @@ def check(config: Config) -> None:
         raise UserError("model: both heads are off; enable model.mos or model.decoder")
     if config.train.self_critical.epochs > config.train.epochs:
         raise UserError("train.self_critical.epochs: more than train.epochs, of which they are the last ones; lower it")
-    if config.data.cache and config.model.backbone.trainable:
-        raise UserError("data.cache: a trained backbone's features change; set it false, or model.backbone.trainable 0")
+    if config.data.cache and not config.model.backbone.frozen:
+        remedy = "set it false, or model.backbone.trainable and .lora.rank 0"
+        raise UserError(f"data.cache: a trained backbone's features change; {remedy}")
     decoders.check(config.model.decoder)
     blocks = config.model.decoder.enabled and config.model.decoder.kind == "llama"
     if config.train.compile and not blocks:
@@ -84,6 +85,7 @@ def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -
     from src.learning.loop import fit, make_trainer
     from src.learning.module import Learner
     from src.model.backbone import Backbone
+    from src.model.blip import own_tokenizer
     from src.scoring.meteor import meteor_if_there
     from src.tracking import Tracker
 
@@ -92,7 +94,7 @@ def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -
         torch.set_num_threads(config.train.threads)
     seed_everything(config.train.seed, verbose=False)
     backbone = Backbone(config.model.backbone)
-    data = Data(config, backbone)
+    data = Data(config, backbone, own_tokenizer(config))
     tags = {"data_hash": data.data_hash, "kind": "run"}
     tracking = Tracker.start(config.track, folder.path, to_dict(config), tags)
     with meteor_if_there(config.model.decoder.enabled) as meteor, tracking as tracker:

@@ -23,7 +23,7 @@ from src.data.photo import PhotoError, load_photo
 from src.data.read import given_splits, read_all
 from src.data.sample import Sample
 from src.data.sampler import EvalBatches, Mixture, TrainBatches
-from src.data.source import source_name
+from src.data.source import source_name, style_names
 from src.data.split import parts_of, split_photos
 from src.data.store import FeatureStore, Kind, Recipe
 from src.data.tokenizer import Tokenizer, plain
@@ -81,8 +81,7 @@ class Data:
         if not self.parts["train"]:
             raise UserError("no training photo carries a label that the model learns; check data.sources and the split")
         captions = (text for sample in self.parts["train"] for text in sample.captions)
-        styles = list(dict.fromkeys(self.styles.values()))
-        self.tokenizer = tokenizer or Tokenizer.train(captions, config.data.tokenizer, styles)
+        self.tokenizer = tokenizer or Tokenizer.train(captions, config.data.tokenizer, style_names(config.data.sources))
         self.data_hash = _hash(samples, split)
         self._photos: dict[str, Photos] = {}
         if self.cached and config.data.augment_captions:
@@ -91,7 +90,7 @@ class Data:
     @property
     def cached(self) -> bool:
         """Whether features come from the cache: a frozen backbone was given, and the config says so."""
-        return self.backbone is not None and self.config.data.cache and self.config.model.backbone.trainable == 0
+        return self.backbone is not None and self.config.data.cache and self.config.model.backbone.frozen
 
     def train_loader(self) -> Loader:
         """Shuffled, mixed by shares; drawn anew in every epoch."""

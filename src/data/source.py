@@ -1,7 +1,7 @@
 """What all readers share: where a data set's files are, and how its text is decoded."""
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from src.config import SourceConfig
@@ -11,6 +11,11 @@ from src.errors import UserError
 def source_name(source: SourceConfig) -> str:
     """What a data set is called in splits, scores and style tokens."""
     return source.name or source.format
+
+
+def style_names(sources: Sequence[SourceConfig]) -> list[str]:
+    """The caption styles of data sets, each once, in their order."""
+    return list(dict.fromkeys(source.style or source_name(source) for source in sources))
 
 
 def root(source: SourceConfig) -> Path:

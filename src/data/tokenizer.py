@@ -29,7 +29,7 @@ class Tokenizer:
     text is unknown to it; it is lower-cased and keeps punctuation.
 
     Attributes:
-        kind: word or bpe.
+        kind: word, bpe, or wordpiece, which comes with a BLIP.
         styles: the caption styles, in the order of their tokens.
         max_length: most tokens of an encoded caption, style and end tokens included.
     """
@@ -96,8 +96,8 @@ class Tokenizer:
                 break
             if token >= len(SPECIAL) + len(self.styles):
                 words.append(int(token))
-        if self.kind == "bpe":
-            # A caption cut within a letter of several bytes leaves half of it behind.
+        if self.kind != "word":
+            # A caption cut within a letter of several bytes leaves half of it behind (bpe).
             return self.engine.decode(words, skip_special_tokens=False).replace("\ufffd", "").strip()
         return " ".join(map(self.word, words)).replace(" '", "'")
 

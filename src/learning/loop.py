@@ -107,6 +107,8 @@ def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor
 
 def fit(config: TrainConfig, learner: Learner, data: Data, folder: RunFolder, trainer: Trainer) -> None:
     """Trains, from the run's last checkpoint where there is one, and leaves the best weights in the learner's model."""
+    if config.epochs == 0:
+        return
     last = folder.checkpoint
     trainer.fit(
         learner,

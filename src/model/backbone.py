@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from src.config import BackboneConfig
 from src.errors import UserError
+from src.model.lora import add_lora
 from src.model.network import MOST_LEVELS, make_network
 
 Pixels = Tensor | list[Tensor]
@@ -37,7 +38,7 @@ class Features:
 
 
 class Backbone(nn.Module):
-    """Any timm network, or torchvision's googlenet, behind one interface.
+    """Any timm network, torchvision's googlenet, or a BLIP's vision tower, behind one interface.
 
     Attributes:
         grid_channels: C.
@@ -53,13 +54,17 @@ class Backbone(nn.Module):
         """Builds the network and loads its weights.
 
         Raises:
-            UserError: unknown name or option, weights missing, of another network or not to be had.
+            UserError: unknown name or option, weights missing, of another network or not to be had; trainable and LoRA.
         """
         super().__init__()
-        self.config = config
+        if config.trainable and config.lora.rank:
+            raise UserError("model.backbone: trainable and lora.rank exclude each other; set one of them to 0")
         with torch.random.fork_rng(devices=[]):  # random weights are always the same, so their features can be cached
             torch.manual_seed(0)
             self.network: Any = make_network(config)
+            if config.lora.rank:
+                add_lora(self.network, config.lora, "model.backbone.lora")
+        self.config = config = getattr(self.network, "made_from", config)
         own = getattr(self.network, "pretrained_cfg", {})
         for name in ("mean", "std"):
             values = getattr(config, name) or own[name]
@@ -131,7 +136,7 @@ class Backbone(nn.Module):
 
     def _run(self, network: Any, pixels: Tensor) -> Any:
         pixels = pixels.sub(self.mean).div_(self.std).contiguous(memory_format=torch.channels_last)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.trainable != 0):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
             return network(pixels)
 
     def _grid(self, last: Tensor) -> Tensor:
@@ -146,19 +151,18 @@ class Backbone(nn.Module):
 
     def _try_out(self, size: tuple[int, int, int]) -> None:
         """Learns the features' sizes from an empty photo, and freezes what is not to be trained."""
-        trainable = self.config.trainable
         self.eval()
-        with torch.set_grad_enabled(trainable != 0):
+        with torch.set_grad_enabled(self.config.trainable != 0):
             with _watched(self.watched) as seen:
                 self._intermediates(torch.zeros(1, *size), stop=True)
             # Layers after the last stage run for captions only.
             self.watched = {name: module for name, module in self.watched.items() if name in seen}
             features = self(torch.zeros(1, *size))
         self.grid_channels, self.level_size = features.grid.shape[-1], features.levels.shape[-1]
-        if trainable == 0:
+        if self.config.trainable:
+            _freeze(self.network, features.grid.sum() + features.levels.sum(), self.config.trainable)
+        elif not self.config.lora.rank:
             self.network.requires_grad_(False)
-        else:
-            _freeze(self.network, features.grid.sum() + features.levels.sum(), trainable)
 
 
 def _matching(network: nn.Module, pattern: str) -> dict[str, nn.Module]:

@@ -1,23 +1,30 @@
 """Which decoder a config asks for."""
 
-from src.config import DecoderConfig
+from src.config import BackboneConfig, DecoderConfig
 from src.errors import UserError
 from src.model.blocks import check_sizes
+from src.model.blip_decoder import BlipDecoder
 from src.model.llama import Llama
 from src.model.merge import Merge
 from src.model.recurrent import Recurrent
 
-CaptionDecoder = Recurrent | Merge | Llama
+CaptionDecoder = Recurrent | Merge | Llama | BlipDecoder
 
 
-def make_decoder(config: DecoderConfig, vocabulary: int, channels: int) -> CaptionDecoder:
-    """A decoder of `vocabulary` tokens for grids of `channels`, not trained yet.
+def make_decoder(
+    config: DecoderConfig, vocabulary: int, channels: int, backbone: BackboneConfig | None = None, styles: int = 1
+) -> CaptionDecoder:
+    """A decoder of `vocabulary` tokens, `styles` of them styles, for grids of `channels`, not trained on them yet.
+
+    A BLIP's also needs the config of its backbone, with the BLIP's name and sizes.
 
     Raises:
-        UserError: as `check`.
+        UserError: as `check`, or the decoder does not fit the backbone.
     """
     check(config)
-    kinds: dict[str, type[CaptionDecoder]] = {"recurrent": Recurrent, "merge": Merge, "llama": Llama}
+    if config.kind == "blip":
+        return BlipDecoder(config, vocabulary, channels, backbone, styles)
+    kinds: dict[str, type[Recurrent | Merge | Llama]] = {"recurrent": Recurrent, "merge": Merge, "llama": Llama}
     return kinds[config.kind](config, vocabulary, channels)
 
 

@@ -55,6 +55,8 @@ def _write(part: Path, model: Multitask, tokenizer_json: str, config: Config, me
     state = {name: value.detach().cpu().contiguous() for name, value in _state(model).items()}
     head = {"format": FORMAT, "vocabulary": str(model.vocabulary), "styles": str(len(model.special) - 2)}
     save_file(state, part / "model.safetensors", metadata=head)
+    # A BLIP's backbone has learned its sizes from BLIP's own files, which are not needed again.
+    config = replace(config, model=replace(config.model, backbone=model.backbone.config))
     (part / "config.yaml").write_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), "utf-8")
     (part / "tokenizer.json").write_text(tokenizer_json, "utf-8")
     (part / "meta.json").write_text(json.dumps(meta, ensure_ascii=False, indent=1), "utf-8")

@@ -65,9 +65,8 @@ class Multitask(nn.Module):
         self.config = config
         self.backbone = backbone
         self.mos = Quality(config.mos, backbone.level_size) if config.mos.enabled else None
-        self.decoder = (
-            make_decoder(config.decoder, vocabulary, backbone.grid_channels) if config.decoder.enabled else None
-        )
+        sizes = (vocabulary, backbone.grid_channels, backbone.config, styles)
+        self.decoder = make_decoder(config.decoder, *sizes) if config.decoder.enabled else None
         self.vocabulary = vocabulary
         self.special = [PAD, UNK, *range(3, 3 + styles)]
         self.log_variance = nn.Parameter(torch.zeros(2)) if config.task_weights == "learned" else None

@@ -1,9 +1,6 @@
-"""Networks by name, with their weights: any of timm's, and torchvision's googlenet in timm's interface."""
+"""Networks by name, with their weights, in timm's interface: timm's own, torchvision's googlenet, a BLIP's tower."""
 
 import logging
-import os
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,10 @@ from torch.utils.checkpoint import checkpoint
 
 from src.config import BackboneConfig
 from src.errors import UserError, one_line
+from src.model.blip import is_blip, make_tower
+from src.model.hub import hub, require_network
 
+REMEDY = "give model.backbone.weights a local file, or none"
 MOST_LEVELS = 7  # stages of a CNN; blocks of a plain transformer are more
 GOOGLENET = "torchvision/googlenet"
 GOOGLENET_STAGES = [
@@ -31,6 +31,8 @@ def make_network(config: BackboneConfig) -> nn.Module:
     Raises:
         UserError: unknown name or option, weights missing, of another network or not to be had.
     """
+    if is_blip(config.name):
+        return make_tower(config)
     path = "" if config.weights in ("imagenet", "none") else config.weights
     if path and not Path(path).is_file():
         raise UserError(f"model.backbone.weights: {path} is no file; give a file, imagenet (from the hub) or none")
@@ -92,22 +94,8 @@ def _from_hub(name: str) -> str:
         cached = try_to_load_from_cache(cfg.hf_hub_id, "model.safetensors")
         if isinstance(cached, str):
             return cached
-    _require_network(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), name)
+    require_network(hub(), name, REMEDY)
     return ""
-
-
-def _require_network(address: str, name: str) -> None:
-    remedy = "give model.backbone.weights a local file, or none"
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
-        raise UserError(f"HF_HUB_OFFLINE is set and the weights of {name} are not in the hub's cache; {remedy}")
-    try:
-        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=5).close()
-    except urllib.error.HTTPError:
-        return  # it answers: the download itself will say what is wrong
-    except OSError as error:
-        raise UserError(
-            f"the weights of {name} are at {address}, which cannot be reached ({error}); {remedy}"
-        ) from None
 
 
 def _googlenet(config: BackboneConfig, path: str) -> nn.Module:
@@ -121,7 +109,7 @@ def _googlenet(config: BackboneConfig, path: str) -> nn.Module:
         address = GoogLeNet_Weights.IMAGENET1K_V1.url
         cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(address).name
         if not cached.is_file():
-            _require_network(address, config.name)
+            require_network(address, config.name, REMEDY)
         state = torch.hub.load_state_dict_from_url(address, weights_only=True, progress=False)
     elif path:
         state = load_state_dict(path)
