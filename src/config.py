@@ -199,8 +199,8 @@ class DecoderConfig:
     Args:
         enabled: train it.
         kind: recurrent (the photo is where it starts and what it attends to), merge (the caption so far is read apart
-            from the photo), llama (LLaMA-3 blocks with cross-attention), or blip: the text decoder of the BLIP whose vision
-            tower is the backbone, with its own words; of the keys below it takes label_smoothing and lora alone.
+            from the photo), llama (LLaMA-3 blocks with cross-attention), or blip: the text decoder of the BLIP whose
+            vision tower is the backbone, with its own words; of the keys below it takes label_smoothing and lora alone.
         cell: lstm or gru.
         layers: of the cell, 1 to 3.
         attention: none, bahdanau, or gated (likewise, with a gate on what it reads; recurrent).

@@ -31,7 +31,7 @@ CAPTIONS = [
 SIDE = 75  # the least that InceptionV3 takes
 BASE = {
     "model.backbone.weights": "none",
-    "model.mos.hidden": 16,
+    "model.mos.hidden": 64,
     "model.mos.dropout": 0.0,
     "train.lr": 0.003,
     "train.warmup": 0.2,
@@ -41,7 +41,17 @@ BASE = {
 }
 DROPOUT = {f"model.decoder.{name}": 0.0 for name in ("dropout", "word_dropout", "grid_dropout", "label_smoothing")}
 RECURRENT = DROPOUT | {f"model.decoder.{name}": 96 for name in ("embedding", "hidden", "attention_size")}
-SMALL = {"recurrent": RECURRENT, "merge": RECURRENT}  # overrides of each kind of decoder
+LLAMA = DROPOUT | {
+    f"model.decoder.llama.{name}": size for name, size in (("dim", 32), ("heads", 4), ("kv_heads", 2), ("layers", 1))
+}
+TRANSFORMER = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 64}
+VISION = {"image_size": 32, "patch_size": 16, "initializer_range": 0.2}  # wide enough to tell photos apart
+BLIP = {
+    "model.backbone.options": {"vision": TRANSFORMER | VISION, "text": TRANSFORMER},
+    "model.decoder.lora.rank": 0,  # additions to random weights learn nothing by heart
+    "model.decoder.label_smoothing": 0.0,
+}
+SMALL = {"recurrent": RECURRENT, "merge": RECURRENT, "llama": LLAMA, "blip": BLIP}  # overrides of each kind of decoder
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=[path.stem for path in PRESETS])

@@ -2,8 +2,8 @@
 
 from src.config import BackboneConfig, DecoderConfig
 from src.errors import UserError
-from src.model.blocks import check_sizes
 from src.model.blip_decoder import BlipDecoder
+from src.model.blocks import check_sizes
 from src.model.llama import Llama
 from src.model.merge import Merge
 from src.model.recurrent import Recurrent
