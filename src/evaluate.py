@@ -33,7 +33,9 @@ def main(args: Sequence[str] | None = None) -> int:
     options = make_options().parse_args(args)
     if bool(options.model) == bool(options.predictions):
         raise UserError("give either --model RUN or --predictions X.csv with --truth TABLE.csv or CONFIG.yaml")
-    answers, about = of_file(options) if options.predictions else of_model(options, args)
+    if options.log and len(options.model) > 1:
+        raise UserError("--log: the scores are of several runs; leave it out, or name one model")
+    answers, about = of_file(options) if options.predictions else of_models(options, args)
     scores = score_sources(answers, options.meteor)
     print(about["title"])
     print(table({source: found.scores for source, found in scores.items()}))
@@ -43,15 +45,16 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.log:
         log_scores(about["run_id"], options.part, scores[ALL].scores)
         print(f"logged to run {about['run_id']}: make ui shows it")
-    if options.model:
-        print(f"next: python -m src.predict --model {options.model} --data PHOTOS --output submissions/X.csv")
+    if len(options.model) == 1:
+        print(f"next: python -m src.predict --model {options.model[0]} --data PHOTOS --output submissions/X.csv")
     return FALLBACK if about.get("fallbacks") else 0
 
 
 def make_options() -> Parser:
     """The command's options."""
     parser = make_parser("evaluate", "Every score with its 95 % interval over photos.", config=False)
-    parser.add_argument("--model", type=str, default="", help="model folder, run name, run id, or best")
+    about = "model folder, run name, run id, or best; of several, such as all folds, each answers its own part"
+    parser.add_argument("--model", type=str, nargs="+", default=[], help=about)
     parser.add_argument("--part", choices=PARTS, default="val", help="which photos of the config's split")
     parser.add_argument("--config", type=str, default="", help="score on this experiment's data, not the model's own")
     parser.add_argument("--predictions", type=str, default="", help="score this submission instead of a model")
@@ -64,18 +67,33 @@ def make_options() -> Parser:
     return parser
 
 
-def of_model(options: Namespace, args: Sequence[str] | None) -> tuple["Answers", dict[str, Any]]:
+def of_models(options: Namespace, args: Sequence[str] | None) -> tuple["Answers", dict[str, Any]]:
+    """The answers of one model, or of several, each for its own photos."""
+    from src.learning.answers import Answers
+
+    parts = [of_model(name, options, args) for name in options.model]
+    about = parts[0][1]
+    if len(parts) > 1:
+        about = {
+            "title": "\n".join(about["title"] for _, about in parts),
+            "models": [about for _, about in parts],
+            "fallbacks": [name for _, about in parts for name in about["fallbacks"]],
+        }
+    return Answers.join(answers for answers, _ in parts), about
+
+
+def of_model(name: str, options: Namespace, args: Sequence[str] | None) -> tuple["Answers", dict[str, Any]]:
     """A model's answers for one part of its own data, or of another experiment's."""
     from src.answering import answer_photos
 
-    loaded, folder = load_model(options.model)
+    loaded, folder = load_model(name)
     settings = make_settings(make_options(), args, loaded, labelled=True)
     samples = part_of(load_config(options.config) if options.config else loaded.config, options.part)
     answers, failed = answer_photos(loaded, samples, settings)
     lost = fill(answers, failed, fallback_of([loaded], settings), settings)
     about = about_model(loaded, folder) | {"part": options.part, "fallbacks": list(lost)}
     where = options.config or "the model's own data"
-    return answers, about | {"title": f"{options.model} on {len(samples)} photos ({options.part} of {where})"}
+    return answers, about | {"title": f"{name} on {len(samples)} photos ({options.part} of {where})"}
 
 
 def of_file(options: Namespace) -> tuple["Answers", dict[str, Any]]:

@@ -100,6 +100,23 @@ def test_a_model_on_its_own_validation_photos(model: Path, capsys: pytest.Captur
     assert header.split() == ["score", "all", "rated", "told"]
 
 
+def test_models_of_all_folds_answer_for_every_photo(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = []
+    for fold in range(2):
+        config = tiny_config(captions=False, sources=[SourceConfig(format="samsung", path="rated", name="rated")])
+        config.data.folds, config.data.fold = 2, fold
+        folders.append(str(make_model(Path(f"fold{fold}/model"), config, styles=(), seed=fold)))
+    assert main(["--model", *folders, "--json", "s.json"]) == 0
+    found = json.loads(Path("s.json").read_text(encoding="utf-8"))
+    photos = {photo["names"]: photo["mos"] for photo in found["photos"]}
+    assert sorted(photos) == sorted(NAMES)
+    assert [about["model"] for about in found["models"]] == folders
+    own = pearsonr([photos[name] for name in NAMES], MOS).statistic
+    assert found["scores"]["all"]["plcc"]["value"] == pytest.approx(own, abs=1e-6)
+    with pytest.raises(UserError, match="--log: the scores are of several runs"):
+        main(["--model", *folders, "--log", "true"])
+
+
 def test_another_part_and_an_unreadable_photo(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in Path("rated/train").iterdir():
         path.write_bytes(path.name.encode())
