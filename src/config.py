@@ -19,7 +19,9 @@ class SourceConfig:
         name: what it is called in splits, scores and style tokens; the format's name if empty.
         captions: the caption file, relative to path; empty: the format's usual names are tried.
         images: the folder of photos, relative to path; empty: the format's usual names are tried.
-        split: official (the data set's own lists, or Karpathy's json), or random (by photo, see DataConfig).
+        split: official (the data set's own lists, or Karpathy's json), random (by photo, see DataConfig), or
+            leaking_pairs (photo-caption pairs at random: most test photos then stand in training, which is dishonest
+            and only there to measure the leak; each pair is held against its own caption, mos is left out).
         share: its part of an epoch's photos, relative to the other sources' shares; 0: as many as it has.
         style: the caption style token it trains; empty: its name.
     """
@@ -29,7 +31,7 @@ class SourceConfig:
     name: str = ""
     captions: str = ""
     images: str = ""
-    split: Literal["official", "random"] = "random"
+    split: Literal["official", "random", "leaking_pairs"] = "random"
     share: float = 0.0
     style: str = ""
 

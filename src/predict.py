@@ -82,11 +82,14 @@ def load_model(name: str) -> tuple["Loaded", Path]:
     Raises:
         UserError: there is none.
     """
+    from src.data.pairs import warn_of_model
     from src.model.folder import load
     from src.runs import find_model
 
     folder = find_model(name)
-    return load(folder), folder
+    loaded = load(folder)
+    warn_of_model(name, loaded.config.data)
+    return loaded, folder
 
 
 def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", labelled: bool = False) -> "Settings":

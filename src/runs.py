@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.data.pairs import LEAKING
 from src.errors import UserError, one_line
 from src.outbox import database, locked, make_client, tracking_uri
 
@@ -123,15 +124,20 @@ def is_model(folder: Path) -> bool:
 
 
 def best_run(runs: list[Run]) -> Run:
-    """The finished run with the highest selected score, the older one of equals.
+    """The finished run with the highest selected score, the older one of equals; none whose split leaks.
 
     Raises:
         UserError: no finished run has one.
     """
-    known = [run for run in runs if run.status == "FINISHED" and math.isfinite(selected(run))]
+    known = [run for run in runs if run.status == "FINISHED" and math.isfinite(selected(run)) and not leaks(run)]
     if not known:
         raise UserError("best: no finished run was scored; train one, or name a run or a model folder")
     return max(known, key=lambda run: (selected(run), -run.started))
+
+
+def leaks(run: Run) -> bool:
+    """Whether the run's validation photos stood in its training, so that its score is out of the contest."""
+    return any(key.startswith("data.sources.") and value == LEAKING for key, value in run.params.items())
 
 
 def selected(run: Run) -> float:

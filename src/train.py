@@ -38,7 +38,8 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
     """Trains as configured, or returns at once where the same run is already done.
 
     Returns:
-        name, model (folder), selected, scores {name: {value, low, high}}, seconds of training, run_id.
+        name, model (folder), selected, scores {name: {value, low, high}}, seconds of training, captions trained on,
+        run_id.
 
     Raises:
         UserError: bad config or data; the loss is not finite; the disk is full.
@@ -125,12 +126,15 @@ def start_from(run: str, model: "Multitask", data: "Data") -> None:
     """Takes a trained model's weights over.
 
     Raises:
-        UserError: it has other words, or is built otherwise.
+        UserError: it has other words, is built otherwise, or has seen held-out photos.
     """
+    from src.data.pairs import LEAKING, leaking
     from src.model.folder import load
     from src.runs import find_model
 
     loaded = load(find_model(run))
+    if leaking(loaded.config.data) and not leaking(data.config.data):
+        raise UserError(f"train.start_from {run}: was trained on held-out photos (split {LEAKING}); choose another")
     if model.decoder is not None and loaded.tokenizer.to_json() != data.tokenizer.to_json():
         raise UserError(f"train.start_from {run}: its tokenizer is not that of this data; train both on the same data")
     try:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from src.tracking import Tracker
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a sweep's run and five others; some kept a model."""
+    """A folder with a sweep's run and six others, one on a split that leaks; some kept a model."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -25,20 +26,27 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             add("large", 0.9, parent=parent.run_id)
         add("large", 0.7, folder="large_again")
         add("hopeless", float("nan"))
+        add("leaking", 8.0, params={"data": {"sources": [{"split": "leaking_pairs"}]}})
         broken = start("broken")
         broken.log_metrics({"val/selected": 5.0})
         broken.end("FAILED")
         yield folder
 
 
-def start(name: str, tags: dict[str, str] | None = None, parent: str = "", folder: str = "") -> Tracker:
+def start(
+    name: str,
+    tags: dict[str, str] | None = None,
+    parent: str = "",
+    folder: str = "",
+    params: dict[str, Any] | None = None,
+) -> Tracker:
     track = TrackConfig("tests", name, parent)
-    return Tracker.start(track, Path("runs", folder or name), {"a": {"b": 1}}, tags, resources=0)
+    return Tracker.start(track, Path("runs", folder or name), params or {"a": {"b": 1}}, tags, resources=0)
 
 
-def add(name: str, selected: float, parent: str = "", folder: str = "") -> None:
+def add(name: str, selected: float, parent: str = "", folder: str = "", params: dict[str, Any] | None = None) -> None:
     """A finished run with a model folder that holds its score."""
-    with start(name, parent=parent, folder=folder) as tracker:
+    with start(name, parent=parent, folder=folder, params=params) as tracker:
         tracker.log_metrics({"val/selected": selected}, 1)
         (tracker.folder / "model").mkdir()
         for file in ("model.safetensors", "config.yaml"):

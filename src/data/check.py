@@ -12,6 +12,7 @@ import numpy as np
 from src.config import DataConfig, SourceConfig
 from src.data import flickr, samsung
 from src.data.hashes import in_threads
+from src.data.pairs import LEAKING, leaking
 from src.data.photo import PhotoError, decode
 from src.data.read import given_splits, read_all
 from src.data.sample import Sample
@@ -102,7 +103,7 @@ def check(config: DataConfig) -> Report:
     official = {(source, name): part for source, split in given.items() for name, part in split.items()}
     problems = [
         *_photo_problems(samples, looks),
-        *_leaks(samples, digests, official, parts),
+        *_leaks(samples, digests, official, parts, leaking(config)),
         *_split_problems(config, samples, parts),
         *_label_problems(samples),
     ]
@@ -175,9 +176,16 @@ def _by_digest(samples: Sequence[Sample], digests: Sequence[str | None]) -> list
 
 
 def _leaks(
-    samples: Sequence[Sample], digests: Sequence[str | None], official: Mapping[Key, str], parts: Mapping[Key, str]
+    samples: Sequence[Sample],
+    digests: Sequence[str | None],
+    official: Mapping[Key, str],
+    parts: Mapping[Key, str],
+    pairs: bool,
 ) -> list[Problem]:
     groups = _by_digest(samples, digests)
+    if pairs:
+        remedy = "set split: official or random, unless you want to measure this leak"
+        return [_problem(f"photos are on two sides of split {LEAKING}", _crossing(groups, parts), remedy, True)]
     return [
         _problem(
             "photos are on two sides of an official split",

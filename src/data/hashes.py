@@ -26,9 +26,8 @@ def photo_hashes(paths: Sequence[Path], folder: Path) -> list[str | None]:
     known = _load(folder / FILE)
     stats = in_threads(_stat, paths)
     keys = [os.path.abspath(path) for path in paths]  # noqa: PTH100
-    wanted = [
-        (key, stat) for key, stat in zip(keys, stats, strict=True) if stat and known.get(key, [])[:2] != list(stat)
-    ]
+    found = dict(zip(keys, stats, strict=True))  # a photo may be named twice
+    wanted = [(key, stat) for key, stat in found.items() if stat and known.get(key, [])[:2] != list(stat)]
     if wanted:
         hashed = in_threads(lambda item: _hash(item[0]), wanted, "hashing photos")
         known |= {key: [*stat, digest] for (key, stat), digest in zip(wanted, hashed, strict=True) if digest}

@@ -4,6 +4,7 @@ from types import ModuleType
 
 from src.config import DataConfig, SourceConfig
 from src.data import coco, flickr, samsung
+from src.data.pairs import as_pairs, check_sources, leaking
 from src.data.sample import Sample
 from src.data.source import source_name
 from src.errors import UserError
@@ -19,10 +20,11 @@ def read_source(source: SourceConfig) -> list[Sample]:
 
 
 def read_all(config: DataConfig) -> list[Sample]:
-    """The samples of all data sets, in the config's order.
+    """The samples of all data sets, in the config's order: one a photo, or one a pair where the split is by pairs.
 
     Raises:
-        UserError: no data set is named, two have one name, or as read_source.
+        UserError: no data set is named, two have one name, an honest split is mixed with a leaking one, or as
+            read_source.
     """
     if not config.sources:
         raise UserError("data.sources is empty; name a data set: data: {sources: [{format: samsung, path: FOLDER}]}")
@@ -30,7 +32,9 @@ def read_all(config: DataConfig) -> list[Sample]:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"data.sources: two are called {name}; give each its own `name`")
-    return [sample for source in config.sources for sample in read_source(source)]
+    check_sources(config)
+    samples = [sample for source in config.sources for sample in read_source(source)]
+    return as_pairs(samples) if leaking(config) else samples
 
 
 def given_splits(config: DataConfig) -> dict[str, dict[str, str]]:

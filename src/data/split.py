@@ -13,6 +13,7 @@ import pandas as pd
 
 from src.config import DataConfig
 from src.data.hashes import photo_hashes
+from src.data.pairs import LEAKING, leaking, warn
 from src.data.sample import Sample
 from src.errors import UserError
 from src.files import write_whole
@@ -39,10 +40,13 @@ def split_photos(samples: Sequence[Sample], config: DataConfig, given: Given) ->
     _check(config)
     file = split_file(samples, config, given)
     if file.is_file():
-        return _read(file, samples)
-    hashes = photo_hashes([sample.path for sample in samples], Path(config.split_dir))
-    parts = assign(samples, config, given, hashes)
-    _write(file, samples, parts, hashes)
+        parts = _read(file, samples)
+    else:
+        hashes = photo_hashes([sample.path for sample in samples], Path(config.split_dir))
+        parts = assign(samples, config, given, hashes)
+        _write(file, samples, parts, hashes)
+    if leaking(config):
+        warn(samples, parts)
     return parts
 
 
@@ -58,8 +62,9 @@ def planned(
 def split_file(samples: Sequence[Sample], config: DataConfig, given: Given) -> Path:
     """The file of a split, named by its seed and a hash of the settings, the official lists and the photos' names."""
     names = hashlib.sha256()
+    drawn = LEAKING if leaking(config) else "random"
     for source, name in sorted(map(_key, samples)):
-        part = given[source].get(name, "") if source in given else "random"
+        part = given[source].get(name, "") if source in given else drawn
         names.update(json.dumps([source, name, part]).encode())
     settings = [config.val, config.test, config.folds, config.fold, config.split_seed]
     text = json.dumps([settings, names.hexdigest()])
@@ -71,11 +76,12 @@ def assign(samples: Sequence[Sample], config: DataConfig, given: Given, hashes: 
 
     Photos with the same bytes are one unit. A unit with officially split photos follows their list; where lists
     disagree, test goes before val before train, and the official photos of the other parts are left out of all.
+    Where the split is by pairs, each is a unit of its own, whatever its photo.
     """
     official = set(given)
     parts: dict[Key, str] = {}
     free: dict[str, list[list[Sample]]] = defaultdict(list)
-    for unit in _units(samples, hashes):
+    for unit in _units(samples, [None] * len(samples) if leaking(config) else hashes):
         listed = [part for sample in unit if (part := given.get(sample.source, {}).get(sample.name))]
         rest = [sample for sample in unit if sample.source not in official]
         if listed:
