@@ -40,7 +40,7 @@ def keep(config: Config, folder: RunFolder, learner: Learner, data: Data, tracke
     # Last, since `best` looks at it: a run that was killed before has no model to show for it.
     tracker.log_metrics({"selected": best, "train_seconds": learner.seconds})
     result = {"name": config.track.name, "model": str(folder.model), "run_id": tracker.run_id, "selected": best}
-    result |= {"seconds": learner.seconds, "scores": scores}
+    result |= {"seconds": learner.seconds, "captions": learner.captions, "scores": scores}
     write_text(folder.result, json.dumps(result, indent=1))
     return result
 

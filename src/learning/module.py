@@ -38,14 +38,15 @@ class Learner(LightningModule):
         self.answers: list[Answers] = []
         self.seconds = 0.0  # of training, evaluations left out, over all resumptions
         self.began = 0.0
+        self.captions = 0  # that training has seen, over all resumptions
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the time spent."""
-        checkpoint["seconds"] = self.seconds
+        """Keeps the time spent and the captions seen."""
+        checkpoint["seconds"], checkpoint["captions"] = self.seconds, self.captions
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the time spent up again."""
-        self.seconds = checkpoint["seconds"]
+        """Takes the time spent and the captions seen up again."""
+        self.seconds, self.captions = checkpoint["seconds"], checkpoint.get("captions", 0)  # older ones count none
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Counts the time that training takes, waiting for data included."""
@@ -57,7 +58,12 @@ class Learner(LightningModule):
         self.began = time.perf_counter()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Makes dropout a function of seed and step alone, so that a resumed run draws what the whole run drew."""
+        """Makes dropout a function of seed and step alone, so that a resumed run draws what the whole run drew.
+
+        Counts captions here, since the checkpoint of a step is written before on_train_batch_end.
+        """
+        if batch.captioning is not None:
+            self.captions += int((batch.tokens[batch.captioning.rows, :, 0] > 0).sum())
         torch.manual_seed(
             (self.config.train.seed << 32) + (self.current_epoch << 20) + batch_idx * 64 + self.global_rank
         )
