@@ -52,7 +52,7 @@ def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None
     tree = read_yaml(Path(path)) if path else {}
     for key, value in (overrides or {}).items():
         check_key(key)
-        tree = merge(tree, _nest(key, value))
+        tree = merge(tree, nest(key, value))
     return config_from_dict(tree, str(path or "overrides"))
 
 
@@ -136,7 +136,8 @@ def remedy(message: str) -> str:
     return _nearest(wrong[0], config_keys()) if wrong else ""
 
 
-def _nest(key: str, value: Any) -> dict[str, Any]:
+def nest(key: str, value: Any) -> dict[str, Any]:
+    """A dotted key's value as nested dicts."""
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
