@@ -1,6 +1,7 @@
 """Finding runs: a model folder from a path, a run's id, a run's name or `best`."""
 
 import difflib
+import logging
 import math
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MODEL_FILES = ("model.safetensors", "config.yaml")
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -100,10 +102,11 @@ def as_run(found: Any) -> Run:
 
 
 def find_model(name: str, uri: str = "", cache: Path = Path("cache/models")) -> Path:
-    """The model folder for a path, an MLflow run id, a run's name (its newest finished run) or `best`.
+    """The model folder for a path, an MLflow run id, a sweep's or a run's name (its newest finished run) or `best`.
 
-    `best` is the finished run with the highest selected score. The folder in the run's own folder is used where it is,
-    else the artifact `model` is fetched into `cache`.
+    A sweep's name stands for its best configuration, trained out: the registered model of that name. `best` is the
+    finished run with the highest selected score. The folder in the run's own folder is used where it is, else the
+    artifact `model` is fetched into `cache`.
 
     Raises:
         UserError: nothing is called so (names the nearest), or its run kept no model.
@@ -115,7 +118,39 @@ def find_model(name: str, uri: str = "", cache: Path = Path("cache/models")) -> 
     if Path(name).is_dir():
         raise UserError(f"{name}: no model folder; one holds {' and '.join(MODEL_FILES)}")
     runs = list_runs(uri=uri)
-    return fetch_model(best_run(runs) if name == "best" else choose(runs, name), uri, cache)
+    return fetch_model(
+        best_run(runs) if name == "best" else choose(runs, registered_run(name, uri) or name), uri, cache
+    )
+
+
+def register_model(name: str, run_id: str, uri: str = "") -> None:
+    """Makes a run's model the newest version of a registered model, and its `best`; does nothing where it is already.
+
+    Where MLflow does not take it, a warning says so: the run itself is there all the same.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = open_client(uri)
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        versions = [v for v in client.search_model_versions(f"name = '{name}'") if v.run_id == run_id]
+        if not versions:
+            source = f"{client.get_run(run_id).info.artifact_uri}/model"
+            versions = [client.create_model_version(name, source, run_id, await_creation_for=0)]
+        client.set_registered_model_alias(name, "best", versions[0].version)
+    except (MlflowException, UserError) as error:
+        log.warning("%s: could not be registered as a model (%s); --model takes its run's name", name, one_line(error))
+
+
+def registered_run(name: str, uri: str = "") -> str:
+    """The id of the run behind the `best` version of a registered model; empty: no model is registered so."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return open_client(uri).get_model_version_by_alias(name, "best").run_id or ""
+    except MlflowException:  # none of that name, or none that is its best
+        return ""
 
 
 def is_model(folder: Path) -> bool:

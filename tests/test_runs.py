@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from src.config import TrackConfig
 from src.errors import UserError
-from src.runs import find_model, list_runs
+from src.outbox import tracking_uri
+from src.runs import find_model, list_runs, register_model
 from src.tracking import Tracker
 
 
@@ -120,3 +122,15 @@ def test_no_answer_is_the_users_error(elsewhere: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError, match=uri.partition(":")[0].replace("+", ".")) as caught:
         find_model("best")
     assert "\n" not in str(caught.value)
+
+
+def test_a_sweep_stands_for_its_registered_best(inside: Path) -> None:
+    runs = {run.metrics.get("val/selected"): run for run in list_runs() if run.name in ("small", "large")}
+    register_model("sweep", runs[0.5].id)
+    register_model("sweep", runs[0.5].id)
+    assert find_model("sweep") == runs[0.5].folder / "model"
+    register_model("sweep", runs[0.9].id)
+    assert find_model("sweep") == runs[0.9].folder / "model"
+    client = MlflowClient(tracking_uri())
+    assert [v.version for v in client.search_model_versions("name = 'sweep'")] == [2, 1]
+    assert client.get_model_version_by_alias("sweep", "best").run_id == runs[0.9].id
