@@ -215,6 +215,42 @@ def objective_history(objective: Sequence[float | None], name: str = "objective"
     return figure
 
 
+def importances(shares: Mapping[str, float], name: str) -> Figure:
+    """Bars: a search's parameters by their share in how the objective varies, the largest on top.
+
+    Args:
+        shares: parameter -> share, of sum 1.
+        name: what the objective is.
+    """
+    keys = sorted(shares, key=lambda key: shares[key])
+    figure, (axes,) = make_figure(5.6, 1.0 + 0.3 * len(keys))
+    bars = axes.barh(range(len(keys)), [shares[key] for key in keys], color=COLOURS[0], height=0.7)
+    axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
+    axes.set_yticks(range(len(keys)), keys, fontsize=8)
+    axes.margins(x=0.12)
+    tidy(axes, f"share in {name}", "")
+    return figure
+
+
+def pareto_front(points: Sequence[tuple[float, float]], best: Sequence[int], names: Sequence[str]) -> Figure:
+    """Trials by two scores, those that none beats in both joined by steps.
+
+    Args:
+        points: two scores a trial, higher is better.
+        best: numbers of the points of the front.
+        names: of the two scores.
+    """
+    figure, (axes,) = make_figure(5.0, 4.2)
+    axes.plot([x for x, _ in points], [y for _, y in points], "o", color="0.55", markersize=4, label="trial")
+    across = sorted(points[i] for i in best)
+    axes.step(
+        [x for x, _ in across], [y for _, y in across], "s-", where="pre", color=COLOURS[0], markersize=5, label="front"
+    )
+    axes.legend(frameon=False, fontsize=8)
+    tidy(axes, names[0], names[1])
+    return figure
+
+
 def parameter_scatter(trials: Sequence[Mapping[str, Any]], objective: Sequence[float | None], name: str) -> Figure:
     """A panel a parameter: the objective against its value; words stand side by side, wide ranges are logarithmic.
 
