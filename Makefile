@@ -24,11 +24,11 @@ $(STAMP): requirements.lock
 sweep: setup ## search, train the best, write a submission (SWEEP=sweeps/X.yaml)
 	@$(PY) -m src.sweep --config $(SWEEP)
 
-test: setup ## lint, types and every test of the default run
+test: setup ## lint, types and every test of the default run, two files at a time
 	@$(PY) -m ruff check src tests
 	@$(PY) -m ruff format --check src tests
 	@$(PY) -m mypy
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 test-all: setup ## also the tests that need the real data, a GPU or minutes
 	@$(PY) -m pytest --everything

@@ -113,18 +113,18 @@ def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
 def check_key(key: str) -> None:
     """Raises UserError, naming the nearest right key, where `key` is no key of Config."""
     if key not in (keys := config_keys()) and not key.startswith("model.backbone.options."):
-        raise UserError(f"unknown key {key}{_nearest(key, keys)}")
+        raise UserError(f"unknown key {key}{nearest(key, keys)}")
 
 
 def _checked(tree: dict[str, Any], where: str) -> dict[str, Any]:
     known = set(config_keys())
     for key in _keys(tree):
         if key not in known and not key.startswith("model.backbone.options."):
-            raise UserError(f"{where}: unknown key {key}{_nearest(key, list(known))}")
+            raise UserError(f"{where}: unknown key {key}{nearest(key, list(known))}")
     return tree
 
 
-def _nearest(key: str, keys: list[str]) -> str:
+def nearest(key: str, keys: list[str]) -> str:
     near = difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
     return f"; did you mean {near[0]}?" if near else "; --help lists all keys"
 
@@ -133,7 +133,7 @@ def remedy(message: str) -> str:
     """What to type instead, for a message about an argument that is not known."""
     _, _, words = message.partition("unrecognized arguments: ")
     wrong = [word.split("=")[0].lstrip("-") for word in words.split() if word.startswith("--")]
-    return _nearest(wrong[0], config_keys()) if wrong else ""
+    return nearest(wrong[0], config_keys()) if wrong else ""
 
 
 def nest(key: str, value: Any) -> dict[str, Any]:

@@ -7,20 +7,39 @@ a sweep reads both: finished trials count, those cut short go on from their chec
 import logging
 import os
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.command import make_parser
+from src.command import make_parser, read_yaml
 from src.config import TrackConfig
-from src.errors import UserError, run_command
+from src.errors import run_command
+from src.runs import register_model
 from src.search import Space, Sweep, load_sweep, trial_config
+from src.study import (
+    best_trial,
+    figures,
+    finished,
+    open_study,
+    read_study,
+    sampler,
+    scores,
+    spent_hours,
+    start_points,
+    status,
+    storage,
+    trial_rows,
+)
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
+    from ray.tune.schedulers import TrialScheduler
+    from ray.tune.search import ConcurrencyLimiter
 
     from src.tracking import Tracker
+    from src.trials import Failures
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -29,8 +48,13 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=str, required=True, help="a sweep's YAML file, such as sweeps/demo.yaml")
     parser.add_argument("--trials", type=int, default=0, help="how many trials, instead of the file's number")
     parser.add_argument("--runs", type=str, default="runs", help="folder of run folders")
+    parser.add_argument("--status", action="store_true", help="only print the trials so far, best first, and end")
     options = parser.parse_args(args)
+    if options.status:
+        print(status(read_study(sweep_name(Path(options.config)), Path(options.runs)), Path(options.runs)))
+        return 0
     sweep = load_sweep(Path(options.config), {"trials": options.trials} if options.trials else None)
+    start_points(sweep, Path(options.runs))  # a missing one is refused before anything starts
     prepare(sweep)
     best = run(sweep, Path(options.runs))
     code = predict(sweep, best) if sweep.predict else 0
@@ -38,6 +62,11 @@ def main(args: Sequence[str] | None = None) -> int:
     print(f"      python -m src.predict --model {best['name']} --data PHOTOS --output submissions/X.csv")
     print("      make ui")
     return code
+
+
+def sweep_name(path: Path) -> str:
+    """The name of a file's sweep; the rest of the file is not checked."""
+    return str(read_yaml(path).get("name") or path.stem)
 
 
 def prepare(sweep: Sweep) -> None:
@@ -63,158 +92,146 @@ def run(sweep: Sweep, runs: Path) -> dict[str, Any]:
     track = TrackConfig(experiment=trial_config(sweep, {}).track.experiment, name=sweep.name)
     with Tracker.start(track, folder, settings, {"sweep": sweep.name, "kind": "sweep"}) as tracker:
         study = open_study(sweep, folder)
-        search(sweep, folder, study, tracker)
-        rows = trial_rows(study)
-        tracker.log_text(table(rows), "trials.txt")
-        print(table(rows))
-        best = train_best(sweep, folder, study, tracker.run_id)
-        tracker.log_metrics({"selected": study.best_value, "final_selected": best["selected"]})
-        tracker.set_tags({"best_run": best["name"]})
+        tracker.set_tags({"status": "running"})
+        try:
+            search(sweep, folder, study, tracker.run_id)
+        except BaseException:
+            tracker.set_tags({"status": "failed"})
+            raise
+        finally:
+            log_search(study, runs, tracker)
+        best = train_best(sweep, folder, best_trial(study), tracker.run_id)
+        tracker.log_metrics({"final_selected": best["selected"]})
+        tracker.set_tags({"best_run": best["name"], "status": "finished"})
+    register_model(sweep.name, best["run_id"])
     return best
 
 
-def open_study(sweep: Sweep, folder: Path) -> "optuna.Study":
-    """The sweep's study, from its database; trials that were running when an earlier driver died are queued again."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name=sweep.name,
-        storage=storage(folder),
-        direction="maximize",
-        load_if_exists=True,
-        sampler=sampler(sweep),
-    )
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
-    if not study.trials:
-        for point in sweep.start:
-            study.enqueue_trial(point)
-    return study
+def log_search(study: "optuna.Study", runs: Path, tracker: "Tracker") -> None:
+    """Prints the table of trials, and keeps it with counts, best scores and plots in the sweep's folder and MLflow."""
+    text = status(study, runs)
+    print(text)
+    tracker.log_text(text, "trials.txt")
+    done = finished(study)
+    failed = sum(row["state"] == "failed" for row in trial_rows(study))
+    tracker.log_metrics({"trials_finished": len(done), "trials_failed": failed, "hours": spent_hours(study)})
+    if done:
+        best = best_trial(study)
+        names = study.user_attrs["objective"]
+        tracker.log_metrics(dict(zip(names, scores(best), strict=True)))
+        tracker.set_tags({f"best.{key}": value for key, value in best.params.items()})
+        for name, figure in figures(study):
+            tracker.log_figure(figure, f"plots/{name}.png")
 
 
-def storage(folder: Path) -> "optuna.storages.RDBStorage":
-    """The study's database, one a sweep, so that two sweeps never mix."""
-    import optuna
-
-    return optuna.storages.RDBStorage(f"sqlite:///{(folder / 'study.db').resolve()}")
-
-
-def sampler(sweep: Sweep) -> "optuna.samplers.BaseSampler":
-    """Multivariate TPE that expects running trials to do badly (constant liar), or random search."""
-    import optuna
-
-    warnings.filterwarnings("ignore", "Argument ``(multivariate|group|constant_liar)`` is an experimental feature")
-    if sweep.algorithm == "random":
-        return optuna.samplers.RandomSampler(seed=sweep.seed)
-    return optuna.samplers.TPESampler(
-        seed=sweep.seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=sweep.startup
-    )
-
-
-def search(sweep: Sweep, folder: Path, study: "optuna.Study", tracker: "Tracker") -> None:
+def search(sweep: Sweep, folder: Path, study: "optuna.Study", parent: str) -> None:
     """Runs the trials that are still missing, through Ray Tune.
 
     Raises:
-        UserError: no trial succeeded.
+        UserError: no trial succeeded, or too many failed for one reason.
     """
-    import optuna
+    from src.trials import Failures, end_trials
 
-    from src.trials import end_trials
-
-    done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    missing = sweep.trials - len(done)
-    if missing > 0:
-        tune(sweep, folder, missing, tracker.run_id)
+    missing = sweep.trials - len(finished(study))
+    seconds = 3600 * (sweep.hours - spent_hours(study))
+    failures = Failures(sweep.failures)
+    if (missing > 0 or not sweep.trials) and (seconds > 0 or not sweep.hours):
+        with ray_here():
+            tune(sweep, folder, missing if sweep.trials else -1, seconds, parent, failures)
         end_trials(sweep, folder.parent, study)
-    if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
-        raise UserError(f"no trial of {sweep.name} succeeded; the reasons are in {folder}/tune/*/error.txt")
+    failures.check(sweep.name)
+    best_trial(study)  # or there is none
 
 
-def tune(sweep: Sweep, folder: Path, trials: int, parent: str) -> None:
-    """Runs `trials` trials in Ray, in this process or on the cluster that RAY_ADDRESS names."""
+@contextmanager
+def ray_here() -> Iterator[None]:
+    """Ray in this process, or on the cluster that RAY_ADDRESS names; left alone where it was started before."""
     # Both are read when ray is imported: no new console reporter, and trials keep the current folder.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    workers = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}}  # wherever the command was given
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=workers)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def tune(sweep: Sweep, folder: Path, trials: int, seconds: float, parent: str, failures: "Failures") -> None:
+    """Runs `trials` trials in Ray (-1: no limit), for at most `seconds`, where the sweep has hours."""
     from ray import tune as ray_tune
-    from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
-    from ray.tune.search import ConcurrencyLimiter
-    from ray.tune.search.optuna import OptunaSearch
 
     from src.trials import Progress, run_trial
 
-    started = not ray.is_initialized()
-    if started:
-        paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-        workers = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}}  # wherever the command was given
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=workers)
-    epochs = trial_config(sweep, {}).train
-    evaluations = epochs.epochs // epochs.eval_every
-    longest = max(evaluations + 1, sweep.grace)  # a trial reports once more when its model is kept
-    asha = AsyncHyperBandScheduler(grace_period=sweep.grace, max_t=longest, reduction_factor=3)
+    runs = str(folder.parent.resolve())
+    trainable = ray_tune.with_parameters(run_trial, sweep=sweep, runs=runs, parent=parent)
+    ray_tune.Tuner(
+        ray_tune.with_resources(trainable, {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu}),
+        tune_config=ray_tune.TuneConfig(
+            metric="selected",
+            mode="max",
+            num_samples=trials,
+            time_budget_s=seconds if sweep.hours else None,
+            reuse_actors=True,  # a process takes longer to start than to train the demo
+            search_alg=searcher(sweep, folder),
+            scheduler=scheduler(sweep),
+        ),
+        run_config=ray_tune.RunConfig(
+            name="tune",
+            storage_path=str(folder.resolve()),
+            verbose=0,
+            stop=failures,
+            callbacks=[Progress(sweep.name, folder.parent, max(0, trials), failures)],
+        ),
+    ).fit()
+
+
+def searcher(sweep: Sweep, folder: Path) -> "ConcurrencyLimiter":
+    """Draws trials' values by the study, so many at a time."""
+    from ray.tune.search import ConcurrencyLimiter
+    from ray.tune.search.optuna import OptunaSearch
+
+    two = len(sweep.objective) > 1
     algorithm = OptunaSearch(
         Space(sweep.space),
-        metric="selected",
-        mode="max",
+        metric=sweep.objective if two else "selected",
+        mode=["max", "max"] if two else "max",
         sampler=sampler(sweep),
         storage=storage(folder),
         study_name=sweep.name,
     )
-    runs = str(folder.parent.resolve())
-    trainable = ray_tune.with_parameters(run_trial, sweep=sweep, runs=runs, parent=parent)
-    resources = {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu}
-    try:
-        ray_tune.Tuner(
-            ray_tune.with_resources(trainable, resources),
-            tune_config=ray_tune.TuneConfig(
-                metric="selected",
-                mode="max",
-                num_samples=trials,
-                reuse_actors=True,  # a process takes longer to start than to train the demo
-                search_alg=ConcurrencyLimiter(algorithm, max_concurrent=sweep.at_once),
-                scheduler=asha if sweep.scheduler == "asha" else FIFOScheduler(),
-            ),
-            run_config=ray_tune.RunConfig(
-                name="tune",
-                storage_path=str(folder.resolve()),
-                verbose=0,
-                callbacks=[Progress(sweep.name, folder.parent, trials)],
-            ),
-        ).fit()
-    finally:
-        if started:
-            ray.shutdown()
+    return ConcurrencyLimiter(algorithm, max_concurrent=sweep.at_once)
 
 
-def trial_rows(study: "optuna.Study") -> list[dict[str, Any]]:
-    """One row a trial, best first: number, state, selected, and the values drawn."""
-    rows = [
-        {"trial": t.number, "state": t.state.name.lower(), "selected": t.value, **t.params}
-        for t in study.get_trials(deepcopy=False)
-        if t.state.is_finished() and not (t.value is None and not t.params)
-    ]
-    return sorted(rows, key=lambda row: -float("inf") if row["selected"] is None else row["selected"], reverse=True)
+def scheduler(sweep: Sweep) -> "TrialScheduler":
+    """What stops trials early, by their selected scores: ASHA (Li et al. 2020), the median rule, or nothing."""
+    from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
+
+    if sweep.scheduler == "median":
+        return MedianStoppingRule("training_iteration", grace_period=sweep.grace, min_samples_required=3)
+    if sweep.scheduler == "none":
+        return FIFOScheduler()
+    train = trial_config(sweep, {}).train
+    longest = max(train.epochs // train.eval_every + 1, sweep.grace)  # a trial reports once more when its model is kept
+    return AsyncHyperBandScheduler(grace_period=sweep.grace, max_t=longest, reduction_factor=3)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows as aligned text."""
-    import pandas as pd
-
-    return pd.DataFrame(rows).to_string(index=False, float_format=lambda x: f"{x:.4g}", na_rep="-")
-
-
-def train_best(sweep: Sweep, folder: Path, study: "optuna.Study", parent: str) -> dict[str, Any]:
+def train_best(sweep: Sweep, folder: Path, best: "FrozenTrial", parent: str) -> dict[str, Any]:
     """Trains the best trial's values out, with what `final` says, as a run of its own. Returns its result."""
     from src.learning.run import RunFolder
     from src.train import train
 
-    config = trial_config(sweep, {**study.best_params, **sweep.final})
+    config = trial_config(sweep, {**best.params, **sweep.final})
     config.track.name = f"{sweep.name}-best"
     config.track.parent = parent
     config.train.runs = str(folder.parent)
-    print(f"training the best of {sweep.name} out: {study.best_params}", file=sys.stderr)
+    print(f"training the best of {sweep.name} out: {best.params}", file=sys.stderr)
     folder_of_best = RunFolder(folder.parent / config.track.name)
     return train(config, again=bool(folder_of_best.changed(config)))  # another best came before it
 

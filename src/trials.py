@@ -1,7 +1,8 @@
 """What runs inside a sweep's trial, and what the driver prints and tells MLflow as trials end."""
 
-import hashlib
-import json
+import re
+import shutil
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,24 +11,63 @@ from lightning.pytorch.callbacks import Callback
 from ray import tune
 from tqdm import tqdm
 
-from src.search import Sweep, trial_config
+from src.config import Config
+from src.errors import UserError
+from src.files import write_text
+from src.learning.loop import TrackerLogger
+from src.search import Sweep, short_names, trial_config, trial_name
+from src.study import FAILURE
 from src.tracking import Status, end_abandoned, end_when_gone
 
 if TYPE_CHECKING:
     from optuna import Study
     from ray.tune.experiment import Trial
 
+HALVED = "halved.txt"  # in a trial's run folder: its memory was too small for the batch
+
 
 class Report(Callback):
-    """Tells Ray the running best of the selected score, so that a trial stopped later is judged by its best."""
+    """Tells Ray the scores of the best evaluation so far, so that a trial stopped later is judged by its best.
 
-    def __init__(self) -> None:
-        self.best = -float("inf")
+    In MLflow the trial carries the values drawn as search.NAME, and tags for the sweep and its own state.
+
+    Args:
+        names: of the scores to report, beside the selected one, by which the best evaluation is known.
+        values: what was drawn.
+        tags: for MLflow.
+    """
+
+    def __init__(self, names: list[str], values: dict[str, Any], tags: dict[str, str]) -> None:
+        self.names, self.values, self.tags = ["selected", *names], values, tags
+        self.best = dict.fromkeys(self.names, -float("inf"))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Names the trial's values and its state in MLflow."""
+        if isinstance(trainer.logger, TrackerLogger):
+            short = short_names(list(self.values))
+            trainer.logger.tracker.log_params({f"search.{short[key]}": value for key, value in self.values.items()})
+        self._tag(trainer, self.tags | {"status": "running"})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reports after each evaluation."""
-        self.best = max(self.best, float(trainer.callback_metrics["val/selected"]))
-        tune.report({"selected": self.best, "epoch": trainer.current_epoch + 1})
+        found = {name.removeprefix("val/"): float(v) for name, v in trainer.callback_metrics.items() if "val/" in name}
+        check_scores(found, self.names)
+        if found["selected"] > self.best["selected"]:
+            self.best = {name: found[name] for name in self.names}
+        tune.report({**self.best, "epoch": trainer.current_epoch + 1})
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says that the trial ran to its end."""
+        self._tag(trainer, {"status": "finished"})
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Says that the trial was stopped by the scheduler, or failed."""
+        stopped = isinstance(exception, SystemExit) and not exception.code
+        self._tag(trainer, {"status": "stopped" if stopped else "failed"})
+
+    def _tag(self, trainer: Trainer, tags: dict[str, str]) -> None:
+        if isinstance(trainer.logger, TrackerLogger):
+            trainer.logger.tracker.set_tags(tags)
 
     def state_dict(self) -> dict[str, Any]:
         """Kept in the checkpoint, so that a resumed trial goes on with its best."""
@@ -38,30 +78,110 @@ class Report(Callback):
         self.best = state["best"]
 
 
-def trial_name(sweep: str, values: dict[str, Any]) -> str:
-    """A trial's run name, which its values decide: the same values find the same run again."""
-    text = json.dumps(values, sort_keys=True, default=str)
-    return f"{sweep}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+def check_scores(found: dict[str, float], names: list[str]) -> None:
+    """Raises UserError where a score to report is not among those found."""
+    if missing := [name for name in names if name not in found]:
+        raise UserError(f"objective: no score is called {missing[0]}; there are: {', '.join(sorted(found))}")
 
 
 def run_trial(values: dict[str, Any], sweep: Sweep, runs: str, parent: str) -> None:
     """Trains one trial, as a child run of the sweep's, in its own run folder."""
-    from src.train import train
-
     config = trial_config(sweep, values)
     config.track.name, config.track.parent = trial_name(sweep.name, values), parent
     config.train.runs = runs
     config.train.threads = config.train.threads or max(1, int(sweep.resources.cpu))
-    result = train(config, more=[Report()])
-    tune.report({"selected": result["selected"], "epoch": config.train.epochs})
+    names = [name for name in sweep.objective if name != "selected"]
+    result = train_within_memory(config, names, values, {"sweep": sweep.name})
+    kept = {name: score["value"] for name, score in result["scores"].items()} | {"selected": result["selected"]}
+    check_scores(kept, names)
+    tune.report({name: kept[name] for name in ["selected", *names]} | {"epoch": config.train.epochs})
+
+
+def train_within_memory(
+    config: Config, names: list[str], values: dict[str, Any], tags: dict[str, str]
+) -> dict[str, Any]:
+    """Trains; where memory runs out, once more from the start with half the batch and twice the accumulation."""
+    from src.train import train
+
+    folder = Path(config.train.runs) / config.track.name
+    if (folder / HALVED).exists():  # gone on with after a kill
+        return train(halve(config), more=[Report(names, values, tags | {"batch": "halved"})])
+    try:
+        return train(config, more=[Report(names, values, tags)])
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) or config.train.batch_size < 2:
+            raise
+    # Outside of the handler: the error's frames held the memory.
+    forget(folder)
+    return train(halve(config), more=[Report(names, values, tags | {"batch": "halved"})])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine's or the GPU's memory ran out; torch's CPU allocator says so only in its message."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+
+
+def halve(config: Config) -> Config:
+    """The same step of the optimiser from two batches of half the size."""
+    config.train.batch_size, config.train.accumulate = config.train.batch_size // 2, config.train.accumulate * 2
+    return config
+
+
+def forget(folder: Path) -> None:
+    """Empties a run's folder for another try with a halved batch; it stays the same run in MLflow."""
+    import torch
+
+    write_text(folder / HALVED, "memory ran out: half the batch, twice the accumulation\n")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for name in ("config.json", "history.jsonl"):
+        (folder / name).unlink(missing_ok=True)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class Failures(tune.Stopper):
+    """Stops a sweep when too many of its trials failed for one reason.
+
+    Args:
+        most: how many stop it; 0: none.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.counts: Counter[str] = Counter()
+
+    def add(self, reason: str) -> None:
+        """Counts a failure."""
+        self.counts[kind(reason)] += 1
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stops no single trial."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to stop the sweep."""
+        return bool(self.most) and max(self.counts.values(), default=0) >= self.most
+
+    def check(self, sweep: str) -> None:
+        """Raises UserError where the sweep was stopped."""
+        if self.stop_all():
+            reason, count = self.counts.most_common(1)[0]
+            raise UserError(f"{sweep}: stopped, since {count} trials failed for one reason: {reason}")
+
+
+def kind(reason: str) -> str:
+    """A reason without what differs from trial to trial: numbers, and what follows the first semicolon or bracket."""
+    if "out of memory" in reason or "can't allocate memory" in reason:
+        return "out of memory"
+    return re.sub(r"\d+", "N", re.split(r"[;(\[]", reason)[0])[:100].strip()
 
 
 class Progress(tune.Callback):
     """A bar over trials, and the end of the MLflow run of a trial that the scheduler stopped or that failed."""
 
-    def __init__(self, sweep: str, runs: Path, trials: int) -> None:
-        self.sweep, self.runs = sweep, runs
-        self.bar = tqdm(total=trials, desc="trials", unit="trial")
+    def __init__(self, sweep: str, runs: Path, trials: int, failures: Failures) -> None:
+        self.sweep, self.runs, self.failures = sweep, runs, failures
+        self.bar = tqdm(total=trials or None, desc="trials", unit="trial")
         self.best = -float("inf")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -73,8 +193,11 @@ class Progress(tune.Callback):
         self._end(trial, "FINISHED")
 
     def on_trial_error(self, iteration: int, trials: list["Trial"], trial: "Trial", **info: Any) -> None:
-        """Counts a failed trial and says why it failed."""
-        tqdm.write(f"trial {trial.trial_id} failed: {last_line(trial)}; its values: {trial.config}")
+        """Counts a failed trial, says why it failed, and keeps the reason in its run folder."""
+        reason = last_line(trial)
+        tqdm.write(f"trial {trial.trial_id} failed: {reason}; its values: {trial.config}")
+        write_text(self.runs / trial_name(self.sweep, trial.config) / FAILURE, reason + "\n")
+        self.failures.add(reason)
         self._end(trial, "FAILED")
 
     def _end(self, trial: "Trial", status: Status) -> None:

@@ -6,13 +6,17 @@ import pytest
 import yaml
 
 from src.errors import UserError
-from src.search import Space, Sweep, load_sweep, trial_config
+from src.search import Space, Sweep, inside, load_sweep, preset_point, short_names, trial_config
 
 SPACE = {
     "train.lr": {"log": [1e-4, 1e-1]},
     "model.decoder.hidden": {"int": [64, 256], "step": 64},
     "model.mos.hidden": {"choice": [0, 32]},
     "model.decoder.dropout": {"float": [0.1, 0.5]},
+}
+CONDITIONAL = {
+    "model.mos.enabled": {"choice": [True, False]},
+    "model.mos.hidden": {"logint": [4, 64], "when": {"model.mos.enabled": True}},
 }
 
 
@@ -53,11 +57,27 @@ def test_drawn_values_stay_inside_the_space() -> None:
         ({"space": {"train.lr": {"gauss": [1, 2]}}}, "must be one of"),
         ({"space": {"model.decoder.hidden": {"choice": ["many"]}}}, "model.decoder.hidden"),
         ({"space": {}}, "space: is empty"),
-        ({"trial": 3}, "trial"),
+        ({"trial": 3}, "search.yaml:[0-9]+: unknown key trial; did you mean trials"),
+        ({"trials": "many"}, "search.yaml:[0-9]+: .*trials"),
+        ({"trials": 0}, "search.yaml:[0-9]+: trials: give a number of trials, or hours"),
         ({"fixed": {"train.epoch": 3}}, "did you mean train.epochs"),
         ({"final": {"train.epochs": "x"}}, "train.epochs"),
         ({"start": [{"train.epochs": 3}]}, "train.epochs is not in space"),
+        ({"start": [{}, {"train.lr": 5.0}]}, "search.yaml:[0-9]+: start: train.lr: 5.0 is outside"),
+        ({"start": ["nowhere.yaml"]}, "nowhere.yaml: cannot be read"),
         ({"base": "nowhere.yaml"}, "nowhere.yaml: cannot be read"),
+        ({"objective": ["quality"]}, "train.select: quality"),
+        ({"objective": ["a", "b", "c"]}, "objective: needs"),
+        ({"algorithm": "cmaes"}, "cmaes cannot search model.mos.hidden, which is a choice"),
+        ({"algorithm": "nsga2"}, "nsga2 searches two objectives"),
+        ({"algorithm": "gp", "space": CONDITIONAL}, "gp cannot search model.mos.hidden, which is conditional"),
+        ({"space": {"train.lr": {"log": [1e-4, 1e-2], "step": 1e-3}}}, "a step above 0 goes with float and int only"),
+        ({"space": {"model.mos.hidden": {"logint": [0, 8]}}}, "logint needs a low end above 0"),
+        ({"space": {"train.lr": {"float": [1, 2], "when": {"train.ema": 1}}}}, "train.ema is no choice above it"),
+        (
+            {"space": {**CONDITIONAL, "train.lr": {"float": [1, 2], "when": {"model.mos.enabled": 3}}}},
+            "model.mos.enabled is never 3",
+        ),
     ],
 )
 def test_a_wrong_sweep_is_refused_before_anything_starts(
@@ -70,3 +90,53 @@ def test_a_wrong_sweep_is_refused_before_anything_starts(
 
 def test_defaults_search_with_tpe_and_asha() -> None:
     assert (Sweep().algorithm, Sweep().scheduler) == ("tpe", "asha")
+
+
+def test_a_wrong_space_is_refused_with_its_line(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / "search.yaml"
+    path.write_text(
+        f"base: {tmp_path}/base.yaml\nspace:\n  train.lr: {{log: [1e-4, 1e-2]}}\n  train.emma: {{float: [0, 1]}}"
+    )
+    with pytest.raises(UserError, match=r"search.yaml:4: space: unknown key train.emma; did you mean train.ema\?"):
+        load_sweep(path)
+
+
+def test_a_conditional_key_is_asked_only_where_its_condition_holds(tmp_path: Path) -> None:
+    load_sweep(write(tmp_path, space=CONDITIONAL))
+    sampler = optuna.samplers.TPESampler(seed=0, multivariate=True, group=True, n_startup_trials=5)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for _ in range(25):
+        trial = study.ask()
+        Space(CONDITIONAL)(trial)
+        assert ("model.mos.hidden" in trial.params) == trial.params["model.mos.enabled"]
+        study.tell(trial, trial.params.get("model.mos.hidden", 0))
+    assert {trial.params["model.mos.enabled"] for trial in study.trials} == {True, False}
+    assert study.best_params["model.mos.hidden"] > 32
+
+
+@pytest.mark.parametrize(
+    ("domain", "within", "without"),
+    [
+        ({"choice": ["a", None]}, ["a", None], ["b", 1]),
+        ({"int": [64, 256], "step": 64}, [64, 192, 256], [96, 320, "64", 64.5]),
+        ({"logint": [1, 9]}, [1, 4], [0, 4.5]),
+        ({"float": [0.0, 0.5], "step": 0.1}, [0.3, 0.1 * 3], [0.25, 0.6]),
+        ({"log": ["1e-4", 1e-2]}, [1e-4, 0.005], [1e-5, True]),
+    ],
+)
+def test_inside_agrees_with_what_a_domain_draws(domain: dict[str, Any], within: list[Any], without: list[Any]) -> None:
+    assert all(inside(domain, value) for value in within)
+    assert not any(inside(domain, value) for value in without)
+
+
+def test_a_preset_gives_those_of_its_values_that_the_space_can_draw(tmp_path: Path) -> None:
+    (tmp_path / "preset.yaml").write_text("train: {lr: 0.02}\nmodel: {mos: {hidden: 48}, decoder: {hidden: 128}}")
+    point = preset_point(Sweep(space=SPACE), str(tmp_path / "preset.yaml"))
+    assert point == {"train.lr": 0.02, "model.decoder.hidden": 128, "model.decoder.dropout": 0.5}
+
+
+def test_short_names_tell_keys_apart() -> None:
+    keys = ["train.lr", "train.backbone_lr", "model.decoder.dropout", "model.mos.dropout"]
+    assert list(short_names(keys).values()) == ["lr", "backbone_lr", "decoder.dropout", "mos.dropout"]
+    assert short_names(["a.b", "b"]) == {"a.b": "a.b", "b": "b"}

@@ -41,6 +41,16 @@ def test_a_search_leaves_one_run_a_trial_and_is_not_repeated(
     assert {run.status for run in runs} == {"FINISHED"}
     study = optuna.load_study(study_name="little", storage=f"sqlite:///{elsewhere}/runs/sweep-little/study.db")
     assert sorted(trial.state.name for trial in study.trials) == ["COMPLETE"] * 3
+    trials = [child for child in children if "sweep" in child.tags]
+    assert len(trials) == 3
+    assert {child.tags["sweep"] for child in trials} == {"little"}
+    assert {child.tags["status"] for child in trials} <= {"finished", "stopped"}
+    drawn = {float(child.params["search.lr"]) for child in trials}
+    assert drawn == {trial.params["train.lr"] for trial in study.trials}
+    assert parent.metrics["trials_finished"] == 3
+    assert parent.metrics["selected"] == study.best_value
+    assert (elsewhere / "runs/sweep-little/plots/history_selected.png").exists()
+    assert find_model("little") == elsewhere / "runs/little-best/model"
     best = json.loads((elsewhere / "runs/little-best/config.json").read_text())
     assert best["train"]["lr"] == study.best_params["train.lr"]
     assert best["train"]["epochs"] == 3
@@ -48,10 +58,34 @@ def test_a_search_leaves_one_run_a_trial_and_is_not_repeated(
 
     assert main(["--config", file]) == 0
     assert len(list_runs("multitask")) == len(runs)
+    capsys.readouterr()
+    assert main(["--config", file, "--status"]) == 0
+    assert capsys.readouterr().out.startswith("little: 3 finished, 0 running, 0 failed")
+
+
+@pytest.mark.timeout(290)
+def test_a_search_of_two_scores_goes_on_after_a_failure_and_stops_after_two_alike(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = {"train.lr": {"choice": [1e-3, 1e30]}, "model.mos.hidden": {"choice": [0, 4]}}
+    start = [{"train.lr": lr, "model.mos.hidden": hidden} for lr, hidden in ((1e30, 0), (1e-3, 0), (1e30, 4))]
+    settings = {"space": space, "start": start, "objective": ["quality", "cider_d"], "failures": 2, "at_once": 1}
+    file = sweep_file(elsewhere, **settings, trials=6)
+    with pytest.raises(UserError, match="little: stopped, since 2 trials failed for one reason: .* is not finite"):
+        main(["--config", str(file)])
+    printed = capsys.readouterr().out
+    assert "little: 1 finished, 0 running, 2 failed" in printed
+    assert printed.count("is not finite") == 2
+    study = optuna.load_study(study_name="little", storage=f"sqlite:///{elsewhere}/runs/sweep-little/study.db")
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "FAIL"]
+    assert len(study.trials[1].values) == 2
+    states = {run.name: (run.status, run.tags["status"]) for run in list_runs("multitask")}
+    assert sorted(states.values()) == [("FAILED", "failed")] * 3 + [("FINISHED", "finished")]
+    assert (elsewhere / "runs/sweep-little/plots/front.png").exists()
 
 
 def test_a_wrong_space_is_refused_before_anything_starts(elsewhere: Path) -> None:
     file = sweep_file(elsewhere, space={"train.lrate": {"log": [1e-4, 1e-2]}})
-    with pytest.raises(UserError, match=r"little.yaml: space: unknown key train.lrate; did you mean train.lr\?"):
+    with pytest.raises(UserError, match=r"little.yaml:[0-9]+: space: unknown key train.lrate; did you mean train.lr\?"):
         main(["--config", str(file)])
     assert not (elsewhere / "runs").exists()
