@@ -207,6 +207,8 @@ def end_abandoned(run_folder: Path, status: Status, uri: str = "") -> bool:
         return False
     with lock:
         outbox = Outbox(run_folder, uri or tracking_uri())
+        if any(call["call"] == "end" for call in outbox.waiting()[-1:]):  # written, but killed before it was sent
+            return outbox.send(now=True)
         if not outbox.is_running():
             return False
         outbox.put({"call": "end", "status": status, "time": milliseconds()})

@@ -136,6 +136,18 @@ def test_full_outbox_of_a_killed_process_is_sent_when_its_run_goes_on(elsewhere:
     assert client.get_run(run_id).data.params["a"] == "1"
 
 
+def test_an_end_that_a_process_wrote_but_died_before_sending_is_sent(elsewhere: Path) -> None:
+    folder = Path("runs/one")
+    tracker = start(folder)
+    tracker.over.set()
+    tracker.thread.join()
+    tracker.outbox.put({"call": "end", "status": "FINISHED", "time": 1})
+    tracker.lock.close()
+    assert end_abandoned(folder, "KILLED")
+    assert make_client(tracking_uri()).get_run(tracker.run_id).info.status == "FINISHED"
+    assert not end_abandoned(folder, "KILLED")
+
+
 def test_a_run_has_one_process(elsewhere: Path) -> None:
     with start(Path("runs/one")):
         code = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src.tracking import *\n"
