@@ -53,6 +53,7 @@ def kill_in_training(folder: Path) -> None:
         first.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_comparison_goes_on_and_tells_of_failures(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = comparison(elsewhere)

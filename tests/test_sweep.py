@@ -64,6 +64,7 @@ def test_a_search_leaves_one_run_a_trial_and_is_not_repeated(
 
 
 @pytest.mark.timeout(290)
+@pytest.mark.slow
 def test_a_search_of_two_scores_goes_on_after_a_failure_and_stops_after_two_alike(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,7 +76,7 @@ def test_a_search_of_two_scores_goes_on_after_a_failure_and_stops_after_two_alik
         main(["--config", str(file)])
     printed = capsys.readouterr().out
     assert "little: 1 finished, 0 running, 2 failed" in printed
-    assert printed.count("is not finite") == 2
+    assert printed.count("is not finite") == 4  # as it happens, and in the table
     study = optuna.load_study(study_name="little", storage=f"sqlite:///{elsewhere}/runs/sweep-little/study.db")
     assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "FAIL"]
     assert len(study.trials[1].values) == 2

@@ -109,10 +109,12 @@ def fit(config: TrainConfig, learner: Learner, data: Data, folder: RunFolder, tr
     """Trains, from the run's last checkpoint where there is one, and leaves the best weights in the learner's model."""
     if config.epochs == 0:
         return
-    last = folder.checkpoint
+    last, batches = folder.checkpoint, data.train_loader()
+    # Not the trainer's own estimate: asking for it sets the loader up too early to get its state from a checkpoint.
+    learner.steps = config.epochs * -(-len(batches) // config.accumulate)
     trainer.fit(
         learner,
-        train_dataloaders=data.train_loader(),
+        train_dataloaders=batches,
         val_dataloaders=data.val_loader(config.eval_photos),
         ckpt_path=str(last) if last.exists() else None,
     )

@@ -38,6 +38,7 @@ class Learner(LightningModule):
         self.answers: list[Answers] = []
         self.seconds = 0.0  # of training, evaluations left out, over all resumptions
         self.began = 0.0
+        self.steps = 1  # of the optimiser, in the whole run; `fit` knows
         self.captions = 0  # that training has seen, over all resumptions
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -113,14 +114,13 @@ class Learner(LightningModule):
         train = self.config.train
         groups = parameter_groups(self.model, train)
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
-        steps = int(self.trainer.estimated_stepping_batches)
         if train.schedule == "plateau":
             plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=2)
             rule = {"scheduler": plateau, "monitor": "val/selected", "frequency": train.eval_every}
             return {"optimizer": optimizer, "lr_scheduler": rule}
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule(optimizer, train, steps), "interval": "step"},
+            "lr_scheduler": {"scheduler": schedule(optimizer, train, self.steps), "interval": "step"},
         }
 
     def lr_scheduler_step(self, scheduler: LRScheduler | ReduceLROnPlateau, metric: Any) -> None:
@@ -133,7 +133,7 @@ class Learner(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Steps the optimiser; warms up by hand before a plateau schedule, which has no notion of steps."""
         train, optimizer = self.config.train, self.optimizers(use_pl_optimizer=False)
-        warm = train.warmup * int(self.trainer.estimated_stepping_batches)
+        warm = train.warmup * self.steps
         if train.schedule == "plateau" and self.global_step <= warm and isinstance(optimizer, torch.optim.Optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = group["initial"] * min(1.0, (self.global_step + 1) / max(1.0, warm))

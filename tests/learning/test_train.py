@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -16,6 +17,9 @@ from src.errors import UserError
 from src.learning.run import differing, identity, run_name
 from src.train import main
 from tests.tiny import CAPTIONS, tiny_config, write_photo
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = 24
@@ -61,6 +65,15 @@ def wait_for_step(folder: Path, step: int) -> None:
     raise AssertionError("no checkpoint in time")
 
 
+def last_weights(folder: Path) -> "dict[str, Tensor]":
+    """The weights after the last step, and their moving averages."""
+    import torch
+
+    kept = torch.load(folder / "runs/tiny/checkpoints/last.ckpt", weights_only=True)
+    assert kept["global_step"] == 12
+    return kept["state_dict"] | {f"current.{name}": value for name, value in kept["current_model_state"].items()}
+
+
 @pytest.mark.timeout(280)
 def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -81,6 +94,8 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) 
     assert (killed / "runs/tiny/run_id.txt").read_text() == run_id
     one, other = (load_file(folder / "runs/tiny/model/model.safetensors") for folder in (whole, killed))
     assert one.keys() == other.keys()
+    assert [name for name in one if not one[name].equal(other[name])] == []
+    one, other = (last_weights(folder) for folder in (whole, killed))  # the model's may be from before the kill
     assert [name for name in one if not one[name].equal(other[name])] == []
 
 
