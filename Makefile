@@ -45,6 +45,6 @@ ui: setup ## the MLflow UI on the runs (PORT=5000)
 	@$(PY) -m src.tracking --port $(PORT)
 
 lock: setup ## resolve pyproject.toml's ranges anew into requirements.lock
-	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra blip --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
+	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra blip --extra app --extra export --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
 
 .PHONY: help setup sweep test test-all lint bench ui lock
