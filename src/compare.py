@@ -105,7 +105,7 @@ def work(task: Task, ready: set[str]) -> Row:
 
 def features_of(config: Config) -> str:
     """What decides which features a config takes from the cache; empty where it takes none."""
-    if not config.data.cache or config.model.backbone.trainable:
+    if not config.data.cache or not config.model.backbone.frozen:
         return ""
     heads = [config.model.mos.enabled, config.model.decoder.enabled]
     return json.dumps([asdict(config.data), asdict(config.model.backbone), heads])

@@ -202,7 +202,7 @@ def scores(loaded: "Loaded", samples: "list[Sample]", task: Task) -> dict[str, d
     from src.evaluate import ALL, score_sources
     from src.predict import fallback_of, fill
 
-    cached = loaded.config.data.cache and not loaded.config.model.backbone.trainable
+    cached = loaded.config.data.cache and loaded.config.model.backbone.frozen
     settings = Settings(task.config.generate, cache=cached, labelled=True)
     answers, failed = answer_photos(loaded, samples, settings)
     fill(answers, failed, fallback_of([loaded], settings), settings)

@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from src.compare import main, markdown
+from src.comparison import load_comparison
 from src.errors import UserError
 from src.runs import list_runs
 from src.variant import Row
@@ -120,6 +121,13 @@ def test_a_wrong_variant_is_refused_before_anything_starts(elsewhere: Path, vari
         main(["--config", str(file)])
     assert "\n" not in str(caught.value)
     assert not (elsewhere / "runs").exists()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs/compare").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_comparisons_that_come_along_are_right(file: Path) -> None:
+    plan = load_comparison(file)
+    assert list(plan.configs) == [variant.name for variant in plan.comparison.variants]
+    assert {config.train.epochs for config in plan.configs.values()} == {plan.base.train.epochs}
 
 
 def test_markdown_has_a_column_a_variant_and_leaves_out_what_none_has() -> None:

@@ -17,6 +17,7 @@ from src.errors import UserError, one_line
 from src.model.blip import is_blip, read_model, read_words
 from src.model.lora import add_lora, need
 from src.model.losses import linear_ce
+from src.model.sharing import in_turn
 
 Pairs = list[tuple[Tensor, Tensor]]
 BY_WORD = ("bert.embeddings.word_embeddings.weight", "cls.predictions.bias")
@@ -47,9 +48,8 @@ class State:
 
     def shared(self) -> Pairs:
         """Keys and values for R / P captions in turn, or, where captions do not stand so, for each one."""
-        photos = len(self.grids[0][0])
-        in_turn = torch.arange(photos, device=self.photo.device).repeat_interleave(len(self.photo) // photos)
-        return self.grids if torch.equal(self.photo, in_turn) else _rows(self.grids, self.photo)
+        parts = in_turn(self.photo, [part for pair in self.grids for part in pair])
+        return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 class BlipDecoder(nn.Module):

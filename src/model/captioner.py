@@ -1,4 +1,4 @@
-"""What the recurrent caption decoders share: words in, words out, and teacher forcing over packed captions.
+"""What caption decoders with words of their own share: words in, words out, teacher forcing over packed captions.
 
 Notation: B photos, K captions a photo, T tokens a caption, N places of the grid, C channels, V tokens in the
 vocabulary, E size of word vectors, M positions of all captions that are no padding.
@@ -18,16 +18,16 @@ from src.model.packed import PAD, Packed, pack, unpack
 class Captioner(nn.Module):
     """A decoder that says, at each position, what its vocabulary layer sees there."""
 
-    def __init__(self, config: DecoderConfig, vocabulary: int) -> None:
-        """Word vectors, output weights and dropout."""
+    def __init__(self, config: DecoderConfig, vocabulary: int, size: int, std: float = 0.05) -> None:
+        """Word vectors of `size`, with deviation `std`, output weights and dropout."""
         super().__init__()
-        self.words = nn.Embedding(vocabulary, config.embedding, padding_idx=PAD)
-        self.vocabulary = nn.Linear(config.embedding, vocabulary)
+        self.words = nn.Embedding(vocabulary, size, padding_idx=PAD)
+        self.vocabulary = nn.Linear(size, vocabulary)
         self.dropout = Dropout(config.dropout)
         self.word_dropout = Dropout(config.word_dropout)
         self.grid_dropout = Dropout(config.grid_dropout)
         # As output weights, vectors of torch's default deviation 1 give logits so wild that the loss hardly falls.
-        nn.init.normal_(self.words.weight, std=0.05)
+        nn.init.normal_(self.words.weight, std=std)
         nn.init.zeros_(self.vocabulary.bias)
         if config.tied:
             self.vocabulary.weight = self.words.weight
@@ -75,7 +75,10 @@ class Captioner(nn.Module):
 
         Whole channels of a photo are dropped: its places are too alike for one to hide what the next one shows.
         """
-        kind = grid.device.type
-        mixed = torch.is_autocast_enabled(kind)
-        grid = grid.to(torch.get_autocast_dtype(kind) if mixed else self.words.weight.dtype)
+        grid = grid.to(self.dtype(grid))
         return grid * self.grid_dropout(grid.new_ones(len(grid), 1, grid.shape[2]))
+
+    def dtype(self, values: Tensor) -> torch.dtype:
+        """What to compute in where `values` are: autocast's, or the weights'."""
+        kind = values.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.words.weight.dtype

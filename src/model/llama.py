@@ -16,11 +16,9 @@ from torch.utils.checkpoint import checkpoint
 
 from src.config import DecoderConfig
 from src.model.blocks import EPSILON, DecoderBlock, EncoderBlock, Layout, Turn, check_sizes, rotation
-from src.model.dropout import Dropout
-from src.model.losses import linear_ce
+from src.model.captioner import Captioner
+from src.model.packed import Packed
 from src.model.sharing import in_turn, needed
-
-PAD = 0
 
 
 @dataclass
@@ -43,35 +41,7 @@ class State:
         return State(photo, grid, self.past[rows])
 
 
-@dataclass
-class Packed:
-    """Captions without their padding, one after the other.
-
-    Attributes:
-        layout: where they stand.
-        positions: [M] int64, each token's in its caption, from 0.
-        inputs: [M] int64, tokens read.
-        targets: [M] int64, tokens to predict.
-        caption: [M] int64, which of the B K captions each is of.
-    """
-
-    layout: Layout
-    positions: Tensor
-    inputs: Tensor
-    targets: Tensor
-    caption: Tensor
-
-
-def pack(tokens: Tensor) -> Packed:
-    """Packs [B, K, T] tokens; captions that are all padding have no position."""
-    rows = tokens.flatten(0, 1)
-    row, time = (rows[:, 1:] != PAD).nonzero(as_tuple=True)
-    longest = int(time.max()) + 1 if len(time) else 0
-    layout = Layout(len(rows), longest, row * longest + time)
-    return Packed(layout, time, rows[row, time], rows[row, time + 1], row)
-
-
-class Llama(nn.Module):
+class Llama(Captioner):
     """LLaMA-3 decoder, with or without an encoder over the grid."""
 
     def __init__(self, config: DecoderConfig, vocabulary: int, channels: int) -> None:
@@ -80,49 +50,16 @@ class Llama(nn.Module):
         Raises:
             UserError: the config's sizes do not go together.
         """
-        super().__init__()
-        self.config = own = config.llama
+        own = config.llama
         check_sizes(own)
-        self.words = nn.Embedding(vocabulary, own.dim, padding_idx=PAD)
+        # Small enough for output weights; what is read is scaled up to a deviation of 1 (Vaswani et al. 2017, 3.4).
+        super().__init__(config, vocabulary, own.dim, std=own.dim**-0.5)
+        self.config = own
         self.grid = nn.Linear(channels, own.dim, bias=False)
         self.encoder = nn.ModuleList(EncoderBlock(own, config.dropout) for _ in range(own.encoder_layers))
         self.grid_norm = nn.RMSNorm(own.dim, eps=EPSILON)
         self.blocks = nn.ModuleList(DecoderBlock(own, config.dropout) for _ in range(own.layers))
         self.norm = nn.RMSNorm(own.dim, eps=EPSILON)
-        self.vocabulary = nn.Linear(own.dim, vocabulary)
-        self.word_dropout = Dropout(config.word_dropout)
-        self.grid_dropout = Dropout(config.grid_dropout)
-        # Small enough for output weights; what is read is scaled up to a deviation of 1 (Vaswani et al. 2017, 3.4).
-        nn.init.normal_(self.words.weight, std=own.dim**-0.5)
-        nn.init.zeros_(self.vocabulary.bias)
-        if config.tied:
-            self.vocabulary.weight = self.words.weight
-
-    def forward(self, grid: Tensor, tokens: Tensor) -> Tensor:
-        """Teacher forcing: from the tokens up to t, the logits of token t + 1.
-
-        Args:
-            grid: [B, N, C].
-            tokens: [B, K, T] int64, padded with 0.
-
-        Returns:
-            [B, K, T - 1, V]; 0 at padding.
-        """
-        packed = pack(tokens)
-        logits = self.vocabulary(self._ahead(grid, packed))
-        full = logits.new_zeros(*tokens.shape[:2], tokens.shape[2] - 1, logits.shape[1])
-        full[tokens[:, :, 1:] != PAD] = logits
-        return full
-
-    def loss(self, grid: Tensor, tokens: Tensor, smoothing: float = 0.0, scale: Tensor | None = None) -> Tensor:
-        """Cross-entropy per word of forward's logits, without ever making those at padding.
-
-        With `scale` [B, K], each word counts as much as its caption's.
-        """
-        packed, head = pack(tokens), self.vocabulary
-        ahead = self._ahead(grid, packed)
-        counts = None if scale is None else scale.flatten()[packed.caption]
-        return linear_ce(ahead.to(self._dtype(ahead)), head.weight, head.bias, packed.targets, smoothing, counts)
 
     def start(self, grid: Tensor) -> State:
         """The state of one caption a photo, before its first token; grid [B, N, C]."""
@@ -149,22 +86,20 @@ class Llama(nn.Module):
         state = State(state.photo, state.grid, torch.stack(past, dim=1))
         return self.vocabulary(self.norm(x)), state, looks[-1]
 
-    def _ahead(self, grid: Tensor, packed: Packed) -> Tensor:
-        """What the vocabulary layer sees [M, D], at all positions."""
-        if not len(packed.inputs):  # nothing, but of the graph: backward() works
-            return self.words.weight[:0]
-        x, turn = self._embed(packed.inputs), self._turn(packed.positions)
+    def ahead(self, grid: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+        """What the vocabulary layer sees [M, D] at all positions, and [M, 0]: where it looked is not kept."""
+        times = packed.layout
+        x, turn = self._embed(packed.inputs), self._turn(times.times())
+        rows = Layout(times.photos * times.each, len(times.counts), times.places)
         for block, memory in zip(self.blocks, self._read(grid), strict=True):
-            x = self._run(block, x, turn, packed.layout, memory)
-        return self.norm(x)
+            x = self._run(block, x, turn, rows, memory)
+        return self.norm(x).to(self.dtype(x)), x[:, :0]
 
     def _read(self, grid: Tensor) -> list[Tensor]:
         """Each block's keys and values [B, 2, N, G, S] of grids [B, N, C]."""
         b, n = grid.shape[:2]
-        grid = grid.to(self._dtype(grid))
-        # Whole channels of a photo are dropped: its places are too alike for one to hide what the next one shows.
-        grid = grid * self.grid_dropout(grid.new_ones(b, 1, grid.shape[2]))
-        x = self.grid(grid).flatten(0, 1).to(self.words.weight.dtype)  # the stream is in fp32, as that of words
+        x = self.grid(self.seen(grid)).flatten(0, 1)
+        x = x.to(self.words.weight.dtype)  # the stream is in fp32, as that of words
         turn = self._turn(torch.arange(n, device=grid.device).repeat(b))
         for block in self.encoder:
             x = self._run(block, x, turn, Layout(b, n))
@@ -184,7 +119,3 @@ class Llama(nn.Module):
 
     def _turn(self, positions: Tensor) -> Turn:
         return rotation(positions, self.config.dim // self.config.heads, self.config.rope_base)
-
-    def _dtype(self, values: Tensor) -> torch.dtype:
-        kind = values.device.type
-        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.words.weight.dtype

@@ -58,7 +58,7 @@ class Merge(Captioner):
 
     def __init__(self, config: DecoderConfig, vocabulary: int, channels: int) -> None:
         """A decoder of `vocabulary` tokens for grids of `channels`."""
-        super().__init__(config, vocabulary)
+        super().__init__(config, vocabulary, config.embedding)
         e, h, n = config.embedding, config.hidden, config.layers
         self.photo = nn.Linear(channels, h)
         self.onward = Stack(config.cell, e, h, n, config.dropout)

@@ -62,7 +62,7 @@ class Recurrent(Captioner):
 
     def __init__(self, config: DecoderConfig, vocabulary: int, channels: int) -> None:
         """A decoder of `vocabulary` tokens for grids of `channels`."""
-        super().__init__(config, vocabulary)
+        super().__init__(config, vocabulary, config.embedding)
         e, h, attends = config.embedding, config.hidden, config.attention != "none"
         self.sizes = (cell_of(config.cell).parts, config.layers, h)
         self.enters, self.doubly_stochastic = config.image == "input", config.doubly_stochastic

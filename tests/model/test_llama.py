@@ -13,26 +13,31 @@ from src.model.generation import generate
 from src.model.llama import Llama
 from src.model.losses import caption_ce
 from tests.model import plain_llama
+from tests.model.contract import (
+    C,
+    V,
+    a_grid,
+    check_bf16_gradients,
+    check_learns_what_it_sees,
+    check_missing_captions_change_nothing,
+    check_stepwise_is_forward,
+    some_tokens,
+)
 
 SIZES = LlamaConfig(dim=24, layers=2, heads=6, kv_heads=2, feed_forward=1.5, rope_base=100.0, encoder_layers=1)
 CONFIG = DecoderConfig(kind="llama", llama=SIZES)
-V, C = 23, 10
 SHAPES = [{}, {"encoder_layers": 0}, {"kv_heads": 6, "layers": 1}, {"kv_heads": 1, "encoder_layers": 2}]
 
 
 @pytest.fixture
 def grid() -> Tensor:
-    return torch.randn(3, 6, C, generator=torch.Generator().manual_seed(1))
+    return a_grid()
 
 
 @pytest.fixture
 def tokens() -> Tensor:
     """Three photos with four captions each: of all lengths, one missing, one of the style token alone."""
-    seeded = torch.Generator().manual_seed(2)
-    tokens = torch.randint(4, V, (3, 4, 9), generator=seeded)
-    lengths = torch.tensor([[8, 2, 5, 3], [0, 7, 8, 4], [1, 8, 6, 3]])
-    tokens[torch.arange(9) >= lengths.unsqueeze(2)] = 0
-    return tokens
+    return some_tokens([[8, 2, 5, 3], [0, 7, 8, 4], [1, 8, 6, 3]])
 
 
 def make(sizes: dict | None = None, **changes: object) -> Llama:
@@ -78,15 +83,7 @@ def test_scaled_loss_is_a_weighted_mean_over_words(grid: Tensor, tokens: Tensor)
 
 @pytest.mark.parametrize("sizes", SHAPES)
 def test_stepwise_is_forward(grid: Tensor, tokens: Tensor, sizes: dict) -> None:
-    decoder = make(sizes)
-    logits, full = decoder(grid, tokens), tokens[:, :, 1:] != 0
-    state = decoder.start(grid).select(torch.arange(3).repeat_interleave(4))
-    for step in range(tokens.shape[2] - 1):
-        ahead, state, attention = decoder.step(state, tokens[:, :, step].flatten())
-        kept = full[:, :, step].flatten()
-        torch.testing.assert_close(ahead[kept], logits[:, :, step].flatten(0, 1)[kept], atol=1e-5, rtol=1e-5)
-        assert attention.shape == (12, 6)
-        torch.testing.assert_close(attention.sum(dim=1), torch.ones(12))
+    check_stepwise_is_forward(make(sizes), grid, tokens)
 
 
 @pytest.mark.parametrize("rows", [[2, 0, 0, 1], [1, 1, 1], [0, 0, 2, 2], [2]])
@@ -119,13 +116,7 @@ def test_a_later_word_changes_no_earlier_logit(grid: Tensor, tokens: Tensor) -> 
 
 
 def test_captions_that_are_missing_change_nothing(grid: Tensor, tokens: Tensor) -> None:
-    decoder = make()
-    more = torch.cat([tokens, torch.zeros_like(tokens[:, :2])], dim=1)
-    more = torch.cat([more, torch.zeros_like(more[:, :, :3])], dim=2)
-    torch.testing.assert_close(decoder.loss(grid, more), decoder.loss(grid, tokens))
-    none = decoder.loss(grid, torch.zeros_like(tokens))
-    none.backward()
-    assert none == 0
+    check_missing_captions_change_nothing(make(), grid, tokens)
 
 
 def test_words_are_tied_and_small() -> None:
@@ -144,15 +135,7 @@ def test_each_dropout_is_in_use(grid: Tensor, tokens: Tensor, dropout: str) -> N
 
 
 def test_bf16_gradients_point_where_fp32_ones_do(grid: Tensor, tokens: Tensor) -> None:
-    exact, rough = make(), make()
-    exact.loss(grid, tokens, 0.1).backward()
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = rough.loss(grid.half(), tokens, 0.1)
-    loss.backward()
-    for (name, a), b in zip(exact.named_parameters(), rough.parameters(), strict=True):
-        assert a.grad is not None
-        assert b.grad is not None
-        assert torch.cosine_similarity(a.grad.flatten(), b.grad.flatten(), dim=0) > 0.99, name
+    check_bf16_gradients(make(), make(), grid, tokens)
 
 
 @pytest.mark.parametrize("method", ["greedy", "beam", "nucleus"])
@@ -169,19 +152,9 @@ def test_photos_do_not_touch_each_other(grid: Tensor, method: str) -> None:
 
 
 def test_learns_to_repeat_what_it_sees() -> None:
-    """Four photos, each of one colour, named by one word."""
     torch.manual_seed(0)
-    decoder = Llama(replace(CONFIG, dropout=0.0, word_dropout=0.0, grid_dropout=0.0), V, C)
-    grid = torch.eye(C)[:4].unsqueeze(1).expand(4, 6, C)
-    tokens = torch.tensor([[3, 4 + i, 10 + i, 2] for i in range(4)]).unsqueeze(1)
-    optimizer = torch.optim.Adam(decoder.parameters(), lr=0.01)
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss = decoder.loss(grid, tokens)
-        loss.backward()
-        optimizer.step()
-    assert loss < 0.05
-    assert torch.equal(decoder.eval()(grid, tokens).argmax(dim=3), tokens[:, :, 1:])
+    still = replace(CONFIG, dropout=0.0, word_dropout=0.0, grid_dropout=0.0)
+    check_learns_what_it_sees(Llama(still, V, C), lr=0.01, steps=60)
 
 
 @pytest.mark.parametrize(

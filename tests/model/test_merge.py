@@ -13,9 +13,16 @@ from src.model.decoders import make_decoder
 from src.model.generation import generate
 from src.model.losses import caption_ce
 from src.model.merge import Merge
+from tests.model.contract import (
+    C,
+    V,
+    a_grid,
+    check_missing_captions_change_nothing,
+    check_stepwise_is_forward,
+    some_tokens,
+)
 
 CONFIG = DecoderConfig(kind="merge", embedding=12, hidden=16)
-V, C = 23, 10
 KINDS = [
     {"cell": "lstm", "bidirectional": False},
     {"cell": "lstm", "bidirectional": True},
@@ -25,16 +32,13 @@ KINDS = [
 
 @pytest.fixture
 def grid() -> Tensor:
-    return torch.randn(3, 6, C, generator=torch.Generator().manual_seed(1))
+    return a_grid()
 
 
 @pytest.fixture
 def tokens() -> Tensor:
     """Three photos with four captions each: of all lengths, one missing, one of the style token alone."""
-    tokens = torch.randint(4, V, (3, 4, 9), generator=torch.Generator().manual_seed(2))
-    lengths = torch.tensor([[9, 2, 5, 3], [0, 7, 9, 4], [1, 8, 6, 3]])
-    tokens[torch.arange(9) >= lengths.unsqueeze(2)] = 0
-    return tokens
+    return some_tokens([[9, 2, 5, 3], [0, 7, 9, 4], [1, 8, 6, 3]])
 
 
 def make(kind: dict) -> Merge:
@@ -60,14 +64,7 @@ def test_a_later_word_changes_no_earlier_logit(grid: Tensor, tokens: Tensor, kin
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stepwise_is_forward(grid: Tensor, tokens: Tensor, kind: dict) -> None:
-    decoder = make(kind)
-    logits, full = decoder(grid, tokens), tokens[:, :, 1:] != 0
-    state = decoder.start(grid).select(torch.arange(3).repeat_interleave(4))
-    for step in range(tokens.shape[2] - 1):
-        ahead, state, attention = decoder.step(state, tokens[:, :, step].flatten())
-        kept = full[:, :, step].flatten()
-        torch.testing.assert_close(ahead[kept], logits[:, :, step].flatten(0, 1)[kept], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(attention, torch.full((12, 6), 1 / 6))
+    check_stepwise_is_forward(make(kind), grid, tokens, look=torch.full((12, 6), 1 / 6))
 
 
 def test_backwards_is_torchs_bidirectional_lstm_over_each_prefix(grid: Tensor, tokens: Tensor) -> None:
@@ -102,11 +99,8 @@ def test_slices_change_nothing(grid: Tensor, tokens: Tensor, monkeypatch: pytest
         torch.testing.assert_close(gradient, gradients[0], atol=1e-6, rtol=1e-4)
 
 
-def test_no_caption_at_all(grid: Tensor, tokens: Tensor) -> None:
-    decoder = make(KINDS[1])
-    loss = decoder.loss(grid, torch.zeros_like(tokens))
-    loss.backward()
-    assert loss == 0
+def test_captions_that_are_missing_change_nothing(grid: Tensor, tokens: Tensor) -> None:
+    check_missing_captions_change_nothing(make(KINDS[1]), grid, tokens)
 
 
 @pytest.mark.parametrize("kind", KINDS)
