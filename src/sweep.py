@@ -4,14 +4,12 @@ The search's memory is Optuna's study, in a database in the sweep's folder; a tr
 a sweep reads both: finished trials count, those cut short go on from their checkpoints.
 """
 
-import logging
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.cluster import ray_here
 from src.command import make_parser, read_yaml
 from src.config import TrackConfig
 from src.errors import run_command
@@ -141,26 +139,6 @@ def search(sweep: Sweep, folder: Path, study: "optuna.Study", parent: str) -> No
         end_trials(sweep, folder.parent, study)
     failures.check(sweep.name)
     best_trial(study)  # or there is none
-
-
-@contextmanager
-def ray_here() -> Iterator[None]:
-    """Ray in this process, or on the cluster that RAY_ADDRESS names; left alone where it was started before."""
-    # Both are read when ray is imported: no new console reporter, and trials keep the current folder.
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-    workers = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}}  # wherever the command was given
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=workers)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def tune(sweep: Sweep, folder: Path, trials: int, seconds: float, parent: str, failures: "Failures") -> None:
