@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from src.errors import UserError, one_line
 from src.outbox import tracking_uri
 
 STORE = 256 * 2**20  # bytes of shared memory that Ray takes on this machine: what it carries for us is small
@@ -22,13 +23,35 @@ def ray_here() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    own = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False, "object_store_memory": STORE}
-    env = {"env_vars": worker_variables()}
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env=env, **own)
+    start()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def start() -> None:
+    """Starts Ray, or joins the cluster; a machine so busy that it does not start in time is given two more chances.
+
+    Raises:
+        UserError: it does not start, or the cluster does not answer.
+    """
+    import ray
+
+    # "local": or it would join whatever cluster someone started on this machine.
+    own = {"address": "local", "include_dashboard": False, "object_store_memory": STORE}
+    address = os.environ.get("RAY_ADDRESS", "")
+    env = {"env_vars": worker_variables()}
+    for chance in (3, 2, 1):
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env=env, **({} if address else own))
+            return
+        except Exception as error:  # Ray raises plain ones where its processes do not come up
+            ray.shutdown()
+            if address:
+                raise UserError(f"RAY_ADDRESS {address}: does not answer ({one_line(error)[:200]})") from error
+            if chance == 1 or "timed out" not in str(error):
+                raise UserError(f"Ray does not start ({one_line(error)[:200]}); is this machine too busy?") from error
 
 
 def worker_variables() -> dict[str, str]:
@@ -45,8 +68,6 @@ def go_home(home: str) -> None:
     Raises:
         UserError: this machine has no such folder.
     """
-    from src.errors import UserError
-
     try:
         os.chdir(home)
     except OSError as error:

@@ -4,7 +4,10 @@ The search's memory is Optuna's study, in a database in the sweep's folder; a tr
 a sweep reads both: finished trials count, those cut short go on from their checkpoints.
 """
 
+import math
+import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +17,7 @@ from src.command import make_parser, read_yaml
 from src.config import TrackConfig
 from src.errors import run_command
 from src.runs import register_model
-from src.search import Space, Sweep, load_sweep, trial_config
+from src.search import Space, Sweep, load_sweep, trial_config, trials_at_once
 from src.study import (
     best_trial,
     figures,
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from ray.tune.search import ConcurrencyLimiter
 
     from src.tracking import Tracker
-    from src.trials import Failures
+    from src.trials import Deaths, Failures
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -128,35 +131,46 @@ def search(sweep: Sweep, folder: Path, study: "optuna.Study", parent: str) -> No
     Raises:
         UserError: no trial succeeded, or too many failed for one reason.
     """
-    from src.trials import Failures, end_trials
+    from src.trials import Deaths, Failures, end_trials
 
-    missing = sweep.trials - len(finished(study))
-    seconds = 3600 * (sweep.hours - spent_hours(study))
-    failures = Failures(sweep.failures)
-    if (missing > 0 or not sweep.trials) and (seconds > 0 or not sweep.hours):
+    todo = max(0, sweep.trials - len(finished(study))) if sweep.trials else -1
+    end = time.monotonic() + 3600 * (sweep.hours - spent_hours(study)) if sweep.hours else math.inf
+    failures, deaths = Failures(sweep.failures), Deaths(study)
+    try:
         with ray_here():
-            tune(sweep, folder, missing if sweep.trials else -1, seconds, parent, failures)
+            while todo and time.monotonic() < end and not failures.stop_all():
+                todo = tune(sweep, folder, todo, end - time.monotonic(), parent, failures, deaths)
+    finally:
         end_trials(sweep, folder.parent, study)
     failures.check(sweep.name)
     best_trial(study)  # or there is none
 
 
-def tune(sweep: Sweep, folder: Path, trials: int, seconds: float, parent: str, failures: "Failures") -> None:
-    """Runs `trials` trials in Ray (-1: no limit), for at most `seconds`, where the sweep has hours."""
+def tune(
+    sweep: Sweep, folder: Path, trials: int, seconds: float, parent: str, failures: "Failures", deaths: "Deaths"
+) -> int:
+    """Runs `trials` trials in Ray (-1: no limit), for at most `seconds`.
+
+    Returns:
+        How many of them died, and are queued again for another call.
+    """
     from ray import tune as ray_tune
 
     from src.trials import Progress, run_trial
 
-    runs = str(folder.parent.resolve())
-    trainable = ray_tune.with_parameters(run_trial, sweep=sweep, runs=runs, parent=parent)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # or Ctrl-C would end the search as if it were done
+    runs, home = str(folder.parent.resolve()), str(Path.cwd())
+    trainable = ray_tune.with_parameters(run_trial, sweep=sweep, runs=runs, parent=parent, home=home)
+    progress = Progress(sweep.name, folder.parent, max(0, trials), failures, deaths)
     ray_tune.Tuner(
-        ray_tune.with_resources(trainable, {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu}),
+        ray_tune.with_resources(trainable, holds(sweep)),
         tune_config=ray_tune.TuneConfig(
             metric="selected",
             mode="max",
             num_samples=trials,
-            time_budget_s=seconds if sweep.hours else None,
-            reuse_actors=True,  # a process takes longer to start than to train the demo
+            time_budget_s=None if math.isinf(seconds) else seconds,
+            # A process takes longer to start than to train the demo; one that waits for workers cannot be stopped.
+            reuse_actors=sweep.resources.workers == 1,
             search_alg=searcher(sweep, folder),
             scheduler=scheduler(sweep),
         ),
@@ -165,13 +179,22 @@ def tune(sweep: Sweep, folder: Path, trials: int, seconds: float, parent: str, f
             storage_path=str(folder.resolve()),
             verbose=0,
             stop=failures,
-            callbacks=[Progress(sweep.name, folder.parent, max(0, trials), failures)],
+            callbacks=[progress],
         ),
     ).fit()
+    return progress.queued
+
+
+def holds(sweep: Sweep) -> dict[str, float]:
+    """What a trial's own process holds; where it has workers, these hold the rest."""
+    if sweep.resources.workers > 1:
+        return {"cpu": 0.001}
+    return {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu}
 
 
 def searcher(sweep: Sweep, folder: Path) -> "ConcurrencyLimiter":
     """Draws trials' values by the study, so many at a time."""
+    import ray
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
 
@@ -184,7 +207,7 @@ def searcher(sweep: Sweep, folder: Path) -> "ConcurrencyLimiter":
         storage=storage(folder),
         study_name=sweep.name,
     )
-    return ConcurrencyLimiter(algorithm, max_concurrent=sweep.at_once)
+    return ConcurrencyLimiter(algorithm, max_concurrent=trials_at_once(sweep, ray.cluster_resources()))
 
 
 def scheduler(sweep: Sweep) -> "TrialScheduler":

@@ -58,7 +58,7 @@ def fit(config: Config, folder: RunFolder, more: "list[Callback] | None") -> Non
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    scaling = ScalingConfig(config.train.workers, **resources(config))
+    scaling = ScalingConfig(num_workers=config.train.workers, **resources(config))
     place = tempfile.mkdtemp(prefix=".ray-", dir=folder.path)  # on the disk that all machines share
     settings = {"config": config, "folder": folder, "more": more, "home": str(Path.cwd())}
     try:
@@ -139,7 +139,7 @@ def explain(error: "TrainingFailedError", folder: RunFolder, attempt: int) -> No
 
 def cause(failure: BaseException) -> BaseException:
     """What a worker raised, out of what Ray wraps it in."""
-    for name in ("_base_exc", "cause"):
+    for name in ("_base_exc", "cause", "health_check_failure"):
         inner = getattr(failure, name, None)
         if isinstance(inner, BaseException):
             return cause(inner)
