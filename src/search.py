@@ -132,6 +132,9 @@ def check_sweep(sweep: Sweep, path: Path) -> None:
     if sweep.final:
         with at(path, "final"):
             trial_config(sweep, sweep.final)
+    with at(path, "folds"):
+        if sweep.folds and all(source.split != "random" for source in trial_config(sweep, {}).data.sources):
+            raise UserError("every source of base has a split of its own; set 0, or split: random")
     for key in sweep.space:
         with at(path, "space", key):
             check_values(sweep, key)

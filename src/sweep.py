@@ -6,6 +6,7 @@ a sweep reads both: finished trials count, those cut short go on from their chec
 
 import math
 import os
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -57,10 +58,10 @@ def main(args: Sequence[str] | None = None) -> int:
     sweep = load_sweep(Path(options.config), {"trials": options.trials} if options.trials else None)
     start_points(sweep, Path(options.runs))  # a missing one is refused before anything starts
     prepare(sweep)
-    best = run(sweep, Path(options.runs))
-    code = predict(sweep, best) if sweep.predict else 0
-    print(f"next: python -m src.evaluate --model {best['name']}")
-    print(f"      python -m src.predict --model {best['name']} --data PHOTOS --output submissions/X.csv")
+    trained = run(sweep, Path(options.runs))
+    code = predict(sweep, trained) if sweep.predict else 0
+    print(f"next: python -m src.evaluate --model {' '.join(one['name'] for one in trained)}")
+    print(f"      python -m src.predict --model {sweep.name} --data PHOTOS --output submissions/X.csv")
     print("      make ui")
     return code
 
@@ -83,8 +84,12 @@ def prepare(sweep: Sweep) -> None:
         build_for_config(config)
 
 
-def run(sweep: Sweep, runs: Path) -> dict[str, Any]:
-    """Searches, prints the table of trials and trains the best out. Returns the best run's result."""
+def run(sweep: Sweep, runs: Path) -> list[dict[str, Any]]:
+    """Searches, prints the table of trials, trains the best out and registers it.
+
+    Returns:
+        The result of the best, or of each of its folds.
+    """
     from src.tracking import Tracker
 
     folder = runs / f"sweep-{sweep.name}"
@@ -101,11 +106,13 @@ def run(sweep: Sweep, runs: Path) -> dict[str, Any]:
             raise
         finally:
             log_search(study, runs, tracker)
-        best = train_best(sweep, folder, best_trial(study), tracker.run_id)
-        tracker.log_metrics({"final_selected": best["selected"]})
-        tracker.set_tags({"best_run": best["name"], "status": "finished"})
-    register_model(sweep.name, best["run_id"])
-    return best
+        trained = train_best(sweep, folder, best_trial(study), tracker.run_id)
+        found = [one["selected"] for one in trained]
+        tracker.log_metrics({"final_selected": statistics.fmean(found), "final_deviation": statistics.pstdev(found)})
+        tracker.set_tags({"best_run": " ".join(one["name"] for one in trained), "status": "finished"})
+    for one in sorted(trained, key=lambda one: one["selected"]):  # each a version of the model, the last one its `best`
+        register_model(sweep.name, one["run_id"])
+    return trained
 
 
 def log_search(study: "optuna.Study", runs: Path, tracker: "Tracker") -> None:
@@ -223,25 +230,39 @@ def scheduler(sweep: Sweep) -> "TrialScheduler":
     return AsyncHyperBandScheduler(grace_period=sweep.grace, max_t=longest, reduction_factor=3)
 
 
-def train_best(sweep: Sweep, folder: Path, best: "FrozenTrial", parent: str) -> dict[str, Any]:
-    """Trains the best trial's values out, with what `final` says, as a run of its own. Returns its result."""
+def train_best(sweep: Sweep, folder: Path, best: "FrozenTrial", parent: str) -> list[dict[str, Any]]:
+    """Trains the best trial's values out, with what `final` says, as a run of its own, or one a fold.
+
+    Returns:
+        Each run's result.
+    """
     from src.learning.run import RunFolder
     from src.train import train
 
-    config = trial_config(sweep, {**best.params, **sweep.final})
-    config.track.name = f"{sweep.name}-best"
-    config.track.parent = parent
-    config.train.runs = str(folder.parent)
     print(f"training the best of {sweep.name} out: {best.params}", file=sys.stderr)
-    folder_of_best = RunFolder(folder.parent / config.track.name)
-    return train(config, again=bool(folder_of_best.changed(config)))  # another best came before it
+    results = []
+    for fold in range(max(1, sweep.folds)):
+        config = trial_config(sweep, {**best.params, **sweep.final})
+        config.track.name, config.track.parent = f"{sweep.name}-best", parent
+        if sweep.folds:
+            config.data.folds, config.data.fold = sweep.folds, fold
+            config.track.name += f"-fold{fold}"
+        config.train.runs = str(folder.parent)
+        config.train.workers = sweep.resources.workers
+        before = RunFolder(folder.parent / config.track.name)
+        results.append(train(config, again=bool(before.changed(config))))  # another best came before it
+    return results
 
 
-def predict(sweep: Sweep, best: dict[str, Any]) -> int:
-    """Writes the submission with the best model. Returns the exit code: 3 where some rows are fallbacks."""
+def predict(sweep: Sweep, trained: list[dict[str, Any]]) -> int:
+    """Writes the submission, with all folds' models together. Returns the exit code: 3 where some rows are fallbacks."""
+    from src.ensemble import main as ensemble_main
     from src.predict import main as predict_main
 
-    return predict_main(["--model", best["model"], "--data", sweep.predict, "--output", sweep.output])
+    models, where = [one["model"] for one in trained], ["--data", sweep.predict, "--output", sweep.output]
+    if len(models) > 1:
+        return ensemble_main(["--models", *models, *where])
+    return predict_main(["--model", *models, *where])
 
 
 if __name__ == "__main__":
