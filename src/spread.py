@@ -6,6 +6,7 @@ command, given again, answers only what is missing.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -128,6 +129,7 @@ def stream(model: Path, parts: list[Part], settings: "Settings", workers: int) -
     """
     import ray
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     held = share(ray.cluster_resources(), workers)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

@@ -255,7 +255,7 @@ def train_best(sweep: Sweep, folder: Path, best: "FrozenTrial", parent: str) -> 
 
 
 def predict(sweep: Sweep, trained: list[dict[str, Any]]) -> int:
-    """Writes the submission, with all folds' models together. Returns the exit code: 3 where some rows are fallbacks."""
+    """Writes the submission, with all folds' models together. Returns the exit code: 3: some rows are fallbacks."""
     from src.ensemble import main as ensemble_main
     from src.predict import main as predict_main
 
