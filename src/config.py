@@ -307,7 +307,9 @@ class TrainConfig:
         threads: CPU threads of torch; 0: as torch chooses.
         compile: torch.compile for LLaMA blocks: about a tenth faster on a CPU after a minute of compiling, so for long
             runs. It needs a C++ compiler.
-        runs: folder of run folders.
+        workers: processes that share each batch, one a GPU, or on the CPU; on a Ray cluster wherever there is room.
+            A run that was cut short may go on with another number of them.
+        runs: folder of run folders; with workers on several machines, a folder that all of them share.
     """
 
     epochs: int = 10
@@ -332,6 +334,7 @@ class TrainConfig:
     seed: int = 0
     threads: int = 0
     compile: bool = False
+    workers: int = 1
     runs: str = "runs"
 
 

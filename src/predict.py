@@ -10,6 +10,8 @@ from hashlib import sha256 as sha
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jsonargparse import Namespace
+
 from src.command import Parser, make_parser
 from src.config import GenerationConfig, to_dict
 from src.data.sample import Sample
@@ -37,10 +39,13 @@ def main(args: Sequence[str] | None = None) -> int:
     loaded, folder = load_model(options.model)
     settings = make_settings(parser, args, loaded)
     began = time.perf_counter()
-    submission, lost = predict(loaded, samples, settings)
+    if options.workers:
+        lost = predict_spread(loaded, folder, samples, settings, options)
+    else:
+        submission, lost = predict(loaded, samples, settings)
+        origin = {**about_model(loaded, folder), **about_answers(options.data, [loaded], samples, settings, lost)}
+        write(output, submission, origin, mos_range([loaded]))
     rate = len(samples) / (time.perf_counter() - began)
-    origin = {**about_model(loaded, folder), **about_answers(options.data, [loaded], samples, settings, lost)}
-    write(output, submission, origin, mos_range([loaded]))
     print(f"wrote {output} and {output.with_suffix('.json')}: {len(samples)} photos, {rate:.1f} photos/s")
     print(f"next: hand {output.name} in, or: python -m src.ensemble --submissions {output} OTHER.csv --output ...")
     return FALLBACK if lost else 0
@@ -56,6 +61,8 @@ def make_options() -> Parser:
         "--columns", type=str, default="", help="img_name,comments or img_name,mos: leave the other column out"
     )
     add_model_options(parser, "style of the captions, by data set; default: the challenge's, where the model knows it")
+    about = "processes of Ray, here or on the cluster of RAY_ADDRESS; cut short, the same command goes on. 0: none"
+    parser.add_argument("--workers", type=int, default=0, help=about)
     return parser
 
 
@@ -195,6 +202,27 @@ def predict(loaded: "Loaded", samples: list[Sample], settings: "Settings") -> tu
     return complete(answers, failed, [loaded], settings)
 
 
+def predict_spread(
+    loaded: "Loaded", folder: Path, samples: list[Sample], settings: "Settings", options: Namespace
+) -> dict[str, str]:
+    """Writes a submission that several processes answer; its bytes are those of `predict`'s. Returns as `complete`.
+
+    Raises:
+        UserError: a number of workers that cannot be.
+    """
+    from src.spread import answer_spread, clear
+
+    if options.workers < 0 or settings.cache:
+        raise UserError(f"--workers {options.workers}: give 1 or more, and --cache false")
+    output = Path(options.output)
+    spread, parts = answer_spread(folder, samples, settings, options.workers, output)
+    submission, lost = complete(spread.answers, spread.failed, [loaded], settings)
+    about = about_answers(options.data, [loaded], samples, settings, lost, spread.hashes)
+    write(output, submission, {**about_model(loaded, folder), **about}, mos_range([loaded]))
+    clear(parts, output)
+    return lost
+
+
 def complete(
     answers: "Answers", failed: dict[str, str], members: Sequence["Loaded"], settings: "Settings"
 ) -> tuple[Submission, dict[str, str]]:
@@ -287,12 +315,20 @@ def run_id(folder: Path) -> str:
 
 
 def about_answers(
-    data: str, members: Sequence["Loaded"], samples: list[Sample], settings: "Settings", lost: dict[str, str]
+    data: str,
+    members: Sequence["Loaded"],
+    samples: list[Sample],
+    settings: "Settings",
+    lost: dict[str, str],
+    hashes: "list[str | None] | None" = None,
 ) -> dict[str, Any]:
-    """Which photos were answered, and how."""
+    """Which photos were answered, and how; their `hashes` where they are known already."""
+    from src.data.hashes import photo_hashes
+
+    hashes = hashes or photo_hashes([one.path for one in samples], Path(members[0].config.data.split_dir))
     return {
         "data": data,
-        "data_hash": data_hash(samples, Path(members[0].config.data.split_dir)),
+        "data_hash": data_hash(samples, hashes),
         "style": settings.style,
         "generate": asdict(settings.generation),
         "mos_range": mos_range(members),
@@ -300,12 +336,10 @@ def about_answers(
     }
 
 
-def data_hash(samples: list[Sample], folder: Path) -> str:
-    """SHA-256 over the photos' names and contents, in their order."""
-    from src.data.hashes import photo_hashes
-
+def data_hash(samples: list[Sample], hashes: Sequence[str | None]) -> str:
+    """SHA-256 over the photos' names and their own SHA-256, in their order."""
     digest = sha()
-    for sample, photo in zip(samples, photo_hashes([one.path for one in samples], folder), strict=True):
+    for sample, photo in zip(samples, hashes, strict=True):
         digest.update(f"{sample.name}\0{photo}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

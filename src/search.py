@@ -31,12 +31,14 @@ class Resources:
     """What one trial holds while it runs; fractions share a device.
 
     Args:
-        cpu: processor cores.
-        gpu: GPUs.
+        cpu: processor cores, of each worker.
+        gpu: GPUs, of each worker.
+        workers: processes that share each batch of a trial: {workers: 2, gpu: 1} is four trials at once on 8 GPUs.
     """
 
     cpu: float = 1.0
     gpu: float = 0.0
+    workers: int = 1
 
 
 @dataclass
@@ -53,10 +55,12 @@ class Sweep:
             Pareto front. The scheduler, and a trial's best evaluation, go by the selected score (train.select).
         fixed: config key -> value, for every trial.
         final: config key -> value, for training the best out.
+        folds: train the best out so many times, each time with another part held out; all of them write the submission
+            together. 0: once, on the base's own split.
         trials: how many; 0: as many as the hours allow.
         hours: no trial starts, and those running are stopped, after so many hours of search; 0: no limit.
         failures: the sweep stops when so many trials failed for one reason; 0: never.
-        at_once: trials at the same time, as far as resources allow.
+        at_once: most trials at the same time; 0: as many as there are resources for when the search begins.
         scheduler: asha (stops the worse two thirds early), median (those below the others' median) or none.
         grace: evaluations a trial gets before the scheduler may stop it.
         algorithm: tpe (Optuna's multivariate TPE), gp (a Gaussian process; no conditional keys), random, cmaes (numbers
@@ -76,10 +80,11 @@ class Sweep:
     objective: list[str] = field(default_factory=lambda: ["selected"])
     fixed: dict[str, Any] = field(default_factory=dict)
     final: dict[str, Any] = field(default_factory=dict)
+    folds: int = 0
     trials: int = 20
     hours: float = 0.0
     failures: int = 5
-    at_once: int = 2
+    at_once: int = 0
     scheduler: Literal["asha", "median", "none"] = "asha"
     grace: int = 1
     algorithm: Literal["tpe", "gp", "random", "cmaes", "nsga2"] = "tpe"
@@ -127,6 +132,9 @@ def check_sweep(sweep: Sweep, path: Path) -> None:
     if sweep.final:
         with at(path, "final"):
             trial_config(sweep, sweep.final)
+    with at(path, "folds"):
+        if sweep.folds and all(source.split != "random" for source in trial_config(sweep, {}).data.sources):
+            raise UserError("every source of base has a split of its own; set 0, or split: random")
     for key in sweep.space:
         with at(path, "space", key):
             check_values(sweep, key)
@@ -146,6 +154,12 @@ def check_forms(sweep: Sweep, path: Path) -> None:
         check_objective(sweep)
     with at(path, "algorithm"):
         check_algorithm(sweep)
+    with at(path, "folds"):
+        if sweep.folds == 1 or sweep.folds < 0:
+            raise UserError(f"{sweep.folds} is no number of folds: set 0, or at least 2")
+    with at(path, "resources"):
+        if sweep.resources.workers < 1 or sweep.resources.cpu <= 0 or sweep.resources.gpu < 0:
+            raise UserError("needs workers of at least 1, cpu above 0 and gpu of at least 0")
     with at(path, "trials"):
         if sweep.trials < 0 or sweep.hours < 0 or not (sweep.trials or sweep.hours):
             raise UserError("give a number of trials, or hours")
@@ -332,6 +346,15 @@ def suggest(trial: "Trial", key: str, domain: Domain) -> Any:
 def trial_config(sweep: Sweep, values: dict[str, Any]) -> Config:
     """The config of a trial: the base, what is fixed, then the values drawn."""
     return load_config(sweep.base, {**sweep.fixed, **values})
+
+
+def trials_at_once(sweep: Sweep, there: dict[str, float]) -> int:
+    """How many trials run at the same time on a cluster's resources {CPU: .., GPU: ..}; at least 1."""
+    if sweep.at_once:
+        return sweep.at_once
+    held = {"CPU": sweep.resources.cpu, "GPU": sweep.resources.gpu}
+    room = [there.get(name, 0) / (each * sweep.resources.workers) for name, each in held.items() if each]
+    return max(1, int(min(room) + 1e-6))
 
 
 def trial_name(sweep: str, values: dict[str, Any]) -> str:

@@ -4,19 +4,21 @@ The search's memory is Optuna's study, in a database in the sweep's folder; a tr
 a sweep reads both: finished trials count, those cut short go on from their checkpoints.
 """
 
-import logging
+import math
 import os
+import statistics
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.cluster import ray_here
 from src.command import make_parser, read_yaml
 from src.config import TrackConfig
 from src.errors import run_command
 from src.runs import register_model
-from src.search import Space, Sweep, load_sweep, trial_config
+from src.search import Space, Sweep, load_sweep, trial_config, trials_at_once
 from src.study import (
     best_trial,
     figures,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from ray.tune.search import ConcurrencyLimiter
 
     from src.tracking import Tracker
-    from src.trials import Failures
+    from src.trials import Deaths, Failures
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -56,10 +58,10 @@ def main(args: Sequence[str] | None = None) -> int:
     sweep = load_sweep(Path(options.config), {"trials": options.trials} if options.trials else None)
     start_points(sweep, Path(options.runs))  # a missing one is refused before anything starts
     prepare(sweep)
-    best = run(sweep, Path(options.runs))
-    code = predict(sweep, best) if sweep.predict else 0
-    print(f"next: python -m src.evaluate --model {best['name']}")
-    print(f"      python -m src.predict --model {best['name']} --data PHOTOS --output submissions/X.csv")
+    trained = run(sweep, Path(options.runs))
+    code = predict(sweep, trained) if sweep.predict else 0
+    print(f"next: python -m src.evaluate --model {' '.join(one['name'] for one in trained)}")
+    print(f"      python -m src.predict --model {sweep.name} --data PHOTOS --output submissions/X.csv")
     print("      make ui")
     return code
 
@@ -82,8 +84,12 @@ def prepare(sweep: Sweep) -> None:
         build_for_config(config)
 
 
-def run(sweep: Sweep, runs: Path) -> dict[str, Any]:
-    """Searches, prints the table of trials and trains the best out. Returns the best run's result."""
+def run(sweep: Sweep, runs: Path) -> list[dict[str, Any]]:
+    """Searches, prints the table of trials, trains the best out and registers it.
+
+    Returns:
+        The result of the best, or of each of its folds.
+    """
     from src.tracking import Tracker
 
     folder = runs / f"sweep-{sweep.name}"
@@ -100,11 +106,13 @@ def run(sweep: Sweep, runs: Path) -> dict[str, Any]:
             raise
         finally:
             log_search(study, runs, tracker)
-        best = train_best(sweep, folder, best_trial(study), tracker.run_id)
-        tracker.log_metrics({"final_selected": best["selected"]})
-        tracker.set_tags({"best_run": best["name"], "status": "finished"})
-    register_model(sweep.name, best["run_id"])
-    return best
+        trained = train_best(sweep, folder, best_trial(study), tracker.run_id)
+        found = [one["selected"] for one in trained]
+        tracker.log_metrics({"final_selected": statistics.fmean(found), "final_deviation": statistics.pstdev(found)})
+        tracker.set_tags({"best_run": " ".join(one["name"] for one in trained), "status": "finished"})
+    for one in sorted(trained, key=lambda one: one["selected"]):  # each a version of the model, the last one its `best`
+        register_model(sweep.name, one["run_id"])
+    return trained
 
 
 def log_search(study: "optuna.Study", runs: Path, tracker: "Tracker") -> None:
@@ -130,55 +138,46 @@ def search(sweep: Sweep, folder: Path, study: "optuna.Study", parent: str) -> No
     Raises:
         UserError: no trial succeeded, or too many failed for one reason.
     """
-    from src.trials import Failures, end_trials
+    from src.trials import Deaths, Failures, end_trials
 
-    missing = sweep.trials - len(finished(study))
-    seconds = 3600 * (sweep.hours - spent_hours(study))
-    failures = Failures(sweep.failures)
-    if (missing > 0 or not sweep.trials) and (seconds > 0 or not sweep.hours):
+    todo = max(0, sweep.trials - len(finished(study))) if sweep.trials else -1
+    end = time.monotonic() + 3600 * (sweep.hours - spent_hours(study)) if sweep.hours else math.inf
+    failures, deaths = Failures(sweep.failures), Deaths(study)
+    try:
         with ray_here():
-            tune(sweep, folder, missing if sweep.trials else -1, seconds, parent, failures)
+            while todo and time.monotonic() < end and not failures.stop_all():
+                todo = tune(sweep, folder, todo, end - time.monotonic(), parent, failures, deaths)
+    finally:
         end_trials(sweep, folder.parent, study)
     failures.check(sweep.name)
     best_trial(study)  # or there is none
 
 
-@contextmanager
-def ray_here() -> Iterator[None]:
-    """Ray in this process, or on the cluster that RAY_ADDRESS names; left alone where it was started before."""
-    # Both are read when ray is imported: no new console reporter, and trials keep the current folder.
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    import ray
+def tune(
+    sweep: Sweep, folder: Path, trials: int, seconds: float, parent: str, failures: "Failures", deaths: "Deaths"
+) -> int:
+    """Runs `trials` trials in Ray (-1: no limit), for at most `seconds`.
 
-    if ray.is_initialized():
-        yield
-        return
-    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-    workers = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}}  # wherever the command was given
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=workers)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def tune(sweep: Sweep, folder: Path, trials: int, seconds: float, parent: str, failures: "Failures") -> None:
-    """Runs `trials` trials in Ray (-1: no limit), for at most `seconds`, where the sweep has hours."""
+    Returns:
+        How many of them died, and are queued again for another call.
+    """
     from ray import tune as ray_tune
 
     from src.trials import Progress, run_trial
 
-    runs = str(folder.parent.resolve())
-    trainable = ray_tune.with_parameters(run_trial, sweep=sweep, runs=runs, parent=parent)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # or Ctrl-C would end the search as if it were done
+    runs, home = str(folder.parent.resolve()), str(Path.cwd())
+    trainable = ray_tune.with_parameters(run_trial, sweep=sweep, runs=runs, parent=parent, home=home)
+    progress = Progress(sweep.name, folder.parent, max(0, trials), failures, deaths)
     ray_tune.Tuner(
-        ray_tune.with_resources(trainable, {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu}),
+        ray_tune.with_resources(trainable, holds(sweep)),
         tune_config=ray_tune.TuneConfig(
             metric="selected",
             mode="max",
             num_samples=trials,
-            time_budget_s=seconds if sweep.hours else None,
-            reuse_actors=True,  # a process takes longer to start than to train the demo
+            time_budget_s=None if math.isinf(seconds) else seconds,
+            # A process takes longer to start than to train the demo; one that waits for workers cannot be stopped.
+            reuse_actors=sweep.resources.workers == 1,
             search_alg=searcher(sweep, folder),
             scheduler=scheduler(sweep),
         ),
@@ -187,13 +186,22 @@ def tune(sweep: Sweep, folder: Path, trials: int, seconds: float, parent: str, f
             storage_path=str(folder.resolve()),
             verbose=0,
             stop=failures,
-            callbacks=[Progress(sweep.name, folder.parent, max(0, trials), failures)],
+            callbacks=[progress],
         ),
     ).fit()
+    return progress.queued
+
+
+def holds(sweep: Sweep) -> dict[str, float]:
+    """What a trial's own process holds; where it has workers, these hold the rest."""
+    if sweep.resources.workers > 1:
+        return {"cpu": 0.001}
+    return {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu}
 
 
 def searcher(sweep: Sweep, folder: Path) -> "ConcurrencyLimiter":
     """Draws trials' values by the study, so many at a time."""
+    import ray
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
 
@@ -206,7 +214,7 @@ def searcher(sweep: Sweep, folder: Path) -> "ConcurrencyLimiter":
         storage=storage(folder),
         study_name=sweep.name,
     )
-    return ConcurrencyLimiter(algorithm, max_concurrent=sweep.at_once)
+    return ConcurrencyLimiter(algorithm, max_concurrent=trials_at_once(sweep, ray.cluster_resources()))
 
 
 def scheduler(sweep: Sweep) -> "TrialScheduler":
@@ -222,25 +230,39 @@ def scheduler(sweep: Sweep) -> "TrialScheduler":
     return AsyncHyperBandScheduler(grace_period=sweep.grace, max_t=longest, reduction_factor=3)
 
 
-def train_best(sweep: Sweep, folder: Path, best: "FrozenTrial", parent: str) -> dict[str, Any]:
-    """Trains the best trial's values out, with what `final` says, as a run of its own. Returns its result."""
+def train_best(sweep: Sweep, folder: Path, best: "FrozenTrial", parent: str) -> list[dict[str, Any]]:
+    """Trains the best trial's values out, with what `final` says, as a run of its own, or one a fold.
+
+    Returns:
+        Each run's result.
+    """
     from src.learning.run import RunFolder
     from src.train import train
 
-    config = trial_config(sweep, {**best.params, **sweep.final})
-    config.track.name = f"{sweep.name}-best"
-    config.track.parent = parent
-    config.train.runs = str(folder.parent)
     print(f"training the best of {sweep.name} out: {best.params}", file=sys.stderr)
-    folder_of_best = RunFolder(folder.parent / config.track.name)
-    return train(config, again=bool(folder_of_best.changed(config)))  # another best came before it
+    results = []
+    for fold in range(max(1, sweep.folds)):
+        config = trial_config(sweep, {**best.params, **sweep.final})
+        config.track.name, config.track.parent = f"{sweep.name}-best", parent
+        if sweep.folds:
+            config.data.folds, config.data.fold = sweep.folds, fold
+            config.track.name += f"-fold{fold}"
+        config.train.runs = str(folder.parent)
+        config.train.workers = sweep.resources.workers
+        before = RunFolder(folder.parent / config.track.name)
+        results.append(train(config, again=bool(before.changed(config))))  # another best came before it
+    return results
 
 
-def predict(sweep: Sweep, best: dict[str, Any]) -> int:
-    """Writes the submission with the best model. Returns the exit code: 3 where some rows are fallbacks."""
+def predict(sweep: Sweep, trained: list[dict[str, Any]]) -> int:
+    """Writes the submission, with all folds' models together. Returns the exit code: 3: some rows are fallbacks."""
+    from src.ensemble import main as ensemble_main
     from src.predict import main as predict_main
 
-    return predict_main(["--model", best["model"], "--data", sweep.predict, "--output", sweep.output])
+    models, where = [one["model"] for one in trained], ["--data", sweep.predict, "--output", sweep.output]
+    if len(models) > 1:
+        return ensemble_main(["--models", *models, *where])
+    return predict_main(["--model", *models, *where])
 
 
 if __name__ == "__main__":

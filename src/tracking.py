@@ -225,6 +225,13 @@ def end_when_gone(run_folder: Path, status: Status, seconds: float = 10.0) -> bo
     return True
 
 
+def wait_until_free(run_folder: Path, seconds: float = 60.0) -> None:
+    """Waits for a process that works on a run and is about to go, as those of a driver that died."""
+    last = time.monotonic() + seconds
+    while run_folder.is_dir() and is_held(run_folder) and time.monotonic() < last:
+        time.sleep(0.2)
+
+
 def is_held(run_folder: Path) -> bool:
     """Whether another process works on a run."""
     try:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from src.learning.run import RunFolder
     from src.learning.self_critical import SelfCritical
     from src.model.backbone import Backbone
+    from src.model.group import Group
     from src.model.multitask import Multitask
 
 
@@ -54,13 +55,19 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
         print(f"run {name} is already done; --again true trains it anew", file=sys.stderr)
         return json.loads(folder.result.read_text())
     config.track.name = name
-    return _train(config, folder, more)
+    if config.train.workers > 1:
+        from src.learning.together import train_together
+
+        return train_together(config, folder, more)
+    return train_here(config, folder, more)
 
 
 def check(config: Config) -> None:
     """Raises UserError where a config asks for nothing, or for two things that exclude each other."""
     from src.model import decoders
 
+    if config.train.workers < 1:
+        raise UserError(f"train.workers {config.train.workers}: must be at least 1")
     if not config.data.sources:
         raise UserError("data.sources: no data set is named; start from a file: --config configs/demo.yaml")
     if not (config.model.mos.enabled or config.model.decoder.enabled):
@@ -76,7 +83,12 @@ def check(config: Config) -> None:
         raise UserError("train.compile: only model.decoder.kind llama has blocks to compile; set it false")
 
 
-def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -> dict[str, Any]:
+def train_here(
+    config: Config, folder: "RunFolder", more: "list[Callback] | None" = None, group: "Group | None" = None
+) -> dict[str, Any]:
+    """Trains in this process, alone or as one of a group. Returns as `train`; of a group, rank 0 does."""
+    from contextlib import nullcontext
+
     import torch
     from lightning.pytorch import seed_everything
 
@@ -87,6 +99,7 @@ def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -
     from src.learning.module import Learner
     from src.model.backbone import Backbone
     from src.model.blip import own_tokenizer
+    from src.model.group import Group
     from src.scoring.meteor import meteor_if_there
     from src.tracking import Tracker
 
@@ -94,14 +107,16 @@ def _train(config: Config, folder: "RunFolder", more: "list[Callback] | None") -
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     seed_everything(config.train.seed, verbose=False)
+    group = group or Group()
+    first = group.rank == 0
     backbone = Backbone(config.model.backbone)
-    data = Data(config, backbone, own_tokenizer(config))
+    data = Data(config, backbone, own_tokenizer(config), group.rank, group.world, progress=first)
     tags = {"data_hash": data.data_hash, "kind": "run"}
-    tracking = Tracker.start(config.track, folder.path, to_dict(config), tags)
-    with meteor_if_there(config.model.decoder.enabled) as meteor, tracking as tracker:
+    tracking = Tracker.start(config.track, folder.path, to_dict(config), tags) if first else nullcontext()
+    with meteor_if_there(config.model.decoder.enabled and first) as meteor, tracking as tracker:
         model = make_model(config, backbone, data)
-        learner = Learner(model, config, data.tokenizer, meteor, make_critic(config, model, data))
-        trainer = make_trainer(config, folder, tracker, more)
+        learner = Learner(model, config, data.tokenizer, meteor, make_critic(config, model, data), group)
+        trainer = make_trainer(config, folder, tracker, more, group.world)
         fit(config.train, learner, data, folder, trainer)
         return keep(config, folder, learner, data, tracker)
 

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from ray import tune
+from ray import cloudpickle, tune
+from ray import train as ray_train
+from ray.exceptions import RayActorError
 from tqdm import tqdm
 
+from src.cluster import go_home
 from src.config import Config
 from src.errors import UserError
 from src.files import write_text
 from src.learning.loop import TrackerLogger
 from src.search import Sweep, short_names, trial_config, trial_name
 from src.study import FAILURE
-from src.tracking import Status, end_abandoned, end_when_gone
+from src.tracking import Status, end_abandoned, end_when_gone, wait_until_free
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -54,7 +57,8 @@ class Report(Callback):
         check_scores(found, self.names)
         if found["selected"] > self.best["selected"]:
             self.best = {name: found[name] for name in self.names}
-        tune.report({**self.best, "epoch": trainer.current_epoch + 1})
+        report = tune.report if trainer.world_size == 1 else ray_train.report  # of several workers: all of them
+        report({**self.best, "epoch": trainer.current_epoch + 1})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Says that the trial ran to its end."""
@@ -84,12 +88,15 @@ def check_scores(found: dict[str, float], names: list[str]) -> None:
         raise UserError(f"objective: no score is called {missing[0]}; there are: {', '.join(sorted(found))}")
 
 
-def run_trial(values: dict[str, Any], sweep: Sweep, runs: str, parent: str) -> None:
-    """Trains one trial, as a child run of the sweep's, in its own run folder."""
+def run_trial(values: dict[str, Any], sweep: Sweep, runs: str, parent: str, home: str) -> None:
+    """Trains one trial, as a child run of the sweep's, in its own run folder; `home` is the driver's current one."""
+    go_home(home)
     config = trial_config(sweep, values)
     config.track.name, config.track.parent = trial_name(sweep.name, values), parent
     config.train.runs = runs
     config.train.threads = config.train.threads or max(1, int(sweep.resources.cpu))
+    config.train.workers = sweep.resources.workers
+    wait_until_free(Path(runs) / config.track.name)  # by what a killed driver left behind
     names = [name for name in sweep.objective if name != "selected"]
     result = train_within_memory(config, names, values, {"sweep": sweep.name})
     kept = {name: score["value"] for name, score in result["scores"].items()} | {"selected": result["selected"]}
@@ -176,24 +183,56 @@ def kind(reason: str) -> str:
     return re.sub(r"\d+", "N", re.split(r"[;(\[]", reason)[0])[:100].strip()
 
 
-class Progress(tune.Callback):
-    """A bar over trials, and the end of the MLflow run of a trial that the scheduler stopped or that failed."""
+class Deaths:
+    """Trials whose process or machine died: each is queued again, to go on from its checkpoint.
 
-    def __init__(self, sweep: str, runs: Path, trials: int, failures: Failures) -> None:
-        self.sweep, self.runs, self.failures = sweep, runs, failures
+    Args:
+        study: the sweep's.
+        most: how often a trial may die; then it has failed.
+    """
+
+    def __init__(self, study: "Study", most: int = 3) -> None:
+        self.study, self.most = study, most
+        self.counts: Counter[str] = Counter()
+
+    def queue(self, values: dict[str, Any]) -> bool:
+        """Queues a trial that died; False: too often."""
+        key = trial_name(self.study.study_name, values)
+        self.counts[key] += 1
+        if self.counts[key] > self.most:
+            return False
+        number = max(t.number for t in self.study.get_trials(deepcopy=False) if t.params == values)
+        self.study.enqueue_trial(values, user_attrs={"again": number})
+        return True
+
+
+class Progress(tune.Callback):
+    """A bar over trials, and the end of the MLflow run of a trial that the scheduler stopped or that failed.
+
+    Attributes:
+        queued: trials that died and were queued again.
+    """
+
+    def __init__(self, sweep: str, runs: Path, trials: int, failures: Failures, deaths: Deaths) -> None:
+        self.sweep, self.runs, self.failures, self.deaths = sweep, runs, failures, deaths
+        self.queued = 0
         self.bar = tqdm(total=trials or None, desc="trials", unit="trial")
         self.best = -float("inf")
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray keeps its callbacks with the sweep's state; a bar on a terminal cannot be kept."""
-        return {name: value for name, value in vars(self).items() if name != "bar"}
+        return {name: value for name, value in vars(self).items() if name not in ("bar", "deaths")}
 
     def on_trial_complete(self, iteration: int, trials: list["Trial"], trial: "Trial", **info: Any) -> None:
         """Counts a trial; ends its MLflow run."""
         self._end(trial, "FINISHED")
 
     def on_trial_error(self, iteration: int, trials: list["Trial"], trial: "Trial", **info: Any) -> None:
-        """Counts a failed trial, says why it failed, and keeps the reason in its run folder."""
+        """Counts a failed trial, says why it failed, and keeps the reason in its run folder. One that died goes on."""
+        if is_death(trial) and self.deaths.queue(trial.config):
+            self.queued += 1
+            tqdm.write(f"trial {trial.trial_id}: its process or machine died; it is queued again: {trial.config}")
+            return
         reason = last_line(trial)
         tqdm.write(f"trial {trial.trial_id} failed: {reason}; its values: {trial.config}")
         write_text(self.runs / trial_name(self.sweep, trial.config) / FAILURE, reason + "\n")
@@ -208,12 +247,24 @@ class Progress(tune.Callback):
         self.bar.update()
 
 
+def is_death(trial: "Trial") -> bool:
+    """Whether a trial ended since its process or machine did, not by an error of its own."""
+    file = trial.pickled_error_file
+    return bool(file) and isinstance(cloudpickle.loads(Path(file).read_bytes()), RayActorError)
+
+
+ENDS: dict[str, Status] = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED", "RUNNING": "KILLED"}
+
+
 def end_trials(sweep: Sweep, runs: Path, study: "Study") -> None:
-    """Ends the MLflow run of every trial that is over: a process that Ray took back may have died before it could."""
-    for trial in study.get_trials(deepcopy=False):
-        folder = runs / trial_name(sweep.name, trial.params)
-        if trial.state.is_finished() and folder.is_dir():
-            end_when_gone(folder, "FINISHED" if trial.state.name in ("COMPLETE", "PRUNED") else "FAILED")
+    """Ends the MLflow run of every trial that is over: a process that Ray took back may have died before it could.
+
+    To be called when no trial runs any more: what the study takes for running was cut short.
+    """
+    states = {trial_name(sweep.name, t.params): t.state.name for t in study.get_trials(deepcopy=False)}
+    for name, state in states.items():  # a trial queued again: its last state
+        if state in ENDS and (runs / name).is_dir():
+            end_when_gone(runs / name, ENDS[state])
 
 
 def last_line(trial: "Trial") -> str:

@@ -6,7 +6,17 @@ import pytest
 import yaml
 
 from src.errors import UserError
-from src.search import Space, Sweep, inside, load_sweep, preset_point, short_names, trial_config
+from src.search import (
+    Resources,
+    Space,
+    Sweep,
+    inside,
+    load_sweep,
+    preset_point,
+    short_names,
+    trial_config,
+    trials_at_once,
+)
 
 SPACE = {
     "train.lr": {"log": [1e-4, 1e-1]},
@@ -140,3 +150,20 @@ def test_short_names_tell_keys_apart() -> None:
     keys = ["train.lr", "train.backbone_lr", "model.decoder.dropout", "model.mos.dropout"]
     assert list(short_names(keys).values()) == ["lr", "backbone_lr", "decoder.dropout", "mos.dropout"]
     assert short_names(["a.b", "b"]) == {"a.b": "a.b", "b": "b"}
+
+
+@pytest.mark.parametrize(
+    ("resources", "there", "trials"),
+    [
+        (Resources(cpu=1), {"CPU": 8}, 8),
+        (Resources(cpu=2, gpu=0.5), {"CPU": 64, "GPU": 4}, 8),
+        (Resources(workers=2, gpu=1), {"CPU": 96, "GPU": 8}, 4),
+        (Resources(cpu=0.1, workers=3), {"CPU": 0.9}, 3),
+        (Resources(gpu=1), {"CPU": 8}, 1),
+    ],
+)
+def test_as_many_trials_at_once_as_there_is_room_for(
+    resources: Resources, there: dict[str, float], trials: int
+) -> None:
+    assert trials_at_once(Sweep(resources=resources), there) == trials
+    assert trials_at_once(Sweep(resources=resources, at_once=7), there) == 7

@@ -85,6 +85,21 @@ def test_a_search_of_two_scores_goes_on_after_a_failure_and_stops_after_two_alik
     assert (elsewhere / "runs/sweep-little/plots/front.png").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(290)
+def test_the_best_is_trained_out_on_all_folds_which_predict_together(elsewhere: Path) -> None:
+    file = str(sweep_file(elsewhere, trials=1, folds=3))
+    assert main(["--config", file]) == 0
+    runs = {run.name: run for run in list_runs("multitask")}
+    folds = [runs[f"little-best-fold{fold}"] for fold in range(3)]
+    held = [set(json.loads((run.folder / "answers.json").read_text())["names"]) for run in folds if run.folder]
+    assert sum(map(len, held)) == len(set.union(*held)) == 24  # every photo is held out once
+    scores = [run.metrics["selected"] for run in folds]
+    assert runs["little"].metrics["final_selected"] == pytest.approx(sum(scores) / 3)
+    assert find_model("little") == elsewhere / f"runs/little-best-fold{scores.index(max(scores))}/model"
+    assert len(json.loads((elsewhere / "out.json").read_text())["members"]) == 3
+
+
 def test_a_wrong_space_is_refused_before_anything_starts(elsewhere: Path) -> None:
     file = sweep_file(elsewhere, space={"train.lrate": {"log": [1e-4, 1e-2]}})
     with pytest.raises(UserError, match=r"little.yaml:[0-9]+: space: unknown key train.lrate; did you mean train.lr\?"):

@@ -29,7 +29,7 @@ def photo_hashes(paths: Sequence[Path], folder: Path) -> list[str | None]:
     found = dict(zip(keys, stats, strict=True))  # a photo may be named twice
     wanted = [(key, stat) for key, stat in found.items() if stat and known.get(key, [])[:2] != list(stat)]
     if wanted:
-        hashed = in_threads(lambda item: _hash(item[0]), wanted, "hashing photos")
+        hashed = in_threads(lambda item: photo_hash(item[0]), wanted, "hashing photos")
         known |= {key: [*stat, digest] for (key, stat), digest in zip(wanted, hashed, strict=True) if digest}
         write_text(folder / FILE, json.dumps(known, ensure_ascii=False, separators=(",", ":")))
     return [known[key][2] if stat and key in known else None for key, stat in zip(keys, stats, strict=True)]
@@ -66,7 +66,8 @@ def _stat(path: Path) -> tuple[int, int] | None:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _hash(path: str) -> str | None:
+def photo_hash(path: str) -> str | None:
+    """A file's SHA-256, None where it cannot be read."""
     try:
         return sha256(Path(path))
     except OSError:

@@ -112,7 +112,8 @@ class Data:
     def loader(self, part: str, most: int = 0) -> Loader:
         """The photos of val or test in their order, each task seeing those with its label."""
         photos = self.photos(part)
-        batches = EvalBatches(len(photos), self.config.train.batch_size, self.rank, self.world, most)
+        size = -(-self.config.train.batch_size // self.world)
+        batches = EvalBatches(len(photos), size, self.rank, self.world, most)
         return Loader(photos, batches, self.config.data.workers)
 
     def photos(self, part: str) -> Photos:

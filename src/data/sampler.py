@@ -81,6 +81,7 @@ class Mixture:
 class TrainBatches(Sampler[list[Draw]]):
     """Training batches of one process; each process of a group takes its own part of every step's photos.
 
+    Together they take the photos that a single process would take, so that a run may go on with another number of them.
     Its state is an epoch and how many of its batches are done: iteration goes on with the next one.
     """
 
@@ -89,25 +90,31 @@ class TrainBatches(Sampler[list[Draw]]):
 
         Args:
             mixture: the order of photos.
-            batch_size: photos in a batch of this process.
+            batch_size: photos of a step, of all processes together.
             rank: of this process.
             world: how many processes there are.
+
+        Raises:
+            UserError: a process would have no photo.
         """
+        if world > min(batch_size, len(mixture)):
+            some = f"a batch of {batch_size} of {len(mixture)} training photos"
+            raise UserError(f"train.workers {world}: {some} leaves some without a photo; set it lower")
         self.mixture, self.batch_size, self.rank, self.world = mixture, batch_size, rank, world
         self.epoch = 0
         self.done = 0
 
     def __len__(self) -> int:
         """Batches of an epoch, the same for every rank."""
-        whole, rest = divmod(len(self.mixture) // self.world, self.batch_size)
-        return whole + (rest > 0 and (not whole or rest >= TINY * self.batch_size))
+        whole, rest = divmod(len(self.mixture), self.batch_size)
+        return whole + (rest >= self.world and (not whole or rest >= TINY * self.batch_size))
 
     def __iter__(self) -> Iterator[list[Draw]]:
         indices, turns = self.mixture.epoch(self.epoch)
-        step = self.batch_size * self.world
+        step = self.batch_size
         for start in range(self.done * step, len(self) * step, step):
-            size = min(step, len(indices) - start) // self.world
-            own = slice(start + self.rank * size, start + (self.rank + 1) * size)
+            size = min(step, len(indices) - start)
+            own = slice(start + size * self.rank // self.world, start + size * (self.rank + 1) // self.world)
             yield [Draw(i, t) for i, t in zip(indices[own].tolist(), turns[own].tolist(), strict=True)]
 
     def state_dict(self) -> dict[str, int]:

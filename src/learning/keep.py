@@ -25,9 +25,16 @@ if TYPE_CHECKING:
 SAMPLES = 12
 
 
-def keep(config: Config, folder: RunFolder, learner: Learner, data: Data, tracker: Tracker) -> dict[str, Any]:
-    """Scores the best weights on the validation photos and keeps everything. Returns what result.json holds."""
-    answers = answer(learner.model, data.val_loader(), config.generate, data.tokenizer, config.train.precision)
+def keep(config: Config, folder: RunFolder, learner: Learner, data: Data, tracker: Tracker | None) -> dict[str, Any]:
+    """Scores the best weights on the validation photos and keeps everything.
+
+    Returns:
+        What result.json holds; nothing in a process of a group that is not its first, and has no tracker.
+    """
+    own = answer(learner.model, data.val_loader(), config.generate, data.tokenizer, config.train.precision)
+    answers = Answers.join(learner.group.gather(own))
+    if tracker is None:
+        return {}
     scores = {name: asdict(value) for name, value in score(answers, learner.meteor, intervals=True).items()}
     save(folder.model, learner.model, data.tokenizer.to_json(), config, data.meta() | {"scores": scores})
     best = selected({name: s["value"] for name, s in scores.items()}, config.train.select)

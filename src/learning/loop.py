@@ -51,8 +51,17 @@ class TrackerLogger(Logger):
         """Nothing: the whole config was logged when the run began."""
 
 
-def make_trainer(config: Config, folder: RunFolder, tracker: Tracker, more: list[Callback] | None = None) -> Trainer:
-    """Lightning's trainer as the config asks for it; `more` callbacks join the usual ones.
+def make_trainer(
+    config: Config, folder: RunFolder, tracker: Tracker | None, more: list[Callback] | None = None, world: int = 1
+) -> Trainer:
+    """Lightning's trainer as the config asks for it.
+
+    Args:
+        config: the run's.
+        folder: the run's.
+        tracker: None: in a process that is not the group's first, and logs nothing.
+        more: callbacks that join the usual ones.
+        world: processes that train together, as workers of Ray Train.
 
     Raises:
         UserError: evaluations that would miss the last epoch.
@@ -68,14 +77,24 @@ def make_trainer(config: Config, folder: RunFolder, tracker: Tracker, more: list
         check_val_every_n_epoch=train.eval_every,
         num_sanity_val_steps=0,  # scores of two batches mean nothing
         log_every_n_steps=10,
-        logger=TrackerLogger(tracker, folder),
+        logger=TrackerLogger(tracker, folder) if tracker else False,
         callbacks=[*callbacks(train, folder), *(more or [])],
-        plugins=[WholeCheckpointIO()],
         default_root_dir=folder.path,
         use_distributed_sampler=False,  # our batch sampler shards by itself
         enable_model_summary=False,
-        devices=1,
+        **where(world),
     )
+
+
+def where(world: int) -> dict[str, Any]:
+    """The trainer's arguments on devices: one here, or that of each of Ray Train's workers, joined by DDP."""
+    if world == 1:
+        return {"devices": 1, "plugins": [WholeCheckpointIO()]}
+    from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
+
+    # Unused: a worker's part of a batch may have no photo with one of the labels.
+    strategy = RayDDPStrategy(find_unused_parameters=True)
+    return {"devices": "auto", "strategy": strategy, "plugins": [WholeCheckpointIO(), RayLightningEnvironment()]}
 
 
 def callbacks(train: TrainConfig, folder: RunFolder) -> list[Callback]:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from src.data.tokenizer import Tokenizer
 from src.errors import UserError
 from src.learning.answers import Answers, answer_batch, score
 from src.learning.self_critical import SelfCritical
+from src.model.group import Group
 from src.model.multitask import CaptionLoss, Multitask
 from src.scoring.meteor import Meteor
 
@@ -32,10 +34,13 @@ class Learner(LightningModule):
         tokenizer: Tokenizer,
         meteor: Meteor | None = None,
         critic: SelfCritical | None = None,
+        group: Group | None = None,
     ) -> None:
         super().__init__()
         self.model, self.config, self.tokenizer, self.meteor, self.critic = model, config, tokenizer, meteor, critic
+        self.group = group or Group()
         self.answers: list[Answers] = []
+        self.losses: list[tuple[int, dict[str, float]]] = []  # photos and losses of each validation batch
         self.seconds = 0.0  # of training, evaluations left out, over all resumptions
         self.began = 0.0
         self.steps = 1  # of the optimiser, in the whole run; `fit` knows
@@ -63,8 +68,8 @@ class Learner(LightningModule):
 
         Counts captions here, since the checkpoint of a step is written before on_train_batch_end.
         """
-        if batch.captioning is not None:
-            self.captions += int((batch.tokens[batch.captioning.rows, :, 0] > 0).sum())
+        rows = batch.captioning.rows if batch.captioning is not None else []
+        self.captions += self.group.sum(int((batch.tokens[rows, :, 0] > 0).sum()))[0]
         torch.manual_seed(
             (self.config.train.seed << 32) + (self.current_epoch << 20) + batch_idx * 64 + self.global_rank
         )
@@ -75,7 +80,7 @@ class Learner(LightningModule):
         Raises:
             UserError: the loss is not finite; names the batch's photos.
         """
-        losses = self.model.losses(batch, self._caption_loss(batch_idx))
+        losses = self.model.losses(batch, self._caption_loss(batch_idx), self.group)
         if not torch.isfinite(losses["loss"]):
             parts = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
             where = f"the loss at epoch {self.current_epoch}, batch {batch_idx} is not finite ({parts})"
@@ -88,22 +93,27 @@ class Learner(LightningModule):
         train = self.config.train
         if self.critic is None or self.current_epoch < train.epochs - train.self_critical.epochs:
             return None
-        self.critic.seed = train.seed + (self.current_epoch << 20) + batch_idx
+        self.critic.seed = train.seed + (self.current_epoch << 20) + batch_idx + (self.global_rank << 40)
         return self.critic
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects the losses, mos and captions of a batch."""
         losses = self.model.losses(batch)
-        self.log_dict({f"val/{name}": value for name, value in losses.items()}, batch_size=len(batch), sync_dist=True)
+        self.losses.append((len(batch), {name: value.item() for name, value in losses.items()}))
         self.answers.append(answer_batch(self.model, batch, self.config.generate, self.tokenizer))
 
     def on_validation_epoch_end(self) -> None:
         """Scores all answers at once; a correlation or a CIDEr-D is no mean over batches."""
-        answers = Answers.join(self.answers)
-        self.answers = []
-        scores = {name: value.value for name, value in score(answers, self.meteor).items()}
-        self.log_dict({f"val/{name}": value for name, value in scores.items()}, rank_zero_only=True)
-        self.log("val/selected", selected(scores, self.config.train.select), prog_bar=True, rank_zero_only=True)
+        parts = self.group.gather((self.answers, self.losses))
+        self.answers, self.losses = [], []
+        scores: dict[str, float] = {}
+        if self.group.rank == 0:
+            answers = Answers.join(batch for answers, _ in parts for batch in answers)
+            scores = means([batch for _, losses in parts for batch in losses])
+            scores |= {name: value.value for name, value in score(answers, self.meteor).items()}
+            scores["selected"] = selected(scores, self.config.train.select)
+        for name, value in self.group.from_first(scores).items():  # what stops or keeps a model is known to all
+            self.log(f"val/{name}", value, prog_bar=name == "selected")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """The batch on the device; pixels that both tasks share stay shared."""
@@ -138,6 +148,13 @@ class Learner(LightningModule):
             for group in optimizer.param_groups:
                 group["lr"] = group["initial"] * min(1.0, (self.global_step + 1) / max(1.0, warm))
         super().optimizer_step(*args, **kwargs)
+
+
+def means(batches: Sequence[tuple[int, dict[str, float]]]) -> dict[str, float]:
+    """Each loss's mean over the photos of those batches that have it."""
+    names = dict.fromkeys(name for _, losses in batches for name in losses)
+    having = {name: [(count, losses[name]) for count, losses in batches if name in losses] for name in names}
+    return {name: sum(n * x for n, x in some) / sum(n for n, _ in some) for name, some in having.items()}
 
 
 def selected(scores: dict[str, float], select: str) -> float:

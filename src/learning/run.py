@@ -69,7 +69,7 @@ def identity(config: Config) -> dict[str, Any]:
     """What makes a run the same run: all of its config but where things lie and how they are counted."""
     tree = to_dict(config)
     tree.pop("track")
-    for key in ("runs", "threads", "compile"):
+    for key in ("runs", "threads", "compile", "workers"):
         tree["train"].pop(key)
     for key in ("cache_dir", "split_dir", "workers"):
         tree["data"].pop(key)

@@ -16,7 +16,7 @@ from src.config import GenerationConfig, SelfCriticalConfig
 from src.data.batch import Batch
 from src.data.sample import Sample
 from src.data.tokenizer import END, Tokenizer
-from src.model.multitask import Multitask
+from src.model.multitask import Mean, Multitask
 from src.scoring.cider import CiderD
 
 
@@ -24,8 +24,11 @@ class SelfCritical:
     """A caption loss for `Multitask.losses`.
 
     Attributes:
+        names: of its parts.
         seed: of the next samples; the caller sets it at each step, so that a resumed run draws what the whole run drew.
     """
+
+    names = ("caption_rl", "caption_reward")
 
     def __init__(
         self,
@@ -51,8 +54,9 @@ class SelfCritical:
         self.drawing = GenerationConfig(method="nucleus", top_p=1.0, no_repeat=0, max_length=longest)
         self.seed = 0
 
-    def __call__(self, grid: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """`caption_rl`, whose gradient is REINFORCE's, and `caption_reward`, the mean CIDEr-D of the samples."""
+    def __call__(self, grid: Tensor, batch: Batch) -> dict[str, Mean]:
+        """`caption_rl`, whose gradient is REINFORCE's, over the samples' words, and `caption_reward`, the mean CIDEr-D
+        of the samples."""
         assert batch.captioning is not None
         rows = batch.captioning.rows
         names = [_key(batch.sources[row], batch.names[row]) for row in rows.tolist()]
@@ -62,7 +66,8 @@ class SelfCritical:
             tokens = _tokens(drawn, batch.style[rows], self.config.samples)
             assert self.model.decoder is not None
             loss = self.model.decoder.loss(grid, tokens, scale=advantage(reward))
-        return {"caption_rl": loss, "caption_reward": reward.mean()}
+        words = int((tokens[:, :, 1:] > 0).sum())
+        return dict(zip(self.names, [(loss, words), (reward.mean(), reward.numel())], strict=True))
 
     def _draw(self, grid: Tensor, style: Tensor) -> list[list[int]]:
         """R S captions, photo by photo."""

@@ -4,8 +4,9 @@ Notation: B photos in the batch, R rows of it that a task looks at, K captions a
 N places of the grid, C channels, L level statistics, V tokens in the vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,23 @@ from src.model import losses
 from src.model.backbone import Backbone
 from src.model.decoders import make_decoder
 from src.model.generation import Generated, generate
+from src.model.group import Group
 from src.model.quality import Quality
 
-CaptionLoss = Callable[[Tensor, Batch], dict[str, Tensor]]
+Mean = tuple[Tensor, int]  # and how many it is the mean of
+
+
+class CaptionLoss(Protocol):
+    """A loss in the place of the cross-entropy; the first of its parts is learned.
+
+    Attributes:
+        names: of its parts.
+    """
+
+    names: Sequence[str]
+
+    def __call__(self, grid: Tensor, batch: Batch) -> dict[str, Mean]:
+        """The parts, from a grid [R, N, C] and the batch."""
 
 
 @dataclass
@@ -88,36 +103,43 @@ class Multitask(nn.Module):
         mos = self.mos(levels) if self.mos is not None and levels is not None else None
         return Outputs(mos, grid)
 
-    def losses(self, batch: Batch, caption_loss: CaptionLoss | None = None) -> dict[str, Tensor]:
+    def losses(
+        self, batch: Batch, caption_loss: CaptionLoss | None = None, group: Group | None = None
+    ) -> dict[str, Tensor]:
         """Each part (mos_mse, mos_huber, mos_plcc, mos_rank, caption_ce), and their weighted total, `loss`.
 
         A photo without mos and a caption that is all padding contribute nothing, and a part without labels is 0.
 
         Args:
             batch: photos with their labels.
-            caption_loss: parts from a grid [R, N, C] and the batch, in place of caption_ce; the first one is learned.
+            caption_loss: in place of caption_ce.
+            group: of processes that each hold a part of one batch; the losses are those of the whole batch, and their
+                gradients, averaged over the processes, are its gradients. All of them call this together.
         """
+        group = group or Group()
         outputs = self(batch)
+        rated, described = group.sum(int(outputs.mos is not None), int(outputs.grid is not None))
         parts: dict[str, Tensor] = {}
         tasks: dict[str, Tensor] = {}
-        if outputs.mos is not None and batch.quality is not None:
-            parts |= self._mos_losses(outputs.mos, batch.mos[batch.quality.rows])
+        if rated:
+            parts |= self._mos_losses(*self._rated(outputs, batch, group))
             weights = vars(self.config.mos)
             tasks["mos"] = torch.stack(
                 [weights[name.removeprefix("mos_")] * part for name, part in parts.items()]
             ).sum()
-        if outputs.grid is not None and batch.captioning is not None and self.decoder is not None:
-            found = (caption_loss or self.caption_ce)(outputs.grid, batch)
-            parts |= found
-            tasks["caption"] = next(iter(found.values()))
+        if described:
+            found = self._caption_losses(outputs.grid, batch, caption_loss)
+            parts |= {name: group.mean(*part) for name, part in found.items()}
+            tasks["caption"] = parts[next(iter(found))]
         return parts | {"loss": self._total(tasks, batch)}
 
-    def caption_ce(self, grid: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The cross-entropy of the batch's captions, from grid [R, N, C]."""
+    def caption_ce(self, grid: Tensor, batch: Batch) -> dict[str, Mean]:
+        """The cross-entropy of the batch's captions, from grid [R, N, C], and their words."""
         assert self.decoder is not None
         assert batch.captioning is not None
         tokens = batch.tokens[batch.captioning.rows]
-        return {"caption_ce": self.decoder.loss(grid, tokens, self.config.decoder.label_smoothing)}
+        words = int((tokens[:, :, 1:] != PAD).sum())
+        return {"caption_ce": (self.decoder.loss(grid, tokens, self.config.decoder.label_smoothing), words)}
 
     @torch.inference_mode()
     def predict(self, batch: Batch, generation: GenerationConfig) -> tuple[Tensor, list[list[int]] | None]:
@@ -148,6 +170,20 @@ class Multitask(nn.Module):
             return None
         return view.features if view.pixels is None else self.backbone.grid(view.pixels)
 
+    def _rated(self, outputs: Outputs, batch: Batch, group: Group) -> tuple[Tensor, Tensor]:
+        """mos of the whole batch, predicted and true, [R] each."""
+        assert self.mos is not None
+        if outputs.mos is None or batch.quality is None:  # in another process's part only
+            return group.whole(nothing(self.mos)), group.whole(batch.mos[:0])
+        return group.whole(outputs.mos), group.whole(batch.mos[batch.quality.rows])
+
+    def _caption_losses(self, grid: Tensor | None, batch: Batch, caption_loss: CaptionLoss | None) -> dict[str, Mean]:
+        assert self.decoder is not None
+        if grid is None:  # in another process's part only
+            names = caption_loss.names if caption_loss else ("caption_ce",)
+            return {name: (nothing(self.decoder).sum(), 0) for name in names}
+        return caption_loss(grid, batch) if caption_loss else self.caption_ce(grid, batch)
+
     def _mos_losses(self, predicted: Tensor, mos: Tensor) -> dict[str, Tensor]:
         """The losses with a weight, in standard deviations of the training mos."""
         assert self.mos is not None
@@ -172,3 +208,8 @@ class Multitask(nn.Module):
                 s = self.log_variance[place]
                 total = total + (-s).exp() * tasks[name] + s / 2
         return total
+
+
+def nothing(head: nn.Module) -> Tensor:
+    """[0], of the head's graph: a process whose part of a batch has no label for it takes part in backward() so."""
+    return next(weight for weight in head.parameters() if weight.requires_grad).flatten()[:0]

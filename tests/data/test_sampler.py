@@ -84,16 +84,22 @@ def test_a_tiny_last_batch_is_left_out(photos, sizes) -> None:
 
 
 @pytest.mark.parametrize("photos", [64, 70, 75, 5])
-def test_ranks_share_each_step_and_its_mixture(photos) -> None:
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_share_the_steps_of_one_process_and_their_mixture(photos, world) -> None:
     sources = np.arange(photos) % 2
     mixture = Mixture(sources, [0, 0], 0)
-    ranks = [batches(TrainBatches(mixture, 8, rank, 2)) for rank in (0, 1)]
-    assert [len(batch) for batch in ranks[0]] == [len(batch) for batch in ranks[1]]
-    together = indices(ranks[0]) + indices(ranks[1])
-    assert len(set(together)) == len(together)
-    assert len(together) >= photos - 1 - 4
-    for rank in ranks:
-        assert all(sum(sources[d.index] for d in b) in (len(b) // 2, -(-len(b) // 2)) for b in rank)
+    ranks = [batches(TrainBatches(mixture, 16, rank, world)) for rank in range(world)]
+    together = [[draw for part in parts for draw in part] for parts in zip(*ranks, strict=True)]
+    assert together == batches(TrainBatches(mixture, 16))
+    for parts in zip(*ranks, strict=True):
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        assert min(map(len, parts)) > 0
+        assert all(abs(sum(sources[d.index] for d in part) - len(part) / 2) <= 1 for part in parts)
+
+
+def test_more_processes_than_photos_in_a_batch_are_refused() -> None:
+    with pytest.raises(UserError, match=r"train.workers 3: a batch of 2 of 9 training photos"):
+        TrainBatches(Mixture([0] * 9, [0], 0), 2, 0, 3)
 
 
 @pytest.mark.parametrize("photos", [0, 1, 10, 17])
