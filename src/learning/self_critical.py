@@ -24,11 +24,9 @@ class SelfCritical:
     """A caption loss for `Multitask.losses`.
 
     Attributes:
-        names: of its parts.
+        weights: what each of its parts counts.
         seed: of the next samples; the caller sets it at each step, so that a resumed run draws what the whole run drew.
     """
-
-    names = ("caption_rl", "caption_reward")
 
     def __init__(
         self,
@@ -51,12 +49,18 @@ class SelfCritical:
         names = [_key(sample.source, sample.name) for sample in known]
         self.cider = CiderD([sample.captions for sample in known], names, end=True)
         self.config, self.model, self.tokenizer = config, model, tokenizer
-        self.drawing = GenerationConfig(method="nucleus", top_p=1.0, no_repeat=0, max_length=longest)
+        self.weights = {"caption_rl": 1.0, "caption_ce": config.cross_entropy, "caption_reward": 0.0}
+        self.drawing = GenerationConfig(
+            method="nucleus", temperature=config.temperature, top_p=1.0, no_repeat=0, max_length=longest
+        )
         self.seed = 0
 
     def __call__(self, grid: Tensor, batch: Batch) -> dict[str, Mean]:
-        """`caption_rl`, whose gradient is REINFORCE's, over the samples' words, and `caption_reward`, the mean CIDEr-D
-        of the samples."""
+        """Parts of the loss.
+
+        `caption_rl`, whose gradient is REINFORCE's, over the samples' words, `caption_ce`, the cross-entropy of the
+        captions as written, and `caption_reward`, the mean CIDEr-D of the samples.
+        """
         assert batch.captioning is not None
         rows = batch.captioning.rows
         names = [_key(batch.sources[row], batch.names[row]) for row in rows.tolist()]
@@ -65,9 +69,10 @@ class SelfCritical:
             reward = self._reward(names, drawn).to(grid.device)
             tokens = _tokens(drawn, batch.style[rows], self.config.samples)
             assert self.model.decoder is not None
-            loss = self.model.decoder.loss(grid, tokens, scale=advantage(reward))
-        words = int((tokens[:, :, 1:] > 0).sum())
-        return dict(zip(self.names, [(loss, words), (reward.mean(), reward.numel())], strict=True))
+            scale, temperature = advantage(reward), self.config.temperature
+            loss = self.model.decoder.loss(grid, tokens, scale=scale, temperature=temperature)
+        learned = {"caption_rl": (loss, int((tokens[:, :, 1:] > 0).sum()))} | self.model.caption_ce(grid, batch)
+        return learned | {"caption_reward": (reward.mean(), reward.numel())}
 
     def _draw(self, grid: Tensor, style: Tensor) -> list[list[int]]:
         """R S captions, photo by photo."""

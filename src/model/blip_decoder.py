@@ -90,17 +90,25 @@ class BlipDecoder(nn.Module):
         logits = self.text.cls(self._hidden(grid, tokens))
         return logits.view(*tokens.shape[:2], tokens.shape[2] - 1, -1)
 
-    def loss(self, grid: Tensor, tokens: Tensor, smoothing: float = 0.0, scale: Tensor | None = None) -> Tensor:
+    def loss(
+        self,
+        grid: Tensor,
+        tokens: Tensor,
+        smoothing: float = 0.0,
+        scale: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
         """Cross-entropy per word of forward's logits, without ever making those at padding.
 
-        With `scale` [B, K], each word counts as much as its caption's.
+        With `scale` [B, K], each word counts as much as its caption's. Logits are divided by `temperature`.
         """
         targets = tokens[:, :, 1:].flatten()
         kept = (targets != PAD).nonzero().squeeze(1)
         head = self.text.cls.predictions
         ahead = head.transform(self._hidden(grid, tokens).flatten(0, 1)[kept])
         counts = None if scale is None else scale.flatten()[kept // (tokens.shape[2] - 1)]
-        return linear_ce(ahead, head.decoder.weight, head.decoder.bias, targets[kept], smoothing, counts)
+        bias = head.decoder.bias / temperature
+        return linear_ce(ahead / temperature, head.decoder.weight, bias, targets[kept], smoothing, counts)
 
     def start(self, grid: Tensor) -> State:
         """The state of one caption a photo, before its first token; grid [B, N, C]."""

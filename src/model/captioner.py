@@ -51,18 +51,33 @@ class Captioner(nn.Module):
         b, k, t = tokens.shape
         return unpack(self.vocabulary(ahead), packed.layout, (b, k, t))
 
-    def loss(self, grid: Tensor, tokens: Tensor, smoothing: float = 0.0, scale: Tensor | None = None) -> Tensor:
+    def loss(
+        self,
+        grid: Tensor,
+        tokens: Tensor,
+        smoothing: float = 0.0,
+        scale: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
         """Cross-entropy per word of forward's logits, without ever making those at padding.
 
-        With `scale` [B, K], each word counts as much as its caption's.
+        With `scale` [B, K], each word counts as much as its caption's. Logits are divided by `temperature`.
         """
         packed = pack(tokens)
-        return self.cross_entropy(self.ahead_if_any(grid, packed)[0], packed, smoothing, scale)
+        return self.cross_entropy(self.ahead_if_any(grid, packed)[0], packed, smoothing, scale, temperature)
 
-    def cross_entropy(self, ahead: Tensor, packed: Packed, smoothing: float, scale: Tensor | None = None) -> Tensor:
-        """Per word, from what the vocabulary layer sees [M, E]; `scale` as in loss."""
+    def cross_entropy(
+        self,
+        ahead: Tensor,
+        packed: Packed,
+        smoothing: float,
+        scale: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Per word, from what the vocabulary layer sees [M, E]; `scale` and `temperature` as in loss."""
         counts = None if scale is None else scale.flatten()[packed.caption]
-        return linear_ce(ahead, self.vocabulary.weight, self.vocabulary.bias, packed.targets, smoothing, counts)
+        bias = self.vocabulary.bias / temperature
+        return linear_ce(ahead / temperature, self.vocabulary.weight, bias, packed.targets, smoothing, counts)
 
     def ahead_if_any(self, grid: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
         """As ahead; for captions that are all padding nothing, but of the graph: backward() works."""

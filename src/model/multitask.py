@@ -4,7 +4,7 @@ Notation: B photos in the batch, R rows of it that a task looks at, K captions a
 N places of the grid, C channels, L level statistics, V tokens in the vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,13 +26,13 @@ Mean = tuple[Tensor, int]  # and how many it is the mean of
 
 
 class CaptionLoss(Protocol):
-    """A loss in the place of the cross-entropy; the first of its parts is learned.
+    """A loss in the place of the cross-entropy.
 
     Attributes:
-        names: of its parts.
+        weights: what each of its parts counts.
     """
 
-    names: Sequence[str]
+    weights: Mapping[str, float]
 
     def __call__(self, grid: Tensor, batch: Batch) -> dict[str, Mean]:
         """The parts, from a grid [R, N, C] and the batch."""
@@ -123,14 +123,12 @@ class Multitask(nn.Module):
         tasks: dict[str, Tensor] = {}
         if rated:
             parts |= self._mos_losses(*self._rated(outputs, batch, group))
-            weights = vars(self.config.mos)
-            tasks["mos"] = torch.stack(
-                [weights[name.removeprefix("mos_")] * part for name, part in parts.items()]
-            ).sum()
+            tasks["mos"] = weighted(parts, {f"mos_{name}": weight for name, weight in vars(self.config.mos).items()})
         if described:
-            found = self._caption_losses(outputs.grid, batch, caption_loss)
-            parts |= {name: group.mean(*part) for name, part in found.items()}
-            tasks["caption"] = parts[next(iter(found))]
+            weights = caption_loss.weights if caption_loss else {"caption_ce": 1.0}
+            means = self._caption_losses(outputs.grid, batch, caption_loss)
+            found = {name: group.mean(*mean) for name, mean in means.items()}
+            parts, tasks["caption"] = parts | found, weighted(found, weights)
         return parts | {"loss": self._total(tasks, batch)}
 
     def caption_ce(self, grid: Tensor, batch: Batch) -> dict[str, Mean]:
@@ -180,7 +178,7 @@ class Multitask(nn.Module):
     def _caption_losses(self, grid: Tensor | None, batch: Batch, caption_loss: CaptionLoss | None) -> dict[str, Mean]:
         assert self.decoder is not None
         if grid is None:  # in another process's part only
-            names = caption_loss.names if caption_loss else ("caption_ce",)
+            names = caption_loss.weights if caption_loss else ("caption_ce",)
             return {name: (nothing(self.decoder).sum(), 0) for name in names}
         return caption_loss(grid, batch) if caption_loss else self.caption_ce(grid, batch)
 
@@ -208,6 +206,11 @@ class Multitask(nn.Module):
                 s = self.log_variance[place]
                 total = total + (-s).exp() * tasks[name] + s / 2
         return total
+
+
+def weighted(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of losses; one that counts 0 is not touched."""
+    return torch.stack([weights[name] * part for name, part in parts.items() if weights[name]]).sum()
 
 
 def nothing(head: nn.Module) -> Tensor:

@@ -72,10 +72,17 @@ class Recurrent(Captioner):
         self.upper = Stack(config.cell, h if attends else e, h, rest, config.dropout) if rest else None
         self.output = nn.Linear(e + (2 if attends else 1) * h, e)
 
-    def loss(self, grid: Tensor, tokens: Tensor, smoothing: float = 0.0, scale: Tensor | None = None) -> Tensor:
+    def loss(
+        self,
+        grid: Tensor,
+        tokens: Tensor,
+        smoothing: float = 0.0,
+        scale: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
         """As any captioner's; without `scale`, the weighted doubly stochastic penalty is added."""
         if not self.doubly_stochastic or scale is not None:
-            return super().loss(grid, tokens, smoothing, scale)
+            return super().loss(grid, tokens, smoothing, scale, temperature)
         packed = pack(tokens)
         ahead, weights = self.ahead_if_any(grid, packed)
         loss = self.cross_entropy(ahead, packed, smoothing)

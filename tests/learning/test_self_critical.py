@@ -29,7 +29,7 @@ def test_the_baseline_is_the_mean_of_the_other_samples() -> None:
 
 def test_weighted_by_its_probability_the_loss_has_the_gradient_of_the_expected_reward() -> None:
     torch.manual_seed(0)
-    config = DecoderConfig(embedding=6, hidden=8, attention=4)
+    config = DecoderConfig(embedding=6, hidden=8, attention_size=4)
     decoder = Recurrent(replace(config, dropout=0.0, word_dropout=0.0, grid_dropout=0.0), 7, 5)
     captions = [(*words, END) for n in (1, 2) for words in itertools.product((4, 5, 6), repeat=n)]
     tokens = torch.zeros(1, len(captions), 4, dtype=torch.long)
@@ -44,6 +44,19 @@ def test_weighted_by_its_probability_the_loss_has_the_gradient_of_the_expected_r
     found = torch.autograd.grad(-words * loss, decoder.parameters())
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_logits_are_divided_by_the_temperature() -> None:
+    torch.manual_seed(0)
+    decoder = Recurrent(DecoderConfig(embedding=6, hidden=8, attention_size=4), 7, 5).eval()
+    grid, tokens, scale = (
+        torch.randn(2, 3, 5),
+        torch.tensor([[[3, 4, 5, 2]], [[3, 6, 2, 0]]]),
+        torch.tensor([[1.5], [-2.0]]),
+    )
+    logp = (decoder(grid, tokens) / 0.5).log_softmax(dim=3).gather(3, tokens[:, :, 1:, None]).squeeze(3)
+    expected = -(logp * (tokens[:, :, 1:] != 0) * scale[:, :, None]).sum() / 5
+    torch.testing.assert_close(decoder.loss(grid, tokens, scale=scale, temperature=0.5), expected)
 
 
 def test_samples_learn_to_be_like_the_references(tmp_path: Path) -> None:
@@ -64,6 +77,8 @@ def test_samples_learn_to_be_like_the_references(tmp_path: Path) -> None:
         optimizer.step()
         rewards.append(parts["caption_reward"].item())
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 1
+    found = parts["caption_rl"] + 0.2 * parts["caption_ce"]
+    torch.testing.assert_close(parts["loss"], found)
 
 
 def test_what_to_start_from_must_fit(elsewhere: Path) -> None:
