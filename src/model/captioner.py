@@ -78,4 +78,4 @@ class Captioner(nn.Module):
         kind = grid.device.type
         mixed = torch.is_autocast_enabled(kind)
         grid = grid.to(torch.get_autocast_dtype(kind) if mixed else self.words.weight.dtype)
-        return grid * self.grid_dropout(grid.new_ones(len(grid), 1, grid.shape[2]))
+        return grid * self.grid_dropout(grid.new_ones(grid.shape[0], 1, grid.shape[2]))
