@@ -60,7 +60,7 @@ def test_a_wide_beam_finishes_every_caption_there_is(decoder: Recurrent, grid: T
     config = GenerationConfig(max_length=LONGEST, no_repeat=0, beam=3 * len(captions), length_penalty=0.7)
     found = generate_all(decoder, grid, torch.full((len(grid),), STYLE), config, SPECIAL, attention=True)
     for beam, one in zip(found, grid, strict=True):
-        expected = {c: scored(decoder, one.unsqueeze(0), c) / (len(c) + 1) ** 0.7 for c in captions}
+        expected = {c: scored(decoder, one, c) / (len(c) + 1) ** 0.7 for c in captions}
         assert {tuple(each.tokens): each.score for each in beam} == pytest.approx(expected, abs=1e-4)
         assert [each.score for each in beam] == sorted((each.score for each in beam), reverse=True)
         assert all(len(each.attention) == len(each.tokens) + 1 for each in beam)
