@@ -57,10 +57,10 @@ def make_options() -> Parser:
     """The command's options."""
     own = Options()
     parser = make_parser("app", "A page to try models on photos, on this machine only unless --host says so.", False)
-    parser.add_argument(
-        "--models", type=list[str], default=[], help="[folders or run names], offered ahead of all runs"
-    )
-    parser.add_argument("--folders", type=list[str], default=[*own.folders], help="folders whose photos the page shows")
+    about = "model folders or run names, offered ahead of all other runs"
+    parser.add_argument("--model", type=str, nargs="+", default=[], help=about)
+    about = "folders whose photos anybody who opens the page may look at"
+    parser.add_argument("--folder", type=str, nargs="+", default=[*own.folders], help=about)
     parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; there is no login")
     parser.add_argument("--port", type=int, default=8501, help="port to listen on")
     parser.add_argument("--photos", type=int, default=own.photos, help="most photos at once")

@@ -21,7 +21,7 @@ from src.app import Options, main, read_options, server_command
 from src.errors import UserError
 from src.page.looking import maps
 from src.page.scale import spread
-from tests.tiny import make_model, write_photo
+from tests.tiny import make_model, tiny_config, write_photo
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,7 +30,9 @@ ROOT = Path(__file__).parents[1]
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     folder = tmp_path_factory.mktemp("models")
     kept = {"mos_percentiles": [2.0, 4.0, 5.0, 6.0, 8.0], "mos_range": [2.0, 8.0]}
-    return str(make_model(folder / "first", **kept)), str(make_model(folder / "second", seed=1))
+    config = tiny_config()
+    config.data.caption_size = 128  # a grid of 4 x 4 places, to look at
+    return str(make_model(folder / "first", config, **kept)), str(make_model(folder / "second", config, seed=1))
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def texts(page: AppTest) -> str:
 
 
 def test_a_photo_gets_mos_beam_and_time_of_each_model(page: AppTest, photo: bytes, models: tuple[str, str]) -> None:
-    run(page).file_uploader[0].upload(("a.jpg", photo, "image/jpeg"))
+    run(page).file_uploader[0].set_value(("a.jpg", photo, "image/jpeg"))
     run(page)
     assert len(page.radio) == 1
     assert len(page.radio[0].options) == 3  # the beam

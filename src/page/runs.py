@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from src.app import Options
+from src.errors import UserError
 from src.page.models import Model
 from src.runs import Run, list_runs, selected
 
@@ -15,7 +16,11 @@ MOST = 200
 
 def show(options: Options, models: list[Model]) -> None:
     """Table, choice, comparison."""
-    runs = {f"{run.name} ({run.id[:6]})": run for run in found() if run.tags.get("kind") != "sweep"}
+    try:
+        runs = {f"{run.name} ({run.id[:6]})": run for run in found() if run.tags.get("kind") != "sweep"}
+    except UserError as error:
+        st.info(str(error))
+        return
     st.dataframe(pd.DataFrame([row(run) for run in runs.values()]), hide_index=True)
     finished = [label for label, run in runs.items() if run.status == "FINISHED"]
     labels = st.multiselect("Compare", list(runs), default=finished[:2], key="compare")
