@@ -80,11 +80,11 @@ def test_a_photo_gets_mos_beam_and_time_of_each_model(page: AppTest, photo: byte
     assert "% of the training photos" in texts(page)
     assert any(element.value.endswith(" ms") for element in page.caption)
     first = page.radio[0].options[0]
-    page.multiselect[0].set_value(list(models))
+    page.multiselect[0].set_value(["first", "second"])
     page.slider[0].set_value(5)
     run(page)
     assert [len(radio.options) for radio in page.radio] == [5, 5]
-    page.multiselect[0].set_value([models[1]])
+    page.multiselect[0].set_value(["second"])
     run(page)
     assert page.radio[0].options[0] != first
 
@@ -132,7 +132,7 @@ def test_the_spread_of_training_photos_is_their_histogram() -> None:
     mos = np.random.default_rng(0).normal(5, 1, 10_000)
     bars = spread(np.percentile(mos, range(101)).tolist(), float(mos.min()), float(mos.max()))
     counted, _ = np.histogram(mos, bins=len(bars))
-    np.testing.assert_allclose([part for _, _, part in bars], counted / counted.max(), atol=0.06)
+    np.testing.assert_allclose(bars, counted / counted.max(), atol=0.06)
 
 
 def test_attention_that_says_nothing_is_not_shown() -> None:
@@ -193,7 +193,7 @@ def test_in_a_real_browser(address: str, models: tuple[str, str], tmp_path: Path
     (tmp_path / "large.jpg").write_bytes(b"x" * 2_000_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page = browser.new_page(viewport={"width": 1280, "height": 1250})
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.set_default_timeout(90_000)
@@ -209,7 +209,7 @@ def test_in_a_real_browser(address: str, models: tuple[str, str], tmp_path: Path
         assert canvas.evaluate("one => one.toDataURL()") != blank  # the map of the word pointed at
         page.screenshot(path=shots / "photo.png", full_page=True)
         expect(page.get_by_text(re.compile(r"^mos \d"))).to_have_count(1)
-        pick(page, models[1])
+        pick(page, "second")
         expect(page.get_by_text(re.compile(r"^mos \d"))).to_have_count(2)
         page.wait_for_timeout(500)
         page.screenshot(path=shots / "two.png", full_page=True)

@@ -91,8 +91,10 @@ def style_of(one: Model, wanted: str) -> str:
 @st.cache_data(ttl=30, show_spinner="looking for models")
 def offer(named: tuple[str, ...]) -> dict[str, str]:
     """Label -> what find_model takes: those named, the folders of runs here, the newest finished runs in MLflow."""
-    offered = {name: name for name in named}
-    offered |= {one.parent.name: str(one) for one in sorted(Path("runs").glob("*/model")) if is_model(one)}
+    offered: dict[str, str] = {}
+    for name in [*named, *(str(one) for one in sorted(Path("runs").glob("*/model")) if is_model(one))]:
+        label = short(name)
+        offered.setdefault(label if offered.get(label, name) == name else f"{label} ({len(offered) + 1})", name)
     try:
         runs = [run for run in list_runs(status="FINISHED") if run.tags.get("kind") != "sweep"][:MOST]
     except UserError:  # none are kept in MLflow; folders there may be
@@ -100,6 +102,12 @@ def offer(named: tuple[str, ...]) -> dict[str, str]:
     here = {Path(folder).resolve() for folder in offered.values()}
     kept = [run for run in runs if not (run.folder and (run.folder / "model").resolve() in here)]
     return offered | {f"{run.name} ({run.id[:6]})": run.id for run in kept}
+
+
+def short(name: str) -> str:
+    """A folder's own name, or its run's: where it lies on this machine is nothing to visitors."""
+    path = Path(name)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
 def model(options: Options, label: str, name: str) -> Model:
