@@ -34,7 +34,7 @@ def scale(mos: float, place: float | None, span: Sequence[float] | None, percent
 
 
 def spread(percentiles: Sequence[float] | None, low: float, high: float) -> list[float]:
-    """The histogram's bars from `low` to `high`: the part of the training photos in each over the fullest bar's, 0..1."""
+    """The histogram's bars from `low` to `high`: the part of the training photos in each, over the fullest bar's."""
     if not percentiles or high <= low:
         return []
     edges = np.linspace(low, high, BARS + 1)
