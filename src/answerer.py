@@ -112,15 +112,13 @@ class Engine(Protocol):
 class TorchEngine:
     """A model folder's network, where and in which numbers prediction computes it."""
 
-    def __init__(self, loaded: Loaded, exact: bool = False) -> None:
-        """A loaded model; `exact`: in 32 bits, whatever it was trained in."""
+    def __init__(self, loaded: Loaded) -> None:
+        """A loaded model."""
         self.device = best_device()
         self.model = loaded.model.to(self.device).eval()
         self.decoder: Decoder | None = self.model.decoder
         wanted = sizes(loaded.config, Settings(loaded.config.generate))
         self.runners = {size: runner(loaded, size, kinds) for size, kinds in wanted.items()}
-        for one in self.runners.values():
-            one.bf16 = one.bf16 and not exact
 
     def see(self, photos: list[np.ndarray]) -> tuple[Tensor | None, Tensor | None]:
         """As Engine's."""
@@ -206,14 +204,14 @@ class Answerer:
         return Answer(mos, None if mos is None else self.place(mos), captions, seconds, note(data))
 
 
-def load_answerer(folder: Path, limits: Limits | None = None, exact: bool = False) -> Answerer:
-    """An answerer of a model folder; `exact` as TorchEngine's.
+def load_answerer(folder: Path, limits: Limits | None = None) -> Answerer:
+    """An answerer of a model folder.
 
     Raises:
         UserError: it is no model folder.
     """
     loaded = load(folder)
-    return Answerer(loaded, TorchEngine(loaded, exact), limits)
+    return Answerer(loaded, TorchEngine(loaded), limits)
 
 
 def note(data: bytes) -> str:

@@ -22,8 +22,7 @@ CALIBRATION = 100  # training photos from which int8 takes its ranges
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, writes the folder, and says how its answers differ from torch's."""
-    from src.answerer import load_answerer
-    from src.exported import export, load_exported
+    from src.exported import export, load_exact, load_exported
     from src.predict import load_model
 
     options = make_options().parse_args(args)
@@ -37,7 +36,7 @@ def main(args: Sequence[str] | None = None) -> int:
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e6
     print(f"wrote {output}: {size:.1f} MB, {'int8' if options.int8 else 'float32'}")
     if samples:
-        sides = load_answerer(folder, exact=True), load_exported(output)
+        sides = load_exact(folder), load_exported(output)
         print(compare(*(answers_of(one, samples) for one in sides)).table())
     return 0
 

@@ -22,7 +22,7 @@ from src.data import transforms
 from src.data.photo import load_photo
 from src.data.store import Kind
 from src.errors import UserError
-from src.model.folder import Loaded, describe
+from src.model.folder import Loaded, describe, load
 from src.model.generation import Decoder
 from src.model.graph import Encoder, Graph, GraphDecoder, Start, Step, recurrent
 
@@ -57,6 +57,19 @@ def pixels_of(photo: np.ndarray, size: int, flip: bool) -> Tensor:
     seen = transforms.view(photo, size)
     views = [seen, cv2.flip(seen, 1)] if flip else [seen]
     return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float().div_(255).contiguous()
+
+
+def load_exact(folder: Path, limits: Limits | None = None) -> Answerer:
+    """An answerer of a model folder, computed by torch in 32 bits throughout, on the CPU.
+
+    Prediction rounds grids to 16 bits, as the feature cache keeps them: too coarse to hold another computation against.
+    """
+    loaded = load(folder)
+    wanted = sizes(loaded.config, Settings(loaded.config.generate))
+    encoders: dict[int, tuple[list[Kind], Graph]] = {
+        s: (kinds, Encoder(loaded.model, kinds)) for s, kinds in wanted.items()
+    }
+    return Answerer(loaded, GraphEngine(encoders, loaded.model.decoder, loaded.config.data.flip), limits)
 
 
 def graphs(loaded: Loaded, wrap: Callable[[nn.Module], Graph]) -> GraphEngine:

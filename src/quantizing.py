@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -31,11 +32,8 @@ def quantize_encoder(path: Path, name: str, pixels: Iterator[np.ndarray], kept: 
         pixels: photos, as Photos takes them.
         kept: parts of names of nodes that stay as they are.
     """
-    import onnx
-
     with TemporaryDirectory() as folder:
-        ready = Path(folder) / "ready.onnx"
-        quant_pre_process(path, ready, skip_symbolic_shape=True)
+        ready = _ready(path, Path(folder))
         names = [node.name for node in onnx.load(ready, load_external_data=False).graph.node]
         quantize_static(
             ready,
@@ -53,9 +51,18 @@ def quantize_encoder(path: Path, name: str, pixels: Iterator[np.ndarray], kept: 
 def quantize_decoder(path: Path) -> None:
     """Matrices in 8 bits; what they are multiplied with gets its range as it comes."""
     with TemporaryDirectory() as folder:
-        ready = Path(folder) / "ready.onnx"
-        quant_pre_process(path, ready, skip_symbolic_shape=True)
+        ready = _ready(path, Path(folder))
         quantize_dynamic(ready, _emptied(path), op_types_to_quantize=["MatMul", "Gemm"], per_channel=True)
+
+
+def _ready(path: Path, folder: Path) -> Path:
+    """The file with its weights in it and its layers joined, as the quantizer wants it."""
+    whole, ready = folder / "whole.onnx", folder / "ready.onnx"
+    model = onnx.load(path)
+    del model.graph.value_info[:]  # the exporter's shapes are of weights before it turned them; they are inferred anew
+    onnx.save(model, whole)
+    quant_pre_process(whole, ready, skip_symbolic_shape=True)
+    return ready
 
 
 def _emptied(path: Path) -> Path:

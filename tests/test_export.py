@@ -7,12 +7,16 @@ import cv2
 import numpy as np
 import pytest
 
-from src.answerer import Answer, Answerer, Ask, load_answerer
+from src.answerer import Answer, Answerer, Ask
 from src.config import Config, GenerationConfig, SourceConfig
 from src.data.demo import make_demo
+from src.data.tokenizer import Tokenizer
 from src.errors import UserError
 from src.export import main
-from src.exported import load_exported
+from src.exported import load_exact, load_exported
+from src.model.backbone import Backbone
+from src.model.folder import save
+from src.model.multitask import Multitask
 from tests.tiny import make_model, tiny_config
 
 ASK = Ask(GenerationConfig(beam=3, max_length=6), attention=True)
@@ -38,7 +42,7 @@ def exported(folder: Path, config: Config) -> tuple[Answerer, Answerer]:
     """A model computed by torch and by onnxruntime."""
     model = make_model(folder / "model", config)
     assert main(["--model", str(model), "--output", str(folder / "onnx"), "--check", "0"]) == 0
-    return load_answerer(model, exact=True), load_exported(folder / "onnx", threads=1)
+    return load_exact(model), load_exported(folder / "onnx", threads=1)
 
 
 def hold_against(torch: Answerer, onnx: Answerer, count: int) -> None:
@@ -96,7 +100,10 @@ def test_what_8_bits_cost_is_told(elsewhere: Path, capsys: pytest.CaptureFixture
 
 
 def test_mistakes_are_one_line(tmp_path: Path, elsewhere: Path) -> None:
-    merged = make_model(tmp_path / "merge" / "model", config_of(kind="merge", attention="none"))
+    config, merged = config_of(kind="merge", attention="none"), tmp_path / "merged"
+    tokenizer = Tokenizer.train(["a photo"], config.data.tokenizer, ["x"])
+    model = Multitask(config.model, Backbone(config.model.backbone), tokenizer.size, 1)
+    save(merged, model, tokenizer.to_json(), config, {})
     with pytest.raises(UserError, match="kind is merge"):
         main(["--model", str(merged), "--output", "onnx", "--check", "0"])
     assert not Path("onnx").exists()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from src.answerer import Answerer, Ask, TorchEngine, load_answerer
+from src.answerer import Answerer, Ask, TorchEngine
 from src.config import BackboneConfig, Config, DataConfig, GenerationConfig, SourceConfig, TokenizerConfig
 from src.data.tokenizer import END, Tokenizer
-from src.exported import export, graphs, load_exported
+from src.exported import export, graphs, load_exact, load_exported
 from src.model.backbone import Backbone
 from src.model.folder import load, save
 from src.model.multitask import Multitask
@@ -53,7 +53,7 @@ def ways(folder: Path, photos: list[Path]) -> dict[str, Callable[[], Answerer]]:
         loaded = load(model)
         return Answerer(loaded, TorchEngine(loaded))
 
-    found: dict[str, Callable[[], Answerer]] = {"torch": lambda: load_answerer(model, exact=True)}
+    found: dict[str, Callable[[], Answerer]] = {"torch": lambda: load_exact(model)}
     found["torch as trained (bf16 where fast)"] = eager
     if shutil.which("c++"):
         found["torch.compile"] = compiled
