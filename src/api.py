@@ -23,7 +23,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 def make_app(answerer: Answerer, ask: Ask, bounds: Bounds | None = None) -> FastAPI:
     """The API of a model."""
     bounds, meters = bounds or Bounds(), Meters()
-    batcher = Batcher(lambda photos: work(answerer, ask, meters, photos), bounds.batch, bounds.queue)
+    batcher: Batcher[bytes, Answer | Refused] = Batcher(
+        lambda photos: work(answerer, ask, meters, photos), bounds.batch, bounds.queue
+    )
     meters.waiting.set_function(lambda: batcher.waiting)
     ready = asyncio.Event()
 

@@ -1,6 +1,6 @@
 """ONNX files in 8 bits: weights of the decoder, weights and activations of the encoder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,25 +23,22 @@ class Photos(CalibrationDataReader):
         return None if photo is None else {self.name: photo}
 
 
-def quantize_encoder(path: Path, name: str, pixels: Iterator[np.ndarray], kept: Sequence[str] = ()) -> None:
+def quantize_encoder(path: Path, name: str, pixels: Iterator[np.ndarray]) -> None:
     """Convolutions and matrix products in 8 bits, by the ranges that photos give (Jacob et al. 2018), a channel each.
 
     Args:
         path: of the ONNX file, which is replaced.
         name: of its input.
         pixels: photos, as Photos takes them.
-        kept: parts of names of nodes that stay as they are.
     """
     with TemporaryDirectory() as folder:
         ready = _ready(path, Path(folder))
-        names = [node.name for node in onnx.load(ready, load_external_data=False).graph.node]
         quantize_static(
             ready,
             _emptied(path),
             Photos(name, pixels),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "MatMul", "Gemm"],
-            nodes_to_exclude=[one for one in names if any(part in one for part in kept)],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -52,7 +49,11 @@ def quantize_decoder(path: Path) -> None:
     """Matrices in 8 bits; what they are multiplied with gets its range as it comes."""
     with TemporaryDirectory() as folder:
         ready = _ready(path, Path(folder))
-        quantize_dynamic(ready, _emptied(path), op_types_to_quantize=["MatMul", "Gemm"], per_channel=True)
+        graph = onnx.load(ready).graph
+        matrices = {weight.name for weight in graph.initializer if len(weight.dims) == 2}
+        others = [node.name for node in graph.node if not matrices & set(node.input)]  # a vector has no channels
+        kinds = ["MatMul", "Gemm"]
+        quantize_dynamic(ready, _emptied(path), op_types_to_quantize=kinds, nodes_to_exclude=others, per_channel=True)
 
 
 def _ready(path: Path, folder: Path) -> Path:
