@@ -120,6 +120,25 @@ def test_a_folder_becomes_a_table(page: AppTest) -> None:
     assert rows[0]["caption"] == table["caption"][0]
 
 
+def test_runs_are_held_side_by_side(page: AppTest) -> None:
+    pytest.importorskip("mlflow")
+    from src.outbox import make_client, tracking_uri
+
+    client = make_client(tracking_uri())
+    experiment = client.create_experiment("pages")
+    for name, plcc in (("one", 0.5), ("two", 0.7)):
+        made = client.create_run(experiment, run_name=name)
+        client.log_metric(made.info.run_id, "best/plcc", plcc)
+        client.log_param(made.info.run_id, "train.lr", str(plcc / 100))
+        client.log_param(made.info.run_id, "train.epochs", "3")
+        client.set_terminated(made.info.run_id)
+    run(page)
+    listed, scores, differing = (one.value for one in page.dataframe)
+    assert set(listed["run"]) == {"one", "two"}
+    assert sorted(scores.loc["plcc"].tolist()) == [0.5, 0.7]
+    assert differing.index.tolist() == ["train.lr"]  # what they share is not shown
+
+
 def test_without_any_model_the_page_says_what_to_do(elsewhere: Path) -> None:
     page = AppTest.from_function(script, args=(Options(),), default_timeout=60)
     assert "src.train" in run(page).error[0].value

@@ -85,8 +85,7 @@ def show_answer(photo: Photo, one: Model, said: Answer, key: str) -> None:
     st.markdown(f"**:blue[{escape(one.label)}]**")
     above = st.container()
     if said.mos is not None:
-        meta = one.answerer.about.meta
-        st.html(scale(said.mos, said.place, meta.get("mos_range"), meta.get("mos_percentiles")))
+        st.html(scale(said.mos, said.place, one.answerer.about.meta))
     caption = choose(said.captions, key) if said.captions else None
     with above:
         pixels = preview(photo.data, photo.digest, one.answerer.limits.megapixels)

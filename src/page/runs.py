@@ -30,7 +30,10 @@ def show(options: Options, models: list[Model]) -> None:
     left, right = st.columns(2)
     with left:
         st.subheader("Scores")
-        st.dataframe(scores(chosen).style.highlight_max(axis=1, color="#cfe3f5").format("{:.4f}", na_rep="–"))
+        table = scores(chosen)
+        better = pd.IndexSlice[table.index.difference(["rmse"]) if len(chosen) > 1 else [], :]  # of rmse less is better
+        marked = table.style.highlight_max(axis=1, color="#cfe3f5", subset=better)
+        st.dataframe(marked.format("{:.4f}", na_rep="–"))
     with right:
         st.subheader("What they were trained with")
         settings = differing(chosen)

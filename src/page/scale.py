@@ -1,6 +1,7 @@
 """A photo's mos on a scale, over how the training photos' mos are spread."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,20 +9,21 @@ BARS, ROOM = 30, 44  # bars of the histogram, and pixels of height for the fulle
 MARK, BAR, FAINT = "#c44e00", "#a9c3e0", "#777"
 
 
-def scale(mos: float, place: float | None, span: Sequence[float] | None, percentiles: Sequence[float] | None) -> str:
+def scale(mos: float, place: float | None, meta: Mapping[str, Any]) -> str:
     """HTML without script or SVG, which Streamlit would take out.
 
     Args:
         mos: in the training data's units.
         place: part of the training photos that lie below, or None.
-        span: lowest and highest mos of training; None: 0 to 10.
-        percentiles: of the training photos' mos, evenly spaced from the lowest to the highest; None: no bars.
+        meta: the model folder's mos_range (else 0 to 10), mos_mean and mos_percentiles of training; older ones lack
+            the last, and are shown without bars.
     """
-    low, high = span or (0.0, 10.0)
+    low, high = meta.get("mos_range") or (0.0, 10.0)
     low, high = min(low, mos), max(high, mos)
     at = 100 * (mos - low) / max(high - low, 1e-9)
-    told = f"above {100 * place:.0f} % of the training photos" if place is not None else ""
-    bars = "".join(bar(part) for part in spread(percentiles, low, high))
+    mean = f"mean of the training photos: {meta['mos_mean']:.2f}" if meta.get("mos_mean") is not None else ""
+    told = f"above {100 * place:.0f} % of the training photos" if place is not None else mean
+    bars = "".join(bar(part) for part in spread(meta.get("mos_percentiles"), low, high))
     mark = f"left:calc({at:.1f}% - 1px);top:0;width:3px;height:{ROOM + 6}px;background:{MARK};border-radius:2px"
     row = f"display:flex;align-items:flex-end;gap:1px;height:{ROOM}px;border-bottom:1px solid {FAINT};padding-top:6px"
     ends = f"display:flex;justify-content:space-between;color:{FAINT};font-size:0.8rem"
