@@ -44,7 +44,11 @@ bench: setup ## speed, each row a ratio measured here and now
 ui: setup ## the MLflow UI on the runs (PORT=5000)
 	@$(PY) -m src.tracking --port $(PORT)
 
+app: PORT := 8501
+app: setup ## the page to try models on photos (PORT=8501)
+	@$(PY) -m src.app --port $(PORT)
+
 lock: setup ## resolve pyproject.toml's ranges anew into requirements.lock
 	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra blip --extra app --extra export --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
 
-.PHONY: help setup sweep test test-all lint bench ui lock
+.PHONY: help setup sweep test test-all lint bench ui app lock

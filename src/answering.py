@@ -30,7 +30,7 @@ from src.data.source import source_name
 from src.data.store import FeatureStore, Kind, Recipe
 from src.errors import UserError
 from src.learning.answers import Answers, answer_batch
-from src.model.folder import Loaded
+from src.model.folder import Described, Loaded
 from src.precision import best_device, resolve
 
 
@@ -150,19 +150,19 @@ def source_style(config: Config, source: str) -> str:
     return next((one.style or source for one in config.data.sources if source_name(one) == source), source)
 
 
-def styles(loaded: Loaded) -> list[str]:
+def styles(loaded: Described) -> list[str]:
     """The styles that the model has seen captions of; a source without captions has a token that was never trained."""
     seen = loaded.meta.get("comments", {})
     return [style for style in loaded.tokenizer.styles if seen.get(style, True)]
 
 
-def check_style(loaded: Loaded, style: str) -> None:
+def check_style(loaded: Described, style: str) -> None:
     """Raises UserError, naming the styles there are, where the model has seen no captions of one."""
     if style not in (known := styles(loaded)):
         raise UserError(f"--style {style}: this model knows {', '.join(known)}; choose one of these")
 
 
-def default_style(loaded: Loaded) -> str:
+def default_style(loaded: Described) -> str:
     """The style of the challenge's comments where the model knows it, else the only one.
 
     Raises:

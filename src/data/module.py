@@ -160,8 +160,9 @@ class Data:
     def meta(self) -> dict[str, Any]:
         """What a model folder keeps of its data.
 
-        mos_mean, mos_std, mos_range [lowest, highest] of training; comment, the commonest in training (the challenge's,
-        where there are), and comments, that of each style; data_hash; photos in each part.
+        mos_mean, mos_std, mos_range [lowest, highest] and mos_percentiles (0 to 100) of training; comment, the
+        commonest in training (the challenge's, where there are), and comments, that of each style; data_hash; photos
+        in each part.
         """
         train = self.parts["train"]
         mos = np.array([sample.mos for sample in train if sample.mos is not None])
@@ -171,6 +172,7 @@ class Data:
             "mos_mean": float(mos.mean()) if len(mos) else None,
             "mos_std": float(mos.std()) if len(mos) else None,
             "mos_range": [float(mos.min()), float(mos.max())] if len(mos) else None,
+            "mos_percentiles": np.percentile(mos, range(101)).round(4).tolist() if len(mos) else None,
             "comment": self._commonest(challenge) or self._commonest(self.tokenizer.styles),
             "comments": comments,
             "data_hash": self.data_hash,

@@ -47,21 +47,21 @@ def load_photo(path: Path) -> np.ndarray:
     return decode(data, path)
 
 
-def decode(data: bytes, path: Path | str = "photo") -> np.ndarray:
-    """As load_photo, from a file's bytes; `path` is for the error's message only."""
+def decode(data: bytes, path: Path | str = "photo", most: int = MAX_PIXELS) -> np.ndarray:
+    """As load_photo, from a file's bytes of at most `most` pixels; `path` is for the error's message only."""
     if not data:
         raise PhotoError(path, "is empty")
     size = jpeg_size(data) if data[:2] == b"\xff\xd8" else png_size(data) if data[:8] == PNG else None
     if size is None:
         if _filled_up(data):
             raise PhotoError(path, "is truncated (zeros where its second part should be)")
-        return _decode_slow(data, path)
-    _check_size(*size, path)
+        return _decode_slow(data, path, most)
+    _check_size(*size, path, most)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         pixels = None
-    return _decode_slow(data, path) if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return _decode_slow(data, path, most) if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
 
 
 def check_photo(path: Path) -> str | None:
@@ -120,15 +120,15 @@ def _filled_up(data: bytes) -> bool:
     return data[:2] == b"\xff\xd8" and not any(data[-16:]) and not data.rstrip(b"\0").endswith(b"\xff\xd9")
 
 
-def _check_size(width: int, height: int, path: Path | str) -> None:
-    if width * height > MAX_PIXELS:
-        raise PhotoError(path, f"has {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million")
+def _check_size(width: int, height: int, path: Path | str, most: int) -> None:
+    if width * height > most:
+        raise PhotoError(path, f"has {width} x {height} pixels, more than {most / 1e6:g} million")
 
 
-def _decode_slow(data: bytes, path: Path | str) -> np.ndarray:
+def _decode_slow(data: bytes, path: Path | str, most: int) -> np.ndarray:
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
-        _check_size(*image.size, path)
+        _check_size(*image.size, path, most)
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image))
     except PhotoError:

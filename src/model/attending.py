@@ -51,7 +51,7 @@ class Attending(nn.Module):
             values: [P, N, H], likewise.
         """
         query = self.query(hidden)
-        asked = query[:, : self.sizes[0]].view(len(keys), -1, 1, self.sizes[0])
+        asked = query[:, : self.sizes[0]].view(keys.shape[0], -1, 1, self.sizes[0])
         weights = ((keys.unsqueeze(1) + asked).tanh() @ self.score.to(keys.dtype)).softmax(dim=2)
         read = (weights.to(values.dtype) @ values).flatten(0, 1)
         if self.gated:

@@ -208,7 +208,7 @@ def _statistics(stage: Tensor) -> tuple[Tensor, Tensor]:
     # matrix products, since torch's own reductions over space take twice as long where channels come last.
     with torch.autocast(stage.device.type, enabled=False):
         rows = stage.permute(0, 2, 3, 1).flatten(1, 2).float()
-        weights = rows.new_full((len(rows), 1, rows.shape[1]), 1 / rows.shape[1])
+        weights = rows.new_full((rows.shape[0], 1, rows.shape[1]), 1 / rows.shape[1])
         mean = torch.bmm(weights, rows)
         variance = torch.bmm(weights, (rows - mean).square())
         return mean.squeeze(1), (variance.squeeze(1) + EPSILON).sqrt()

@@ -91,7 +91,7 @@ class Captioner(nn.Module):
         Whole channels of a photo are dropped: its places are too alike for one to hide what the next one shows.
         """
         grid = grid.to(self.dtype(grid))
-        return grid * self.grid_dropout(grid.new_ones(len(grid), 1, grid.shape[2]))
+        return grid * self.grid_dropout(grid.new_ones(grid.shape[0], 1, grid.shape[2]))
 
     def dtype(self, values: Tensor) -> torch.dtype:
         """What to compute in where `values` are: autocast's, or the weights'."""

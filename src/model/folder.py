@@ -25,14 +25,20 @@ FORMAT = "multitask-1"
 FILES = ("model.safetensors", "config.yaml", "tokenizer.json", "meta.json")
 
 
-@dataclass
-class Loaded:
-    """A model folder's content; the model is in eval mode, on the CPU."""
+@dataclass(kw_only=True)
+class Described:
+    """What a model folder says of its model, without the weights."""
 
-    model: Multitask
     tokenizer: Tokenizer
     config: Config
     meta: dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class Loaded(Described):
+    """A model folder's content; the model is in eval mode, on the CPU."""
+
+    model: Multitask
 
 
 def save(folder: Path, model: Multitask, tokenizer_json: str, config: Config, meta: dict[str, Any]) -> None:
@@ -81,10 +87,19 @@ def load(folder: Path) -> Loaded:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} is no model folder: {', '.join(missing)} is missing; give one that src.train wrote")
-    config = _config(folder / "config.yaml")
+    about = describe(folder)
+    model = _model(folder / "model.safetensors", about.config)
+    return Loaded(**vars(about), model=model.eval())
+
+
+def describe(folder: Path) -> Described:
+    """Reads all of a model folder but its weights.
+
+    Raises:
+        UserError: a file is missing or damaged; names it.
+    """
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    model = _model(folder / "model.safetensors", config)
-    return Loaded(model.eval(), tokenizer, config, _meta(folder / "meta.json"))
+    return Described(tokenizer=tokenizer, config=_config(folder / "config.yaml"), meta=_meta(folder / "meta.json"))
 
 
 def _config(path: Path) -> Config:

@@ -85,6 +85,13 @@ class Best:
             self.looks[photos] = 0.0
             self.looks[photos, : looks.shape[1]] = looks[better]
 
+    def take(self, work: Work, rows: Tensor, score: Tensor) -> None:
+        """Takes the best of captions that have ended: rows [P, W] of the work, score [P, W], -inf for none."""
+        top, place = score.max(dim=1)
+        rows = rows.gather(1, place.unsqueeze(1)).squeeze(1)
+        looks = None if work.looks is None else work.looks[rows]
+        self.offer(work.photos, top, work.tokens[rows, 1:], looks)
+
     def listed(self) -> list[Generated]:
         """One caption a photo, on the CPU."""
         rows = [row[: row.index(END)] for row in self.tokens.tolist()]
@@ -92,6 +99,35 @@ class Best:
         if self.looks.shape[1]:
             looks = [look[: len(row) + 1] for row, look in zip(rows, self.looks.cpu(), strict=True)]
         return [Generated(*parts) for parts in zip(rows, self.score.tolist(), looks, strict=True)]
+
+
+class All(Best):
+    """Every finished caption of each photo.
+
+    No score is kept, so that nothing leaves early because it cannot overtake the best: a photo is in work until W
+    captions have finished, the best of which is the one that Best finds.
+    """
+
+    def __init__(self, photos: int, device: torch.device) -> None:
+        super().__init__(photos, 0, 0, device)
+        self.found: list[list[Generated]] = [[] for _ in range(photos)]
+
+    def offer(self, photos: Tensor, score: Tensor, tokens: Tensor, looks: Tensor | None) -> None:
+        """Takes every caption with a finite score; shapes as Best's."""
+        for i, (photo, value) in enumerate(zip(photos.tolist(), score.tolist(), strict=True)):
+            if value > NEVER:
+                look = None if looks is None else looks[i].cpu()
+                self.found[photo].append(Generated(tokens[i].tolist(), value, look))
+
+    def take(self, work: Work, rows: Tensor, score: Tensor) -> None:
+        """As Best's, but takes all of them."""
+        for place in range(rows.shape[1]):
+            looks = None if work.looks is None else work.looks[rows[:, place]]
+            self.offer(work.photos, score[:, place], work.tokens[rows[:, place], 1:], looks)
+
+    def ranked(self, most: int) -> list[list[Generated]]:
+        """At most so many captions of each photo, the best first."""
+        return [sorted(found, key=lambda one: -one.score)[:most] for found in self.found]
 
 
 @torch.inference_mode()
@@ -117,8 +153,37 @@ def generate(
     """
     count, places = len(grid) * each, grid.shape[1]
     best = Best(count, config.max_length + 2, places if attention else 0, grid.device)
+    _write(decoder, grid, style, config, special, best, attention, each)
+    return best.listed()
+
+
+@torch.inference_mode()
+def generate_all(
+    decoder: Decoder, grid: Tensor, style: Tensor, config: GenerationConfig, special: list[int], attention: bool = False
+) -> list[list[Generated]]:
+    """The finished captions of each photo's beam, the best first, W of them unless the vocabulary has fewer.
+
+    The first is what `generate` gives. Greedy captions and samples are one a photo. Arguments as `generate`'s.
+    """
+    found = All(len(grid), grid.device)
+    _write(decoder, grid, style, config, special, found, attention, 1)
+    return found.ranked(config.beam)
+
+
+def _write(
+    decoder: Decoder,
+    grid: Tensor,
+    style: Tensor,
+    config: GenerationConfig,
+    special: list[int],
+    best: Best,
+    attention: bool,
+    each: int,
+) -> None:
+    """Step by step until no photo is in work; what ends goes to `best`. Arguments as `generate`'s."""
+    count, places = len(grid) * each, grid.shape[1]
     if not count:
-        return []
+        return
     looks = grid.new_zeros(count, 0, places, dtype=torch.float32) if attention else None
     score = torch.zeros(count, device=grid.device)
     photos = torch.arange(count, device=grid.device)
@@ -135,7 +200,6 @@ def generate(
             work = follow_one(work, logp, token, best)
         if not len(work.photos):
             break
-    return best.listed()
 
 
 def follow_one(work: Work, logp: Tensor, token: Tensor, best: Best) -> Work:
@@ -170,14 +234,11 @@ def widen(config: GenerationConfig, work: Work, logp: Tensor, best: Best) -> Wor
 
 
 def _finish(config: GenerationConfig, work: Work, rows: Tensor, score: Tensor, best: Best) -> None:
-    """Counts the ends among the W best continuations (score [P, 2 W], -inf for no end), and keeps the best one."""
+    """Counts the ends among the W best continuations (score [P, 2 W], -inf for no end), and hands them over."""
     score, rows = score[:, : config.beam], rows[:, : config.beam]
     best.count[work.photos] += score.isfinite().sum(dim=1)
-    top, place = score.max(dim=1)
-    rows = rows.gather(1, place.unsqueeze(1)).squeeze(1)
     length = work.tokens.shape[1]  # the words so far and the end
-    looks = None if work.looks is None else work.looks[rows]
-    best.offer(work.photos, top / length**config.length_penalty, work.tokens[rows, 1:], looks)
+    best.take(work, rows, score / length**config.length_penalty)
 
 
 def advance(decoder: Decoder, config: GenerationConfig, never: Tensor, work: Work, last: bool) -> tuple[Work, Tensor]:

@@ -92,10 +92,10 @@ class Recurrent(Captioner):
         """The state of one caption a photo, before its first token; grid [B, N, C]."""
         grid = self.seen(grid)
         keys, values = self.attending.grids(grid) if self.attending else (grid[:, :, :0], grid[:, :, :0])
-        photo, first = torch.arange(len(grid), device=grid.device), self.first(grid.mean(dim=1))
+        photo, first = torch.arange(grid.shape[0], device=grid.device), self.first(grid.mean(dim=1))
         if not self.enters:
             return State(keys, values, photo, *self._split(first.tanh()))
-        nothing = first.new_zeros(len(grid), prod(self.sizes))
+        nothing = first.new_zeros(grid.shape[0], prod(self.sizes))
         return self._further(State(keys, values, photo, *self._split(nothing)), first)[0]
 
     def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
@@ -136,14 +136,14 @@ class Recurrent(Captioner):
         """The state after inputs [R, E], what was read for them [R, H], or [R, 0], and where [R, N]."""
         hidden, cell, top = state.hidden, state.cell, words
         if self.attending is None:
-            read, weights = words[:, :0], words.new_ones(len(words), state.keys.shape[1]).softmax(dim=1)
+            read, weights = words[:, :0], words.new_ones(words.shape[0], state.keys.shape[1]).softmax(dim=1)
             first = (hidden[:, :0], cell[:, :0])
         else:
             top, below, read, weights = self.attending.step(words, hidden[:, 0], cell[:, 0], *state.grids())
             first, hidden, cell = (top.unsqueeze(1), below.unsqueeze(1)), hidden[:, 1:], cell[:, 1:]
         if self.upper is not None:
             top = top if self.attending is None else self.dropout(top)
-            _, hidden, cell = self.upper(top, [len(top)], hidden, cell)
+            hidden, cell = self.upper.step(top, hidden, cell)
         joined = (torch.cat(both, dim=1) for both in zip(first, (hidden, cell), strict=True))
         return State(state.keys, state.values, state.photo, *joined), read, weights
 

@@ -3,6 +3,8 @@
 Notation: R captions in work, H units of the state, L layers, M positions of all captions.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
@@ -42,10 +44,18 @@ class Stack(nn.Module):
             hidden: [R, L, H].
             cell: [R, L, H], or [R, L, 0] of a GRU.
         """
-        packed = PackedSequence(inputs, torch.tensor(counts))
-        before = [state.to(inputs.dtype).transpose(0, 1).contiguous() for state in (hidden, cell)]
+        out, hidden, cell = self._run(PackedSequence(inputs, torch.tensor(counts)), inputs.dtype, hidden, cell)
+        return out.data, hidden, cell
+
+    def step(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """All layers' states and cells after one input each [R, X]; states as forward's."""
+        _, hidden, cell = self._run(inputs.unsqueeze(0), inputs.dtype, hidden, cell)
+        return hidden, cell
+
+    def _run(self, inputs: Any, kind: torch.dtype, hidden: Tensor, cell: Tensor) -> tuple[Any, Tensor, Tensor]:
+        before = [state.to(kind).transpose(0, 1).contiguous() for state in (hidden, cell)]
         if isinstance(self.layers, nn.LSTM):
-            out, (after, cell) = self.layers(packed, (before[0], before[1]))
-            return out.data, after.transpose(0, 1), cell.transpose(0, 1)
-        out, after = self.layers(packed, before[0])
-        return out.data, after.transpose(0, 1), cell
+            out, (after, cell) = self.layers(inputs, (before[0], before[1]))
+            return out, after.transpose(0, 1), cell.transpose(0, 1)
+        out, after = self.layers(inputs, before[0])
+        return out, after.transpose(0, 1), cell

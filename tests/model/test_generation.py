@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.config import DecoderConfig, GenerationConfig
 from src.data.tokenizer import END, PAD, UNK
-from src.model.generation import generate, nucleus, repeats
+from src.model.generation import generate, generate_all, nucleus, repeats
 from src.model.recurrent import Recurrent
 
 STYLE, WORDS = 3, [4, 5, 6]
@@ -53,6 +53,27 @@ def best(decoder: Recurrent, grid: Tensor, penalty: float) -> tuple[tuple[int, .
 def run(decoder: Recurrent, grid: Tensor, **changes: object) -> list:
     config = replace(GenerationConfig(max_length=LONGEST, no_repeat=0), **changes)  # type: ignore[arg-type]
     return generate(decoder, grid, torch.full((len(grid),), STYLE), config, SPECIAL, attention=True)
+
+
+def test_a_wide_beam_finishes_every_caption_there_is(decoder: Recurrent, grid: Tensor) -> None:
+    captions = [c for n in range(1, LONGEST + 1) for c in itertools.product(WORDS, repeat=n)]
+    config = GenerationConfig(max_length=LONGEST, no_repeat=0, beam=3 * len(captions), length_penalty=0.7)
+    found = generate_all(decoder, grid, torch.full((len(grid),), STYLE), config, SPECIAL, attention=True)
+    for beam, one in zip(found, grid, strict=True):
+        expected = {c: scored(decoder, one, c) / (len(c) + 1) ** 0.7 for c in captions}
+        assert {tuple(each.tokens): each.score for each in beam} == pytest.approx(expected, abs=1e-4)
+        assert [each.score for each in beam] == sorted((each.score for each in beam), reverse=True)
+        assert all(len(each.attention) == len(each.tokens) + 1 for each in beam)
+
+
+@pytest.mark.parametrize("changes", [{"beam": 2}, {"beam": 3, "no_repeat": 2}, {"method": "greedy"}])
+def test_the_first_of_a_beam_is_the_caption(decoder: Recurrent, grid: Tensor, changes: dict) -> None:
+    config = replace(GenerationConfig(max_length=LONGEST, no_repeat=0), **changes)
+    beams = generate_all(decoder, grid, torch.full((len(grid),), STYLE), config, SPECIAL)
+    for beam, one in zip(beams, run(decoder, grid, **changes), strict=True):
+        assert beam[0].tokens == one.tokens
+        assert beam[0].score == pytest.approx(one.score, abs=1e-5)
+        assert len(beam) == (1 if config.method == "greedy" else config.beam)
 
 
 def test_several_samples_of_a_photo_are_drawn_as_likely_as_the_model_says(decoder: Recurrent, grid: Tensor) -> None:

@@ -1,0 +1,106 @@
+"""python -m src.app: a page to try models on photos, in the browser, on this machine."""
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from src.command import Parser, make_parser
+from src.errors import UserError, run_command
+
+PAGE = Path(__file__).parent / "page" / "main.py"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the page offers and takes.
+
+    Attributes:
+        models: names of models, offered first.
+        folders: folders whose photos, and those of folders below, anybody who opens the page may look at.
+        photos: most photos at once.
+        megabytes: of a photo's file.
+        megapixels: of a photo.
+        at_once: photos answered at once, for all visitors together; who waits too long is asked to come again.
+    """
+
+    models: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ("data",)
+    photos: int = 24
+    megabytes: float = 20.0
+    megapixels: float = 50.0
+    at_once: int = 4
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Checks the command line and becomes the page's server, until Ctrl-C.
+
+    Raises:
+        UserError: the port is taken, or a bound leaves room for nothing.
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    parsed = make_options().parse_args(given)
+    options = read_options(given)
+    for name in ("photos", "megabytes", "megapixels", "at_once"):
+        if getattr(options, name) <= 0:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: must be above 0")
+    check_port(parsed.host, parsed.port)
+    print(f"page: http://{parsed.host}:{parsed.port} (Ctrl-C ends it)", flush=True)
+    command = server_command(parsed.host, parsed.port, options.megabytes, given)
+    os.execve(command[0], command, {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"})
+
+
+def make_options() -> Parser:
+    """The command's options."""
+    own = Options()
+    parser = make_parser("app", "A page to try models on photos, on this machine only unless --host says so.", False)
+    about = "model folders or run names, offered ahead of all other runs"
+    parser.add_argument("--model", type=str, nargs="+", default=[], help=about)
+    about = "folders whose photos anybody who opens the page may look at"
+    parser.add_argument("--folder", type=str, nargs="+", default=[*own.folders], help=about)
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; there is no login")
+    parser.add_argument("--port", type=int, default=8501, help="port to listen on")
+    parser.add_argument("--photos", type=int, default=own.photos, help="most photos at once")
+    parser.add_argument("--megabytes", type=float, default=own.megabytes, help="most megabytes of a photo")
+    parser.add_argument("--megapixels", type=float, default=own.megapixels, help="most million pixels of a photo")
+    parser.add_argument("--at-once", type=int, default=own.at_once, help="photos answered at once, for all visitors")
+    return parser
+
+
+def read_options(args: Sequence[str]) -> Options:
+    """What the page needs of a command line."""
+    found = make_options().parse_args(list(args))
+    rest = (found.photos, found.megabytes, found.megapixels, found.at_once)
+    return Options(tuple(found.model), tuple(found.folder), *rest)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises UserError where nothing can listen there."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise UserError(f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port") from error
+
+
+def server_command(host: str, port: int, megabytes: float, args: Sequence[str]) -> list[str]:
+    """Streamlit's command: no telemetry, no watching of files, uploads up to the limit."""
+    settings = {
+        "server.address": host,
+        "server.port": port,
+        "server.headless": "true",
+        "server.maxUploadSize": max(1, int(megabytes)),
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "minimal",
+        "client.showErrorDetails": "none",
+    }
+    flags = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "streamlit", "run", str(PAGE), *flags, "--", *args]
+
+
+if __name__ == "__main__":
+    run_command(main)

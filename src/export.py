@@ -1,0 +1,142 @@
+"""python -m src.export: a model as ONNX files, held against torch on validation photos."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from src.command import Parser, make_parser
+from src.errors import UserError, run_command
+
+if TYPE_CHECKING:
+    from src.answerer import Answerer
+    from src.data.sample import Sample
+    from src.learning.answers import Answers
+    from src.model.folder import Loaded
+
+CALIBRATION = 100  # training photos from which int8 takes its ranges
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Reads the command line, writes the folder, and says how its answers differ from torch's."""
+    from src.exported import export, load_exact, load_exported
+    from src.predict import load_model
+
+    options = make_options().parse_args(args)
+    if options.check < 0:
+        raise UserError(f"--check {options.check}: give a number of photos, or 0")
+    loaded, folder = load_model(options.model)
+    output = Path(options.output)
+    samples = some_of(loaded, "val", options.check) if options.check else []  # or a mistake is told after the work
+    photos = [one.path for one in some_of(loaded, "train", CALIBRATION)] if options.int8 else []
+    export(loaded, folder, output, photos)
+    size = sum(file.stat().st_size for file in output.iterdir()) / 1e6
+    print(f"wrote {output}: {size:.1f} MB, {'int8' if options.int8 else 'float32'}")
+    if samples:
+        sides = load_exact(folder), load_exported(output)
+        print(compare(*(answers_of(one, samples) for one in sides)).table())
+    return 0
+
+
+def make_options() -> Parser:
+    """The command's options."""
+    parser = make_parser("export", "Writes a model as ONNX files, which onnxruntime computes without torch.", False)
+    parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
+    parser.add_argument("--output", type=str, required=True, help="the folder to write: exports/X")
+    about = "weights and activations in 8 bits: smaller; ranges are taken from the training photos"
+    parser.add_argument("--int8", type=bool, default=False, help=about)
+    about = "validation photos to hold against torch: captions, mos and scores; 0: none"
+    parser.add_argument("--check", type=int, default=200, help=about)
+    return parser
+
+
+def some_of(loaded: "Loaded", part: str, most: int) -> "list[Sample]":
+    """Photos of a part of the model's own data, evenly spaced.
+
+    Raises:
+        UserError: the data is not here.
+    """
+    from src.evaluate import part_of
+
+    samples = part_of(loaded.config, part)
+    return samples[:: max(1, len(samples) // most)][:most]
+
+
+@dataclass
+class Difference:
+    """How two models' answers for the same photos differ.
+
+    Attributes:
+        alike: captions that are the same.
+        photos: how many there are.
+        mos: the largest difference in mos; NaN without that head.
+        scores: name -> the one's and the other's, of the photos that have labels.
+    """
+
+    alike: int
+    photos: int
+    mos: float
+    scores: dict[str, tuple[float, float]]
+
+    def table(self) -> str:
+        """Lines to print."""
+        rows = [
+            f"{name:<20}{one:>10.4f}{other:>10.4f}{other - one:>+10.4f}" for name, (one, other) in self.scores.items()
+        ]
+        head = f"{'score':<20}{'torch':>10}{'onnx':>10}{'apart':>10}"
+        told = f"{self.alike} of {self.photos} captions are the same; mos differs by at most {self.mos:.2g}"
+        return "\n".join([head, *rows, told])
+
+
+def compare(one: "Answers", other: "Answers") -> Difference:
+    """Two models' answers for the same photos."""
+    from src.learning.answers import score
+
+    alike = sum(a == b for a, b in zip(one.captions, other.captions, strict=True))
+    apart = np.abs(np.subtract(one.mos, other.mos))
+    left, right = score(one), score(other)
+    scores = {name: (value.value, right[name].value) for name, value in left.items() if name in right}
+    return Difference(alike, len(one), float(apart.max()) if len(apart) else math.nan, scores)
+
+
+def answers_of(answerer: "Answerer", samples: "Sequence[Sample]", chunk: int = 16) -> "Answers":
+    """What an answerer says of labelled photos, each in the style of its own source."""
+    from src.answering import source_style, styles
+    from src.learning.answers import Answers
+
+    config = answerer.about.config
+    answers = Answers(*([] for _ in range(6)))
+    for start in range(0, len(samples), chunk):
+        some = samples[start : start + chunk]
+        for style in dict.fromkeys(source_style(config, one.source) for one in some):
+            group = [one for one in some if source_style(config, one.source) == style]
+            known = style if config.model.decoder.enabled and style in styles(answerer.about) else ""
+            add(answers, answerer, group, known)
+    return answers
+
+
+def add(answers: "Answers", answerer: "Answerer", samples: "Sequence[Sample]", style: str) -> None:
+    """Puts what an answerer says of photos behind what is known already.
+
+    Raises:
+        UserError: a photo cannot be read.
+    """
+    from src.answerer import Ask, Refused
+
+    ask = Ask(replace(answerer.about.config.generate), style)
+    for sample, found in zip(samples, answerer.answer([one.path.read_bytes() for one in samples], ask), strict=True):
+        if isinstance(found, Refused):
+            raise UserError(f"{sample.path} {found.reason}; remove it, or check other photos")
+        answers.names.append(sample.name)
+        answers.sources.append(sample.source)
+        answers.mos.append(math.nan if found.mos is None else found.mos)
+        answers.mos_true.append(math.nan if sample.mos is None else sample.mos)
+        answers.captions.append(found.captions[0].text if found.captions else "")
+        answers.references.append(list(sample.captions))
+
+
+if __name__ == "__main__":
+    run_command(main)

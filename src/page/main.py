@@ -1,0 +1,24 @@
+"""The page that Streamlit runs: models and beam at the side, a tab each for photos, a folder and runs."""
+
+import sys
+
+import streamlit as st
+
+from src.app import Options, read_options
+from src.page import folder, photos, runs
+from src.page.models import choose, friendly
+
+
+def show(options: Options) -> None:
+    """The whole page."""
+    st.set_page_config("Photo quality and captions", layout="wide")
+    st.title("Photo quality and captions")
+    with friendly():
+        chosen = choose(options)
+        for tab, page in zip(st.tabs(["Photos", "Folder", "Runs"]), (photos, folder, runs), strict=True):
+            with tab, friendly():
+                page.show(options, chosen)
+
+
+if __name__ == "__main__":
+    show(read_options(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""python -m src.serve: a model as an HTTP API. POST photos to /answer, JSON comes back; /docs describes it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from src.command import Parser, make_parser
+from src.errors import UserError, run_command
+
+if TYPE_CHECKING:
+    from src.answerer import Answerer, Ask
+    from src.guard import Bounds
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Reads the command line, loads the model and serves until Ctrl-C."""
+    import uvicorn
+
+    from src.api import make_app
+
+    options = make_options().parse_args(args)
+    app = make_app(*load(options.model, options.photo_megabytes, options.photo_megapixels), bounds_of(options))
+    print(f"answers: http://{options.host}:{options.port}/docs (Ctrl-C ends it)", flush=True)
+    uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
+    return 0
+
+
+def make_options() -> Parser:
+    """The command's options."""
+    parser = make_parser("serve", "Answers photos over HTTP, on this machine only unless --host says so.", config=False)
+    parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; there is no login")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on")
+    parser.add_argument("--photos", type=int, default=16, help="most photos of a request")
+    parser.add_argument("--batch", type=int, default=8, help="photos answered together")
+    parser.add_argument("--queue", type=int, default=64, help="photos that may wait; more are refused with 429")
+    parser.add_argument("--megabytes", type=float, default=50.0, help="most megabytes of a request")
+    parser.add_argument("--photo-megabytes", type=float, default=20.0, help="most megabytes of a photo")
+    parser.add_argument("--photo-megapixels", type=float, default=50.0, help="most million pixels of a photo")
+    return parser
+
+
+def bounds_of(options: Any) -> "Bounds":
+    """The bounds that a command line sets.
+
+    Raises:
+        UserError: one of them leaves room for nothing.
+    """
+    from src.guard import Bounds
+
+    bounds = Bounds(options.photos, options.batch, options.queue, options.megabytes)
+    for name, value in vars(bounds).items():
+        if value <= 0:
+            raise UserError(f"--{name} {value}: must be above 0")
+    if bounds.photos > bounds.queue:
+        raise UserError(f"--photos {bounds.photos}: no such request fits --queue {bounds.queue}; make it smaller")
+    return bounds
+
+
+def load(model: str, megabytes: float = 20.0, megapixels: float = 50.0) -> tuple["Answerer", "Ask"]:
+    """A model by its name, and how it answers: as it was trained to.
+
+    Raises:
+        UserError: there is no such model, or it was trained in several styles none of which is its default.
+    """
+    from src.answerer import Ask, Limits, load_answerer
+    from src.runs import find_model
+
+    answerer = load_answerer(find_model(model), Limits(megabytes, megapixels))
+    ask = Ask(answerer.about.config.generate)
+    answerer.style(ask)
+    return answerer, ask
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,91 @@
+"""From a photo's JPEG bytes to mos and caption, photo by photo, on one core: each way to compute the same model."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from src.answerer import Answerer, Ask, TorchEngine
+from src.config import BackboneConfig, Config, DataConfig, GenerationConfig, SourceConfig, TokenizerConfig
+from src.data.tokenizer import END, Tokenizer
+from src.exported import export, graphs, load_exact, load_exported
+from src.model.backbone import Backbone
+from src.model.folder import load, save
+from src.model.multitask import Multitask
+from tests.benchmarks.feeding import write_photos
+
+Row = tuple[str, str, str]
+WORDS, VOCABULARY, PHOTOS, TURNS = 11, 2600, 8, 3
+
+
+def rows() -> list[Row]:
+    """Median milliseconds of a photo, and how many times faster than torch in 32 bits."""
+    torch.set_num_threads(1)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as folder:
+        photos = write_photos(Path(folder) / "photos", PHOTOS, (375, 500))
+        spent = {name: milliseconds(make(), photos) for name, make in ways(Path(folder), photos).items()}
+    first = next(iter(spent.values()))
+
+    return [
+        (f"JPEG to mos and caption, 1 core, {name}", f"{ms:.0f} ms", f"{first / ms:.2f}x") for name, ms in spent.items()
+    ]
+
+
+def ways(folder: Path, photos: list[Path]) -> dict[str, Callable[[], Answerer]]:
+    """Name -> what makes the answerer; made one after the other, so that none takes the others' memory."""
+    model = make_model(folder / "model")
+
+    def compiled() -> Answerer:
+        loaded = load(model)
+        return Answerer(loaded, graphs(loaded, torch.compile))
+
+    def onnx(name: str, calibration: list[Path]) -> Answerer:
+        export(load(model), model, folder / name, calibration)
+        return load_exported(folder / name, threads=1)
+
+    def eager() -> Answerer:
+        loaded = load(model)
+        return Answerer(loaded, TorchEngine(loaded))
+
+    found: dict[str, Callable[[], Answerer]] = {"torch": lambda: load_exact(model)}
+    found["torch as trained (bf16 where fast)"] = eager
+    if shutil.which("c++"):
+        found["torch.compile"] = compiled
+    return found | {"ONNX": lambda: onnx("onnx", []), "ONNX int8": lambda: onnx("int8", photos)}
+
+
+def make_model(folder: Path) -> Path:
+    """The default model with random weights, as on real data: mos at 512 px with its mirror image, captions at 224 px.
+
+    It ends no caption by itself: all have WORDS words, as people's do.
+    """
+    torch.manual_seed(0)
+    data = DataConfig([SourceConfig(name="x")], mos_size=512, tokenizer=TokenizerConfig(min_count=1))
+    config = Config(data=data)
+    config.model.backbone = BackboneConfig(weights="none")
+    tokenizer = Tokenizer.train([f"word{i}" for i in range(VOCABULARY)], config.data.tokenizer, ["x"])
+    model = Multitask(config.model, Backbone(config.model.backbone), tokenizer.size, 1).eval()
+    assert model.decoder is not None
+    with torch.no_grad():
+        model.decoder.vocabulary.bias[END] = -20.0
+    save(folder, model, tokenizer.to_json(), config, {"mos_mean": 5.0})
+    return folder
+
+
+def milliseconds(answerer: Answerer, photos: list[Path]) -> float:
+    """Median over photos and turns, after a turn that is not counted."""
+    ask = Ask(replace(GenerationConfig(), beam=3, max_length=WORDS))
+    spent = []
+    for turn in range(TURNS + 1):
+        for path in photos:
+            data = path.read_bytes()
+            start = time.perf_counter()
+            answerer.answer([data], ask)
+            spent += [time.perf_counter() - start] if turn else []
+    return 1000 * sorted(spent)[len(spent) // 2]

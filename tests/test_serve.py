@@ -1,0 +1,165 @@
+"""The HTTP API, with a tiny model behind it, spoken to over HTTP."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from src.api import make_app
+from src.batcher import Batcher, QueueFull
+from src.errors import UserError
+from src.guard import Bounds
+from src.serve import load, main
+from tests.tiny import make_model, write_photo
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("run") / "model", mos_percentiles=[2.0, 5.0, 9.0])
+
+
+@pytest.fixture(scope="module")
+def client(model: Path) -> Iterator[TestClient]:
+    with TestClient(make_app(*load(str(model)), Bounds(photos=3, queue=4, megabytes=0.5))) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("photo") / "x.jpg"
+    write_photo(path, 1)
+    return path.read_bytes()
+
+
+def send(client: TestClient, *files: bytes, **query: int) -> httpx.Response:
+    photos = [("photos", (f"../{i}.jpg", data)) for i, data in enumerate(files)]
+    return client.post("/answer", files=photos, params=query)
+
+
+def test_photos_are_answered_in_their_order(client: TestClient, photo: bytes, model: Path) -> None:
+    response = send(client, photo, b"no photo", beams=2)
+    assert response.status_code == 200
+    first, second = response.json()
+    answerer, ask = load(str(model))
+    expected = answerer.answer([photo], ask)[0]
+    assert first["mos"] == pytest.approx(expected.mos, abs=1e-4)  # type: ignore[union-attr]
+    assert [one["text"] for one in first["captions"]] == [one.text for one in expected.captions]  # type: ignore[union-attr]
+    assert 0 <= first["place"] <= 1
+    assert first["seconds"] > 0
+    assert second == {"name": "../1.jpg", "error": "is no photo"}
+
+
+def test_health_readiness_and_what_it_says_of_itself(client: TestClient) -> None:
+    assert client.get("/health").status_code == 200
+    end = time.monotonic() + 20
+    while client.get("/ready").status_code == 503 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert client.get("/ready").json() == {"status": "ready"}
+    assert "/answer" in client.get("/openapi.json").json()["paths"]
+
+
+def test_what_is_too_much_is_refused_and_counted(client: TestClient, photo: bytes) -> None:
+    assert send(client, *[photo] * 4).status_code == 413
+    assert send(client, b"x" * 600_000).status_code == 413
+    unmeasured = client.post(
+        "/answer",
+        content=(b"x" * 100_000 for _ in range(7)),
+        headers={"content-type": "multipart/form-data; boundary=B"},
+    )
+    assert unmeasured.status_code == 413
+    assert client.post("/answer").status_code == 422
+    assert send(client, photo).status_code == 200
+    told = client.get("/metrics").text
+    assert 'requests_total{status="413"} 3.0' in told
+    assert 'photos_total{outcome="answered"}' in told
+    assert "batch_seconds_bucket" in told
+
+
+def test_a_full_queue_is_answered_with_429(model: Path, photo: bytes) -> None:
+    answerer, ask = load(str(model))
+    with TestClient(make_app(answerer, ask, Bounds(photos=2, queue=2))) as client:
+        with answerer.lock:  # the model is busy
+            threads = [threading.Thread(target=send, args=(client, photo, photo)) for _ in range(1)]
+            for thread in threads:
+                thread.start()
+            end = time.monotonic() + 20
+            while "waiting_photos 2.0" not in client.get("/metrics").text and time.monotonic() < end:
+                time.sleep(0.02)
+            refused = send(client, photo)
+        for thread in threads:
+            thread.join()
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"] == "1"
+        assert send(client, photo).status_code == 200  # there is room again
+
+
+def test_what_waits_is_answered_together_and_a_failure_hits_its_batch_alone() -> None:
+    batches: list[list[int]] = []
+
+    def work(items: list[int]) -> list[int]:
+        time.sleep(0.05)
+        batches.append(items)
+        if 7 in items:
+            raise ValueError("seven")
+        return [10 * item for item in items]
+
+    async def scenario() -> None:
+        batcher = Batcher(work, batch=3, most=8)
+        running = asyncio.create_task(batcher.run())
+        first = asyncio.create_task(batcher.submit([1]))
+        await asyncio.sleep(0.01)
+        rest = [asyncio.create_task(batcher.submit(items)) for items in ([2, 3], [4], [7], [5])]
+        await asyncio.sleep(0.01)
+        with pytest.raises(QueueFull):
+            await batcher.submit([0] * 3)
+        assert await first == [10]
+        assert await rest[0] == [20, 30]
+        assert await rest[1] == [40]
+        with pytest.raises(ValueError, match="seven"):
+            await rest[2]
+        assert batcher.waiting <= 2
+        assert await batcher.submit([6]) == [60]
+        running.cancel()
+
+    asyncio.run(scenario())
+    assert batches == [[1], [2, 3, 4], [7, 5], [6]]
+
+
+def test_bounds_that_leave_no_room_are_named(model: Path) -> None:
+    with pytest.raises(UserError, match="--batch 0"):
+        main(["--model", str(model), "--batch", "0"])
+    with pytest.raises(UserError, match="--photos 9"):
+        main(["--model", str(model), "--photos", "9", "--queue", "8"])
+
+
+@pytest.mark.slow
+def test_the_command_serves_this_machine_alone(model: Path, photo: bytes, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "src.serve", "--model", str(model), "--port", str(port)]
+    process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)})
+    try:
+        address, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
+        while time.monotonic() < end:
+            try:
+                if httpx.get(f"{address}/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        found = httpx.post(f"{address}/answer", files={"photos": ("x.jpg", photo)}, timeout=60).json()
+        assert found[0]["captions"][0]["text"]
+        listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True).stdout
+        assert not listening or f"127.0.0.1:{port}" in listening
+    finally:
+        process.terminate()
+        process.wait(30)
