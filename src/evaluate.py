@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,9 @@ from src.predict import FALLBACK, about_model, add_model_options, fallback_of, f
 from src.submission import read
 
 if TYPE_CHECKING:
+    from src.answering import Settings
     from src.learning.answers import Answers
+    from src.model.folder import Loaded
     from src.scoring.meteor import Meteor
     from src.scoring.report import Score, Scores
 
@@ -84,16 +86,54 @@ def of_models(options: Namespace, args: Sequence[str] | None) -> tuple["Answers"
 
 def of_model(name: str, options: Namespace, args: Sequence[str] | None) -> tuple["Answers", dict[str, Any]]:
     """A model's answers for one part of its own data, or of another experiment's."""
+    found = ask_model(name, make_options(), args)
+    return found.answers, found.about
+
+
+@dataclass
+class Asked:
+    """A model's answers for one part of some data.
+
+    Attributes:
+        loaded: the model.
+        folder: its folder.
+        samples: the photos.
+        settings: how it answered.
+        answers: its answers, in the photos' order.
+        about: which model and photos, and names of photos whose answer is a fallback.
+    """
+
+    loaded: "Loaded"
+    folder: Path
+    samples: list[Sample]
+    settings: "Settings"
+    answers: "Answers"
+    about: dict[str, Any]
+
+
+def ask_model(name: str, parser: Parser, args: Sequence[str] | None, cache_as_trained: bool = False) -> Asked:
+    """Has a model answer for one part of its own data, or of another experiment's.
+
+    Args:
+        name: of the model.
+        parser: of the command, with --part, --config and add_model_options.
+        args: its command line.
+        cache_as_trained: unless the command line says otherwise, take features from the cache where training did.
+    """
     from src.answering import answer_photos
 
     loaded, folder = load_model(name)
-    settings = make_settings(make_options(), args, loaded, labelled=True)
+    if cache_as_trained:
+        parser.set_defaults(cache=loaded.config.data.cache and loaded.config.model.backbone.frozen)
+    settings = make_settings(parser, args, loaded, labelled=True)
+    options = parser.parse_args(args)
     samples = part_of(load_config(options.config) if options.config else loaded.config, options.part)
     answers, failed = answer_photos(loaded, samples, settings)
     lost = fill(answers, failed, fallback_of([loaded], settings), settings)
     about = about_model(loaded, folder) | {"part": options.part, "fallbacks": list(lost)}
     where = options.config or "the model's own data"
-    return answers, about | {"title": f"{name} on {len(samples)} photos ({options.part} of {where})"}
+    about |= {"title": f"{name} on {len(samples)} photos ({options.part} of {where})"}
+    return Asked(loaded, folder, samples, settings, answers, about)
 
 
 def of_file(options: Namespace) -> tuple["Answers", dict[str, Any]]:
