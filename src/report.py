@@ -60,7 +60,8 @@ def make_page(parser: Parser, options: Namespace, args: Sequence[str] | None) ->
 
     materials = gather(options.model, parser, args, options.meteor)
     page = model_page(materials, options.photos)
-    return page, "-".join(m.name for m in materials)[:80], materials[0].asked.about["run_id"] if len(materials) == 1 else ""
+    run_id = materials[0].asked.about["run_id"] if len(materials) == 1 else ""
+    return page, "-".join(m.name for m in materials)[:80], run_id
 
 
 def log_page(page: "Page", path: Path, run_id: str) -> None:

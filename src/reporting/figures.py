@@ -99,9 +99,10 @@ def photo_map(points: Array, mos: Array, groups: Sequence[int], names: Sequence[
     count = 2 if len(groups) else 1
     figure, axes = make_figure(5.6 * count, 5.0, 1, count)
     known = np.isfinite(mos)
-    axes[0].plot(*points[~known].T, "o", color="0.85", markersize=3, markeredgewidth=0, label="no mos")
+    size = dot_size(len(points))
+    axes[0].plot(*points[~known].T, "o", color="0.85", markersize=size, markeredgewidth=0, label="no mos")
     if known.any():
-        drawn = axes[0].scatter(*points[known].T, c=mos[known], cmap="cividis_r", s=11, linewidths=0)
+        drawn = axes[0].scatter(*points[known].T, c=mos[known], cmap="cividis_r", s=size**2, linewidths=0)
         figure.colorbar(drawn, ax=axes[0], label="mos", shrink=0.8)
     axes[0].set_title(f"{title}, by mos", fontsize=10)
     if count == 2:
@@ -115,12 +116,16 @@ def photo_map(points: Array, mos: Array, groups: Sequence[int], names: Sequence[
 
 def draw_groups(axes: Axes, points: Array, groups: np.ndarray, names: Sequence[str]) -> None:
     """Points with a marker and colour of their cluster; the legend lies below."""
-    axes.plot(*points[groups < 0].T, ".", color="0.85", markersize=3)
+    size = dot_size(len(points))
+    axes.plot(*points[groups < 0].T, ".", color="0.85", markersize=size)
     for i, (name, marker, colour) in enumerate(zip(names, cycle(MARKERS), cycle(SHADES), strict=False)):
-        axes.plot(*points[groups == i].T, marker, color=colour, markersize=3.6, markeredgewidth=0, label=name)
-    axes.legend(
-        frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2, markerscale=1.6
-    )
+        axes.plot(*points[groups == i].T, marker, color=colour, markersize=size, markeredgewidth=0, label=name)
+    axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2)
+
+
+def dot_size(count: int) -> float:
+    """Points across of a marker, the smaller, the more there are."""
+    return float(np.clip(120 / np.sqrt(max(count, 1)), 2.8, 6.5))
 
 
 def bars(values: Mapping[str, tuple[float, float | None, float | None]], title: str) -> Figure:
@@ -151,7 +156,8 @@ def ranks(shares: Mapping[str, Sequence[float]], title: str) -> Figure:
     figure, (axes,) = make_figure(2.2 + 0.75 * table.shape[1], 1.0 + 0.45 * len(shares))
     axes.imshow(table, cmap="Greys", vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(table):
-        axes.text(column, row, f"{value:.0%}", ha="center", va="center", fontsize=8, color="white" if value > 0.5 else "0.1")
+        dark = "white" if value > 0.5 else "0.1"
+        axes.text(column, row, f"{value:.0%}", ha="center", va="center", fontsize=8, color=dark)
     axes.set_xticks(range(table.shape[1]), [str(i + 1) for i in range(table.shape[1])])
     axes.set_yticks(range(len(shares)), list(shares), fontsize=8)
     axes.set_title(title, fontsize=10)

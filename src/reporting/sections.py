@@ -235,6 +235,7 @@ def differences(materials: Sequence[Material]) -> Table:
     from src.tracking import flatten
 
     flat = [flatten(to_dict(m.asked.loaded.config)) for m in materials]
-    keys = [key for key in dict.fromkeys(key for one in flat for key in one) if len({str(one.get(key)) for one in flat}) > 1]
+    every = dict.fromkeys(key for one in flat for key in one)
+    keys = [key for key in every if len({str(one.get(key)) for one in flat}) > 1]
     rows = [[key, *(str(one.get(key, "-")) for one in flat)] for key in keys]
     return Table(["key", *(m.name for m in materials)], rows)
