@@ -124,7 +124,8 @@ def across(groups: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, Sco
 
 def pairs(every: Sequence[Rival]) -> dict[str, Any]:
     """Prints each competitor's scores beside the first one's, with paired differences. Returns these."""
-    ours, found = every[0], {}
+    ours = every[0]
+    found: dict[str, Any] = {}
     for other in every[1:]:
         off = differences((ours.scores, ours.draw), (other.scores, other.draw))
         columns = {ours.name: ours.scores.scores, other.name: other.scores.scores, "difference": off}

@@ -71,6 +71,16 @@ def check(options: Namespace) -> None:
 
 def add_extra(found: "Found", scores: dict[str, "Scores"], options: Namespace) -> None:
     """Adds the scores that need a download, where asked for, to those of all photos and of each source."""
+    from src.extra import extra_scores
+    from src.scoring.intervals import bootstrap_mean
+    from src.scoring.report import Score
+
+    for name, values in extra_scores(found.answers, [sample.path for sample in found.samples], options).items():
+        for group, one in scores.items():
+            own = values[[i for i, source in enumerate(found.answers.sources) if group in (ALL, source)]]
+            one.per_photo[name] = own
+            if len(own := own[np.isfinite(own)]):
+                one.scores[name] = Score(float(own.mean()), *bootstrap_mean(own))
 
 
 def further(found: "Found", options: Namespace, args: Sequence[str] | None) -> dict[str, Any]:
@@ -112,10 +122,21 @@ def make_options() -> Parser:
     parser.add_argument("--against", type=str, nargs="+", default=[], help=about)
     about = "cut the photos so many times into a public (30 %%) and a private board, and rank on each; 0: no boards"
     parser.add_argument("--boards", type=int, default=0, help=about)
+    add_extra_options(parser)
     parser.add_argument("--log", type=bool, default=False, help="also log the scores to the model's run in MLflow")
     parser.add_argument("--meteor", type=bool, default=True, help="METEOR too, which needs Java")
     add_model_options(parser, "style of the captions, by data set; default: that of each photo's own data set")
     return parser
+
+
+def add_extra_options(parser: Parser) -> None:
+    """Options for scores that need something downloaded."""
+    parser.add_argument("--spice", type=bool, default=False, help="SPICE too; first: python -m src.prepare spice")
+    parser.add_argument("--bert", type=str, default="", help="BERTScore too, by this model: a folder or hub name")
+    parser.add_argument("--glove", type=str, default="", help="similarity too, by this file of GloVe vectors (text)")
+    about = "similarity too, by this sentence-transformers model that pools by the mean: a folder or hub name"
+    parser.add_argument("--sentence", type=str, default="", help=about)
+    parser.add_argument("--clip", type=str, default="", help="CLIPScore too, by this CLIP: a folder or hub name")
 
 
 def of_models(options: Namespace, args: Sequence[str] | None) -> "Found":

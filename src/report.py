@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from jsonargparse import Namespace
 from src.command import Parser, make_parser
 from src.errors import UserError, one_line, run_command
 from src.evaluate import PARTS
+from src.outbox import RUN_ID
 from src.predict import add_model_options
 
 if TYPE_CHECKING:
@@ -23,15 +25,15 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parser.parse_args(args)
     if sum(map(bool, (options.model, options.sweep, options.comparison))) != 1:
         raise UserError("give one of --model RUN, --sweep NAME or --comparison NAME")
-    page, name, run_id = make_page(parser, options, args)
-    path = Path(options.output or f"reports/{name}.html")
+    made = make_page(parser, options, args)
+    path = Path(options.output or f"reports/{made.name}.html")
 
     from src.reporting.page import write_page
 
-    size = write_page(page, path)
-    print(f"wrote {path}: {size / 1e6:.1f} MB, {len(page.pictures())} figures")
+    size = write_page(made.page, path)
+    print(f"wrote {path}: {size / 1e6:.1f} MB, {len(made.page.pictures())} figures")
     if options.log:
-        log_page(page, path, run_id)
+        log_page(made.page, path, made.run_id)
     return 0
 
 
@@ -53,15 +55,77 @@ def make_options() -> Parser:
     return parser
 
 
-def make_page(parser: Parser, options: Namespace, args: Sequence[str] | None) -> "tuple[Page, str, str]":
-    """The page, a name for its file, and the run in MLflow that it is of; empty where it is of none."""
+@dataclass
+class Made:
+    """A page, a name for its file, and the run in MLflow that it is of; empty where it is of none."""
+
+    page: "Page"
+    name: str
+    run_id: str
+
+
+def make_page(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
+    """The page that the command line asks for.
+
+    Raises:
+        UserError: there is no such model, sweep or comparison, or no photos to answer.
+    """
+    if options.sweep:
+        return of_sweep(parser, options, args)
+    if options.comparison:
+        return of_comparison(parser, options, args)
+    page, names, run_id = of_models(options.model, parser, options, args)
+    return Made(page, "-".join(names)[:80], run_id)
+
+
+def of_models(
+    models: Sequence[str], parser: Parser, options: Namespace, args: Sequence[str] | None
+) -> "tuple[Page, list[str], str]":
+    """A report on models, their names, and the run's id where it is one model's."""
     from src.reporting.material import gather
     from src.reporting.sections import model_page
 
-    materials = gather(options.model, parser, args, options.meteor)
-    page = model_page(materials, options.photos)
+    materials = gather(models, parser, args, options.meteor)
     run_id = materials[0].asked.about["run_id"] if len(materials) == 1 else ""
-    return page, "-".join(m.name for m in materials)[:80], run_id
+    return model_page(materials, options.photos, options.meteor), [one.name for one in materials], run_id
+
+
+def of_sweep(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
+    """A sweep's search, then its best model, where it is trained out."""
+    from src.reporting.page import Page
+    from src.reporting.searches import sweep_sections
+    from src.runs import find_model
+
+    name, runs = options.sweep, Path(options.runs)
+    sections = sweep_sections(name, runs)
+    try:
+        find_model(name)
+    except UserError as error:
+        print(f"{error}; the report holds the search alone", file=sys.stderr)
+        page = Page("")
+    else:
+        page, _, _ = of_models([name], parser, options, args)
+    page.title, page.sections = f"Report on the sweep {name}", [*sections, *page.sections]
+    return Made(page, f"sweep-{name}", kept_id(runs / f"sweep-{name}"))
+
+
+def of_comparison(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
+    """A comparison's table, then its models side by side."""
+    from src.reporting.searches import comparison_section, read_comparison
+
+    name, runs = options.comparison, Path(options.runs)
+    found = read_comparison(name, runs)
+    parser.set_defaults(part=found.part)
+    page, _, _ = of_models(found.models, parser, options, args)
+    page.title = f"Report on the comparison {name}"
+    page.sections.insert(0, comparison_section(found.rows))
+    return Made(page, f"compare-{name}", kept_id(runs / f"compare-{name}"))
+
+
+def kept_id(folder: Path) -> str:
+    """The id of a run in MLflow, from its folder; empty where none is kept."""
+    file = folder / RUN_ID
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
 
 def log_page(page: "Page", path: Path, run_id: str) -> None:

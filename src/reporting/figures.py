@@ -102,7 +102,9 @@ def photo_map(points: Array, mos: Array, groups: Sequence[int], names: Sequence[
     size = dot_size(len(points))
     axes[0].plot(*points[~known].T, "o", color="0.85", markersize=size, markeredgewidth=0, label="no mos")
     if known.any():
-        drawn = axes[0].scatter(*points[known].T, c=mos[known], cmap="cividis_r", s=size**2, linewidths=0)
+        drawn = axes[0].scatter(
+            points[known, 0], points[known, 1], c=mos[known], cmap="cividis_r", s=size**2, linewidths=0
+        )
         figure.colorbar(drawn, ax=axes[0], label="mos", shrink=0.8)
     axes[0].set_title(f"{title}, by mos", fontsize=10)
     if count == 2:

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from src import plots
-from src.evaluate import ALL, cell
+from src.against import across
+from src.evaluate import ALL, cell, measure_rows
 from src.looking import attends, embed, looks
 from src.reporting import atlas, figures
 from src.reporting.gallery import galleries, order, picked
 from src.reporting.material import Material
 from src.reporting.page import Block, Page, Picture, Section, Table, Text, picture
 from src.reporting.pictures import figure_png, places, spread, thumbnails
+from src.reporting.rivalry import rivalry
 from src.reporting.series import loss_panels, score_panels, system_panels
 from src.reporting.words import Variety, variety
+from src.scoring.groups import deciles, score_groups
 from src.scoring.report import Score
 
 COMMONEST, UNUSED = 15, 80
@@ -21,12 +24,13 @@ THUMBNAIL, THUMBNAIL_QUALITY = 96, 55  # about 3 kB each within the page
 MARKED = ("plcc", "srcc", "cider_d", "meteor", "bleu_4", "rouge_l", "quality", "captioning", "combined")
 
 
-def model_page(materials: Sequence[Material], photos: int) -> Page:
+def model_page(materials: Sequence[Material], photos: int, meteor: bool = True) -> Page:
     """A report on one model, or on several.
 
     Args:
         materials: of the models.
         photos: most photos on the planes of PCA and t-SNE.
+        meteor: compare several models by METEOR too.
     """
     names = " and ".join(material.name for material in materials)
     page = Page(f"Report on {names}", [line for m in materials for line in m.asked.about["title"].splitlines()])
@@ -34,6 +38,8 @@ def model_page(materials: Sequence[Material], photos: int) -> Page:
     if len(materials) == 1:
         (one,) = materials
         page.sections[3:3] = [gallery(one), attention(one), plane(one, page, photos)]
+    else:
+        page.sections[3:3] = rivalry(materials, meteor)
     page.sections += [resources(materials), settings(materials)]
     return page
 
@@ -52,11 +58,11 @@ def scores_section(materials: Sequence[Material]) -> Section:
     return section
 
 
-def score_table(columns: dict[str, dict[str, Score]]) -> Table:
+def score_table(columns: dict[str, dict[str, Score]], corner: str = "score") -> Table:
     """Scores of models or of groups of photos, a dash where there is none."""
     names = list(dict.fromkeys(name for scores in columns.values() for name in scores))
     rows = [[name, *(cell(scores.get(name)) for scores in columns.values())] for name in names]
-    return Table(["score", *columns], rows)
+    return Table([corner, *columns], rows)
 
 
 def training(materials: Sequence[Material]) -> Section:
@@ -87,7 +93,16 @@ def quality(materials: Sequence[Material]) -> Section:
             picture(f"calibration{end}", f"Calibration{of}", figures.calibration(true, predicted)),
             picture(f"residuals{end}", f"Residuals{of}", plots.residuals(true, predicted)),
         ]
+    if section.blocks and len(materials) == 1:
+        section.blocks.append(tenths(materials[0]))
     return section
+
+
+def tenths(material: Material) -> Table:
+    """Scores by tenths of true mos; CIDEr-D has the document frequencies of all photos."""
+    answers = material.asked.answers
+    found = score_groups(*measure_rows(answers, range(len(answers)), None), deciles(np.array(answers.mos_true)))
+    return score_table(across(found), "tenth of true mos")
 
 
 def gallery(material: Material) -> Section:

@@ -60,8 +60,8 @@ def test_ranks_follow_the_challenges_rule() -> None:
 
     # Sums of ranks: 1+3, 2+2, 3+1: a tie of all, which captioning decides.
     assert ranking({"a": scores(0.9, 1), "b": scores(0.8, 2), "c": scores(0.7, 3)}).tolist() == [[3, 2, 1]]
-    mos_only = {"quality": np.array([0.95])}
-    assert ranking({"a": scores(0.9, 1), "b": scores(0.8, 2), "mos": mos_only}).tolist() == [[3, 1, 2]]
+    mos_only = {"quality": np.array([0.95])}  # last in captioning: 2+2, 3+1 and 1+3
+    assert ranking({"a": scores(0.9, 1), "b": scores(0.8, 2), "mos": mos_only}).tolist() == [[2, 1, 3]]
     with pytest.raises(ValueError, match="no competitor"):
         ranking({"a": {}})
 
