@@ -6,6 +6,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 
 from src.plots import COLOURS, STYLES, Array, Series, limits, make_figure, paired, tidy
 
@@ -143,6 +144,9 @@ def bars(values: Mapping[str, tuple[float, float | None, float | None]], title: 
         if low is not None and high is not None:
             axes.plot([low, high], [i, i], "|-", color="black", linewidth=1.2, markersize=6)
     axes.set_yticks(range(len(values)), list(reversed(list(values))), fontsize=8)
+    most = max(value for value, _, _ in values.values())
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep="") if most >= 1000 else ScalarFormatter())
     tidy(axes, title, "")
     return figure
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from src.compare import NUMBERS, interval, number, score_names
+from src.compare import NUMBERS, number
 from src.errors import UserError
 from src.reporting import figures
 from src.reporting.page import Block, Section, Table, picture
@@ -92,7 +92,7 @@ def read_comparison(name: str, runs: Path) -> Compared:
 
 
 def comparison_section(rows: Sequence[Row]) -> Section:
-    """A comparison's table, a column a variant, and its costs as bars."""
+    """What the variants of a comparison cost, as a table and as bars; their scores have a section of their own."""
     lines = [["state", *(row.state for row in rows)], ["split", *(row.split or "-" for row in rows)]]
     bars: list[Block] = []
     for name, title in NUMBERS.items():
@@ -100,7 +100,8 @@ def comparison_section(rows: Sequence[Row]) -> Section:
         if known:
             lines.append([title, *(number(row.numbers.get(name)) for row in rows)])
             bars.append(picture(f"cost_{name}", title, figures.bars(known, title)))
-    lines += [[name, *(interval(row.scores.get(name)) for row in rows)] for name in score_names(rows)]
     return Section(
-        "Comparison", "As src.compare measured it.", [Table(["", *(row.name for row in rows)], lines), *bars]
+        "Comparison",
+        "What each variant cost, as src.compare measured it.",
+        [Table(["", *(row.name for row in rows)], lines), *bars],
     )

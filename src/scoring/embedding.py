@@ -17,6 +17,7 @@ from src.scoring.cider import flatten
 from src.scoring.ptb import tokenize
 
 BATCH = 64
+LONGEST = 128  # tokens of a caption
 CLIP_WEIGHT = 2.5
 
 
@@ -52,25 +53,12 @@ def bert_score(candidates: Sequence[str], references: Sequence[Sequence[str]], m
         [candidates[i] for i in owner],
         list(flat),
         model=made[0].eval(),
-        user_tokenizer=_Words(made[1]),
+        user_tokenizer=made[1],
         user_forward_fn=_last_layer,
         batch_size=BATCH,
-        num_threads=0,
+        max_length=min(LONGEST, made[1].model_max_length),
     )
     return best(np.asarray(found["f1"], dtype=np.float64).reshape(-1), owner, len(candidates))
-
-
-class _Words:
-    """A tokenizer as torchmetrics calls it: texts and a length to tensors."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-
-    def __call__(self, texts: list[str], max_length: int) -> dict[str, Any]:
-        options = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
-        longest = min(max_length, self.tokenizer.model_max_length)
-        made = self.tokenizer(texts, max_length=longest, **options)
-        return {"input_ids": made["input_ids"], "attention_mask": made["attention_mask"]}
 
 
 def _last_layer(model: Any, batch: dict[str, Any]) -> Any:
