@@ -4,7 +4,7 @@ Each model is a local folder, or a hub name that is fetched at first use. A scor
 Notation: P photos, R references of all photos together, D size of a vector.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,28 +41,55 @@ def loaded(option: str, name: str, load: Callable[[str], Any]) -> Any:
 def bert_score(candidates: Sequence[str], references: Sequence[Sequence[str]], model: str) -> np.ndarray:
     """BERTScore F1 (Zhang et al. 2020) with the last layer, no idf, no rescaling: the best over the references [P].
 
+    Not torchmetrics' own: version 1.9 puts captions of unlike lengths back in a wrong order, and pairs them wrongly.
+
     Raises:
         UserError: the model cannot be loaded.
     """
-    from torchmetrics.functional.text.bert import bert_score as score
+    made = loaded("--bert", model, load_text_model)
+    owner, flat = flatten(references)
+    values = [
+        pair_score(a, b)
+        for part in chunks(zip((candidates[i] for i in owner), flat, strict=True))
+        for a, b in zip(*(_words([pair[side] for pair in part], *made) for side in (0, 1)), strict=True)
+    ]
+    return best(np.array(values), owner, len(candidates))
+
+
+def load_text_model(name: str) -> tuple[Any, Any]:
+    """A transformers model in eval mode, and its tokenizer."""
     from transformers import AutoModel, AutoTokenizer
 
-    made = loaded("--bert", model, lambda name: (AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name)))
-    owner, flat = flatten(references)
-    found = score(
-        [candidates[i] for i in owner],
-        list(flat),
-        model=made[0].eval(),
-        user_tokenizer=made[1],
-        user_forward_fn=_last_layer,
-        batch_size=BATCH,
-        max_length=min(LONGEST, made[1].model_max_length),
-    )
-    return best(np.asarray(found["f1"], dtype=np.float64).reshape(-1), owner, len(candidates))
+    return AutoModel.from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
 
 
-def _last_layer(model: Any, batch: dict[str, Any]) -> Any:
-    return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+def pair_score(said: np.ndarray, written: np.ndarray) -> float:
+    """F1 of words' vectors [T, D] of length 1, each matched with the likest of the other caption; 0 without words."""
+    if not len(said) or not len(written):
+        return 0.0
+    alike = said @ written.T
+    precision, recall = alike.max(1).mean(), alike.max(0).mean()
+    return float(2 * precision * recall / (precision + recall)) if precision + recall > 0 else 0.0
+
+
+def _words(texts: list[str], model: Any, tokenizer: Any) -> list[np.ndarray]:
+    """For each text the vectors of its tokens [T, D], of length 1, without the special ones at its ends."""
+    last, mask = _last_layer(texts, model, tokenizer)
+    rows = []
+    for vectors, kept in zip(last, mask.bool(), strict=True):
+        words = vectors[kept][1:-1].float().numpy()
+        rows.append(words / np.maximum(np.linalg.norm(words, axis=1, keepdims=True), 1e-12))
+    return rows
+
+
+def _last_layer(texts: list[str], model: Any, tokenizer: Any) -> tuple[Any, Any]:
+    """The last layer [B, T, D], and which tokens are no padding [B, T]."""
+    import torch
+
+    longest = min(LONGEST, tokenizer.model_max_length)
+    batch = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
+    with torch.inference_mode():
+        return model(**batch).last_hidden_state, batch["attention_mask"]
 
 
 def glove_similarity(candidates: Sequence[str], references: Sequence[Sequence[str]], path: Path) -> np.ndarray:
@@ -116,23 +143,15 @@ def sentence_similarity(candidates: Sequence[str], references: Sequence[Sequence
     Raises:
         UserError: the model cannot be loaded.
     """
-    from transformers import AutoModel, AutoTokenizer
-
-    made = loaded(
-        "--sentence", model, lambda n: (AutoModel.from_pretrained(n).eval(), AutoTokenizer.from_pretrained(n))
-    )
+    made = loaded("--sentence", model, load_text_model)
     owner, flat = flatten(references)
     a, b = (np.concatenate([_sentences(part, *made) for part in chunks(some)]) for some in (candidates, flat))
     return mean(cosine(a[owner], b), owner, len(candidates))
 
 
 def _sentences(texts: list[str], model: Any, tokenizer: Any) -> np.ndarray:
-    import torch
-
-    batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-    with torch.inference_mode():
-        last = model(**batch).last_hidden_state
-    mask = batch["attention_mask"].unsqueeze(2)
+    last, mask = _last_layer(texts, model, tokenizer)
+    mask = mask.unsqueeze(2)
     return ((last * mask).sum(1) / mask.sum(1).clamp(min=1)).float().numpy()
 
 
@@ -188,7 +207,7 @@ def best(values: np.ndarray, owner: np.ndarray, photos: int) -> np.ndarray:
     return found
 
 
-def chunks(values: Sequence) -> Iterator[list]:
+def chunks(values: Iterable) -> Iterator[list]:
     """Values, 64 at a time."""
     left = iter(values)
     while part := list(islice(left, BATCH)):

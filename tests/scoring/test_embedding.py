@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torchmetrics.functional.multimodal import clip_score as torchmetrics_clip
+from torchmetrics.functional.text.bert import bert_score as torchmetrics_bert
 from transformers import (
     BertConfig,
     BertModel,
@@ -55,6 +56,8 @@ def test_bert_score_is_greedy_matching_of_words(bert: Path) -> None:
     found = bert_score(SAID, WRITTEN, str(bert))
     assert found[0] == pytest.approx(1.0, abs=1e-4)  # one of its references is the same caption
     assert found[1] == pytest.approx(f1(SAID[1], WRITTEN[1][0]), abs=1e-4)
+    theirs = torchmetrics_bert(SAID[1:], WRITTEN[1], model_name_or_path=str(bert), num_layers=2, max_length=64)
+    assert found[1] == pytest.approx(float(theirs["f1"]), abs=1e-4)
 
 
 def test_sentence_similarity_is_the_cosine_of_mean_vectors(bert: Path) -> None:
