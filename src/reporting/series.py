@@ -16,6 +16,7 @@ SCORES = (
     *("captioning", "cider_d", "meteor", "bleu_1", "bleu_4", "rouge_l", "rouge_1_mean"),
     *("distinct_captions", "vocabulary_used"),
 )
+LOSSES = ("loss", "caption_ce", "mos_mse", "mos_huber", "mos_plcc", "mos_rank")
 SYSTEM = {
     "percent": "use, % of all cores or of a GPU",
     "memory_gb": "memory of the run, GB",
@@ -75,7 +76,8 @@ def loss_panels(runs: Mapping[str, Logged]) -> dict[str, Logged]:
     """Loss -> line -> points: in training and in validation, of each run."""
     groups: dict[str, Logged] = {}
     for run, series in runs.items():
-        for loss in [name.removeprefix("train/") for name in series if name.startswith("train/")]:
+        logged_ones = [name.removeprefix("train/") for name in series if name.startswith("train/")]
+        for loss in dict.fromkeys([*LOSSES, *logged_ones]):
             for part in ("train", "val"):
                 if points := series.get(f"{part}/{loss}"):
                     line = part if len(runs) == 1 else f"{run}, {part}"
