@@ -107,7 +107,7 @@ def answer_photos(loaded: Loaded, samples: Sequence[Sample], settings: Settings)
 
 def answer_seen(loaded: Loaded, seen: Seen, settings: Settings, device: torch.device) -> Answers:
     """Answers for a batch; `device` is where the model's weights are."""
-    batch = _batch(loaded, seen, settings).to(device)
+    batch = seen_batch(loaded, seen, settings).to(device)
     answers = answer_batch(loaded.model, batch, settings.generation, loaded.tokenizer)
     answers.mos_true = [_number(sample.mos) for sample in seen.samples]  # as written, not rounded to float32
     if batch.quality is not None and seen.features["levels"].shape[1] > 1:
@@ -118,7 +118,8 @@ def answer_seen(loaded: Loaded, seen: Seen, settings: Settings, device: torch.de
     return answers
 
 
-def _batch(loaded: Loaded, seen: Seen, settings: Settings) -> Batch:
+def seen_batch(loaded: Loaded, seen: Seen, settings: Settings) -> Batch:
+    """Photos as a batch of features: view 0, the photo itself."""
     samples = seen.samples
     rows = {kind: torch.tensor(places, dtype=torch.int64) for kind, places in seen.rows.items()}
     views = {kind: View(rows[kind], features=x[:, 0]) for kind, x in seen.features.items()}

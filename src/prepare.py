@@ -1,4 +1,4 @@
-"""python -m src.prepare: checks a data set, makes the demo data, writes splits, builds the feature cache."""
+"""python -m src.prepare: checks data, makes the demo data, writes splits, builds the feature cache, fetches SPICE."""
 
 import sys
 from collections import Counter
@@ -18,6 +18,7 @@ commands:
   demo    make the demo data: a few hundred rendered scenes in the challenge's and in Flickr's layout
   split   cut the photos into train, val and test, and write the split down
   cache   compute the features of a frozen backbone once, for all later runs
+  spice   fetch what src.evaluate --spice needs (some 400 MB)
 
 examples:
   python -m src.prepare demo
@@ -27,12 +28,13 @@ examples:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Hands the command line to one of the four commands. Returns the exit code."""
+    """Hands the command line to one of the commands. Returns the exit code."""
     words = list(sys.argv[1:] if args is None else args)
     if not words or words[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
     commands = {"check": check_command, "demo": demo_command, "split": split_command, "cache": cache_command}
+    commands["spice"] = spice_command
     if words[0] not in commands:
         raise UserError(f"no command {words[0]!r}; type one of {', '.join(commands)}")
     return commands[words[0]](words[1:])
@@ -112,6 +114,20 @@ def cache_command(args: Sequence[str]) -> int:
     print(
         f"they are in {config.data.cache_dir}; next: python -m src.train --config {options.config or 'configs/X.yaml'}"
     )
+    return 0
+
+
+def spice_command(args: Sequence[str]) -> int:
+    """Fetches what SPICE needs, or says that it is there."""
+    from src.scoring.spice import ADDRESS, FOLDER, fetch
+
+    parser = make_parser("prepare spice", "Fetches what SPICE needs: Stanford CoreNLP, some 400 MB.", config=False)
+    parser.add_argument("--output", type=str, default=str(FOLDER), help="folder for it; src.evaluate looks here")
+    parser.add_argument("--archive", type=str, default=ADDRESS, help="where the zip is: an address, or a local file")
+    options = parser.parse_args(args)
+    made = fetch(Path(options.output), options.archive)
+    print(f"wrote {options.output}" if made else f"{options.output} is there already: unchanged")
+    print("next: python -m src.evaluate --model RUN --spice true")
     return 0
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
@@ -16,6 +17,7 @@ from src.submission import Submission, write
 from src.tracking import Tracker
 from tests.tiny import CAPTIONS, make_model, tiny_config, write_photo
 
+SCHEMA = Path(__file__).parents[1] / "docs/details.schema.json"
 NAMES = ["0213074526", "1e5", "00", "with space", "사진", "a", "b", "c"]
 MOS = [4.1, 5.2, 6.3, 3.4, 7.5, 5.6, 4.7, 6.8]
 
@@ -149,10 +151,67 @@ def test_scores_are_logged_to_the_models_run(model: Path) -> None:
     assert metrics["eval/val/cider_d"] == pytest.approx(scores["cider_d"]["value"])
 
 
+def test_details_follow_their_schema(model: Path) -> None:
+    words = ["--details", "d.json", "--attention", "true", "--deciles", "true", "--json", "s.json", "--meteor", "false"]
+    assert main(["--model", str(model), *words]) == 0
+    found, kept = (json.loads(Path(name).read_text(encoding="utf-8")) for name in ("d.json", "s.json"))
+    jsonschema.validate(found, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    for photo, row in zip(found["photos"], kept["photos"], strict=True):
+        assert [photo["name"], photo["mos"], photo["mos_predicted"]] == [row["names"], row["mos_true"], row["mos"]]
+        assert photo["references"] == row["references"]
+        assert photo["scores"].get("cider_d") == row["cider_d"]
+        assert " ".join(photo["attention"]["words"]) == photo["caption"] == row["captions"]
+        weights = np.array(photo["attention"]["weights"])
+        assert len(weights) == len(photo["attention"]["words"])
+        assert weights.sum(1) == pytest.approx(1.0, abs=0.01)
+    tenths = list(kept["deciles"].values())
+    assert [one["photos"]["value"] for one in tenths] == [1.0] * 4
+    errors = {photo["mos"]: photo["scores"]["mos_error"] for photo in found["photos"] if photo["mos"] is not None}
+    assert [one["bias"]["value"] for one in tenths] == pytest.approx([errors[mos] for mos in sorted(errors)])
+
+
+def test_against_submissions_and_on_boards(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_truth(Path("train.csv"))
+    right, noisy = [mos + 0.1 for mos in MOS], [*MOS[::-1]]
+    for name, mos in (("right.csv", right), ("noisy.csv", noisy)):
+        write(Path(name), Submission(NAMES, mos, [CAPTIONS[2]] * len(NAMES)), {})
+    words = ["--truth", "train.csv", "--against", "noisy.csv", "--boards", "50", "--json", "s.json"]
+    assert main(["--predictions", "right.csv", *words, "--meteor", "false"]) == 0
+    found = json.loads(Path("s.json").read_text(encoding="utf-8"))
+    off = found["against"]["noisy.csv"]["plcc"]["value"]
+    assert off == pytest.approx(1 - pearsonr(noisy, MOS).statistic)
+    assert found["boards"]["stratified"]["public"]["scores"]["right.csv"]["quality"][0] == pytest.approx(1.0)
+    assert found["boards"]["shifted"]["private"]["ranks"]["right.csv"][0] == 1.0
+    assert "wins the private one in" in capsys.readouterr().out
+
+
+def test_similarity_joins_the_scores(elsewhere: Path) -> None:
+    write_truth(elsewhere / "train.csv")
+    write(Path("X.csv"), Submission(NAMES, MOS, [CAPTIONS[i % 4] for i in range(len(NAMES))]), {})
+    words = sorted({word for caption in CAPTIONS for word in caption.split()})
+    lines = [" ".join([word, *("1" if i == j else "0" for j in range(len(words)))]) for i, word in enumerate(words)]
+    Path("glove.txt").write_text("\n".join(lines), encoding="utf-8")
+    given = ["--predictions", "X.csv", "--truth", "train.csv", "--meteor", "false", "--json", "s.json"]
+    assert main([*given, "--glove", "glove.txt"]) == 0
+    found = json.loads(Path("s.json").read_text(encoding="utf-8"))
+
+    def alike(one: str, other: str) -> float:
+        a, b = (np.array([text.split().count(word) for word in words]) for text in (one, other))
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    own = [(1 + alike(CAPTIONS[i % 4], CAPTIONS[(i + 1) % 4])) / 2 for i in range(len(NAMES))]
+    assert [photo["similarity_glove"] for photo in found["photos"]] == pytest.approx(own, abs=1e-6)
+    assert found["scores"]["all"]["similarity_glove"]["value"] == pytest.approx(np.mean(own), abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "--model"),
+        (["--model", "run/model", "--attention", "true"], "--attention"),
+        (["--model", "run/model", "--boards", "-1"], "--boards -1"),
+        (["--model", "run/model", "--meteor", "false", "--spice", "true"], "python -m src.prepare spice"),
+        (["--model", "run/model", "--against", "run/model"], "given twice"),
         (["--predictions", "X.csv"], "--truth"),
         (["--predictions", "X.csv", "--truth", "none.csv"], "none.csv"),
         (["--predictions", "X.csv", "--truth", "other.csv"], "none of its photos"),

@@ -82,6 +82,26 @@ def score_photos(
         ValueError: columns of unequal length, or some but not all predicted mos are not finite.
         UserError: METEOR is asked for and cannot run.
     """
+    return measure(names, mos, mos_true, candidates, references, meteor, intervals, resamples, seed)[0]
+
+
+def measure(
+    names: Sequence[str],
+    mos: np.ndarray | None = None,
+    mos_true: np.ndarray | None = None,
+    candidates: Sequence[str] | None = None,
+    references: Sequence[Sequence[str]] | None = None,
+    meteor: Meteor | None = None,
+    intervals: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[Scores, Drawn]:
+    """As score_photos, and also what gives all scores of any choice of the photos.
+
+    Returns:
+        The scores, and a function from how often each photo is drawn, [B, P], to name -> [B]; see intervals.py for
+        what it takes as it is in the whole table: CIDEr-D's document frequencies above all.
+    """
     report = Scores(names=list(names))
     nothing = np.full(len(names), np.nan)
     mos, true = (nothing if x is None else np.asarray(x, dtype=np.float64) for x in (mos, mos_true))
@@ -90,9 +110,10 @@ def score_photos(
     _check_lengths(len(names), mos=mos, mos_true=true, candidates=words, references=refs)
     drawn = [_score_mos(report, mos, true), _score_captions(report, words, refs, meteor)]
     _score_both(report.scores)
+    draw = _together(report, [d for d in drawn if d])
     if intervals and names and any(drawn):
-        _add_intervals(report, [d for d in drawn if d], resamples, seed)
-    return report
+        _add_intervals(report, draw, resamples, seed)
+    return report, draw
 
 
 def _check_lengths(photos: int, **columns: Sequence | np.ndarray) -> None:
@@ -208,11 +229,15 @@ def _challenge(values: Mapping[str, float] | Mapping[str, np.ndarray]) -> dict[s
     return found
 
 
-def _add_intervals(report: Scores, drawn: list[Drawn], resamples: int, seed: int) -> None:
+def _together(report: Scores, drawn: list[Drawn]) -> Drawn:
     def draw(weights: np.ndarray) -> dict[str, np.ndarray]:
         values = {name: value for part in drawn for name, value in part(weights).items() if name in report.scores}
         return values | _challenge(values)  # type: ignore[return-value]
 
+    return draw
+
+
+def _add_intervals(report: Scores, draw: Drawn, resamples: int, seed: int) -> None:
     for name, values in resampling.bootstrap(draw, len(report.names), resamples, seed).items():
         low, high = resampling.bounds(values)
         if np.isfinite(low):

@@ -1,0 +1,66 @@
+"""What a report is made of: a model's answers beside the truth, its scores, and what its run logged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from src.command import Parser
+from src.config import to_dict
+from src.evaluate import ALL, Asked, ask_model, score_sources
+from src.reporting.series import Logged, logged
+from src.scoring.report import Scores
+
+
+@dataclass
+class Material:
+    """All that is known of a model.
+
+    Attributes:
+        name: of the model in the report.
+        asked: the model, the photos and its answers.
+        scores: of all photos, and of each source.
+        logged: what its run logged, by metric.
+    """
+
+    name: str
+    asked: Asked
+    scores: dict[str, Scores]
+    logged: Logged
+
+    @property
+    def whole(self) -> Scores:
+        """The scores of all photos."""
+        return self.scores[ALL]
+
+    def config_text(self) -> str:
+        """The config as YAML."""
+        return yaml.safe_dump(to_dict(self.asked.loaded.config), sort_keys=False, allow_unicode=True)
+
+    def environment(self) -> str:
+        """Libraries, machine and command of the run, as it wrote them down; empty where it is not at hand."""
+        file = self.asked.folder.parent / "environment.json"
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def gather(names: Sequence[str], parser: Parser, args: Sequence[str] | None, meteor: bool) -> list[Material]:
+    """Has each model answer and scores it.
+
+    Raises:
+        UserError: there is no such model, or it has no photos to answer.
+    """
+    return [gather_one(name, parser, args, meteor) for name in names]
+
+
+def gather_one(name: str, parser: Parser, args: Sequence[str] | None, meteor: bool) -> Material:
+    """One model's material."""
+    asked = ask_model(name, parser, args, cache_as_trained=True)
+    history = logged(asked.about["run_id"], asked.folder.parent / "history.jsonl")
+    return Material(short_name(name, asked), asked, score_sources(asked.answers, meteor), history)
+
+
+def short_name(name: str, asked: Asked) -> str:
+    """The run's name for a path, an id or `best`; else what the model was asked for by."""
+    given = asked.loaded.config.track.name
+    return given if given and (Path(name).exists() or name in ("best", asked.about["run_id"])) else name

@@ -1,0 +1,107 @@
+"""The sections that a sweep and a comparison add to the report on their models."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from src.compare import NUMBERS, number
+from src.errors import UserError
+from src.reporting import figures
+from src.reporting.page import Block, Section, Table, picture
+from src.reporting.series import Logged, from_file, loss_panels, score_panels, thin
+from src.search import trial_name
+from src.study import cell, read_study, trial_rows
+from src.study import figures as study_figures
+from src.variant import Row
+
+if TYPE_CHECKING:
+    import optuna
+
+SHOWN = 6  # trials whose curves are drawn
+
+
+def sweep_sections(name: str, runs: Path) -> list[Section]:
+    """A sweep's trials as a table, the search's figures, and the best trials' curves.
+
+    Raises:
+        UserError: there is no such sweep.
+    """
+    study = read_study(name, runs)
+    rows = trial_rows(study)
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(head, [[cell(row.get(key, "-")) for key in head] for row in rows])
+    search = Section("Search", "Its trials, best first.", [table])
+    search.blocks += [picture(f"search_{key}", key.replace("_", " "), figure) for key, figure in study_figures(study)]
+    return [search, trial_curves(study, [row["trial"] for row in rows[:SHOWN]], runs)]
+
+
+def trial_curves(study: "optuna.Study", numbers: Sequence[int], runs: Path) -> Section:
+    """Losses and scores of some trials over their steps."""
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    logged: dict[str, Logged] = {}
+    for one in numbers:
+        history = runs / trial_name(study.study_name, trials[one].params) / "history.jsonl"
+        logged[f"trial {one}"] = thin(from_file(history))
+    section = Section("Trials", f"Curves of the best {len(numbers)}, as far as their folders are here.")
+    for key, groups in (("trial_losses", loss_panels(logged)), ("trial_scores", score_panels(logged))):
+        if groups:
+            section.blocks.append(picture(key, key.replace("_", " "), figures.panels(groups)))
+    return section if section.blocks else Section("Trials")
+
+
+@dataclass
+class Compared:
+    """A comparison on disk.
+
+    Attributes:
+        part: the photos it was scored on.
+        rows: of its table, in its order.
+        models: model folder or name of each variant that did not fail.
+    """
+
+    part: str
+    rows: list[Row]
+    models: list[str]
+
+
+def read_comparison(name: str, runs: Path) -> Compared:
+    """A comparison's rows and models.
+
+    Raises:
+        UserError: there is none, or no variant is done.
+    """
+    folder = runs / f"compare-{name}"
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder}: holds no comparison; run src.compare, or name its folder of runs: --runs")
+    told = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["comparison"]
+    found = Compared(told["part"], [], [])
+    for variant in told["variants"]:
+        file = folder / "rows" / f"{variant['name']}.json"
+        if not file.is_file():
+            found.rows.append(Row(variant["name"], "failed"))
+            continue
+        found.rows.append(Row(**json.loads(file.read_text(encoding="utf-8"))["row"]))
+        found.models.append(variant["model"] or str(runs / f"{name}-{variant['name']}"))
+    if not found.models:
+        raise UserError(f"{folder}: no variant is done yet; the comparison's own command goes on with it")
+    return found
+
+
+def comparison_section(rows: Sequence[Row]) -> Section:
+    """What the variants of a comparison cost, as a table and as bars; their scores have a section of their own."""
+    lines = [["state", *(row.state for row in rows)], ["split", *(row.split or "-" for row in rows)]]
+    bars: list[Block] = []
+    for name, title in NUMBERS.items():
+        known = {row.name: (row.numbers[name], None, None) for row in rows if name in row.numbers}
+        if known:
+            lines.append([title, *(number(row.numbers.get(name)) for row in rows)])
+            bars.append(picture(f"cost_{name}", title, figures.bars(known, title)))
+    return Section(
+        "Comparison",
+        "What each variant cost, as src.compare measured it.",
+        [Table(["", *(row.name for row in rows)], lines), *bars],
+    )

@@ -1,0 +1,34 @@
+"""One model against another on the same photos: differences of scores with 95 % intervals of a paired bootstrap."""
+
+import numpy as np
+
+from src.scoring import intervals
+from src.scoring.report import Drawn, Score, Scores
+
+OF_WHOLE = ("distinct_captions", "distinct_share", "vocabulary_used")  # no sum over photos: these have no interval
+
+
+def differences(
+    ours: tuple[Scores, Drawn], theirs: tuple[Scores, Drawn], resamples: int = 1000, seed: int = 0
+) -> dict[str, Score]:
+    """Our score less theirs, for each score that both have; each resample is of the same photos for both.
+
+    Args:
+        ours: scores and draw of report.measure.
+        theirs: likewise, of the same photos in the same order.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    (a, draw_a), (b, draw_b) = ours, theirs
+
+    def draw(weights: np.ndarray) -> dict[str, np.ndarray]:
+        x, y = draw_a(weights), draw_b(weights)
+        return {name: x[name] - y[name] for name in x if name in y}
+
+    drawn = intervals.bootstrap(draw, len(a.names), resamples, seed)
+    found = {}
+    for name in a.scores:
+        if name in b.scores:
+            bounds = intervals.bounds(drawn[name]) if name in drawn else (None, None)
+            found[name] = Score(a.scores[name].value - b.scores[name].value, *bounds)
+    return found
