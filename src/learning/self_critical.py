@@ -28,7 +28,7 @@ class SelfCritical:
         seed: of the next samples; the caller sets it at each step, so that a resumed run draws what the whole run drew.
     """
 
-    names = ("caption_rl", "caption_reward")
+    names: Sequence[str] = ("caption_rl", "caption_reward")
 
     def __init__(
         self,
