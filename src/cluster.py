@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from src.errors import UserError, one_line
 from src.outbox import tracking_uri
@@ -40,7 +41,7 @@ def start() -> None:
     import ray
 
     # "local": or it would join whatever cluster someone started on this machine.
-    own = {"address": "local", "include_dashboard": False, "object_store_memory": STORE}
+    own: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": STORE}
     address = os.environ.get("RAY_ADDRESS", "")
     env = {"env_vars": worker_variables()}
     for chance in (3, 2, 1):

@@ -146,7 +146,7 @@ def stream(model: Path, parts: list[Part], settings: "Settings", workers: int) -
     yield from answered.iter_rows()
 
 
-def share(there: dict[str, float], workers: int) -> dict[str, float]:
+def share(there: dict[str, float], workers: int) -> dict[str, Any]:
     """What each worker holds of a cluster's resources: a GPU where there are such, and its share of the CPUs.
 
     Raises:

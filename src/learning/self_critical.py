@@ -6,7 +6,7 @@ training"), and the end of a caption counts as a word, or captions that break of
 Notation: R photos, S samples of each, T tokens of a caption, N places of the grid, C channels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -49,7 +49,11 @@ class SelfCritical:
         names = [_key(sample.source, sample.name) for sample in known]
         self.cider = CiderD([sample.captions for sample in known], names, end=True)
         self.config, self.model, self.tokenizer = config, model, tokenizer
-        self.weights = {"caption_rl": 1.0, "caption_ce": config.cross_entropy, "caption_reward": 0.0}
+        self.weights: Mapping[str, float] = {
+            "caption_rl": 1.0,
+            "caption_ce": config.cross_entropy,
+            "caption_reward": 0.0,
+        }
         self.drawing = GenerationConfig(
             method="nucleus", temperature=config.temperature, top_p=1.0, no_repeat=0, max_length=longest
         )

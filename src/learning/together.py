@@ -31,9 +31,9 @@ def train_together(config: Config, folder: RunFolder, more: "list[Callback] | No
     """
     from ray.train import TrainingFailedError
 
-    from src.tracking import end_when_gone
+    from src.tracking import Status, end_when_gone
 
-    status = "KILLED"
+    status: Status = "KILLED"
     try:
         with ray_here():
             for attempt in range(DEATHS + 1):
