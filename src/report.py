@@ -1,5 +1,6 @@
 """python -m src.report: one HTML file on a model, on several side by side, on a sweep or a comparison."""
 
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -75,7 +76,7 @@ def make_page(parser: Parser, options: Namespace, args: Sequence[str] | None) ->
     if options.comparison:
         return of_comparison(parser, options, args)
     page, names, run_id = of_models(options.model, parser, options, args)
-    return Made(page, "-".join(names)[:80], run_id)
+    return Made(page, re.sub(r"[^\w.-]+", "_", "-".join(names))[:80], run_id)
 
 
 def of_models(

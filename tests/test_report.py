@@ -106,7 +106,7 @@ def test_figures_are_in_mlflow(made: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_models_side_by_side(made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(made)
     assert main(["--model", "run/model", "other/model", "--meteor", "false", "--output", "two.html"]) == 0
-    text, page = read(Path("two.html"))
+    _, page = read(Path("two.html"))
     assert page.headings == SIDE_BY_SIDE
     assert all(one.startswith(("data:image/", "#s")) for one in page.addresses)
     assert "no single run" in capsys.readouterr().err
