@@ -1,6 +1,5 @@
 """python -m src.report: one HTML file on a model, on several side by side, on a sweep or a comparison."""
 
-import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -75,8 +74,10 @@ def make_page(parser: Parser, options: Namespace, args: Sequence[str] | None) ->
         return of_sweep(parser, options, args)
     if options.comparison:
         return of_comparison(parser, options, args)
+    from src.reporting.page import file_name
+
     page, names, run_id = of_models(options.model, parser, options, args)
-    return Made(page, re.sub(r"[^\w.-]+", "_", "-".join(names))[:80], run_id)
+    return Made(page, file_name("-".join(names)), run_id)
 
 
 def of_models(

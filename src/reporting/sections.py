@@ -1,6 +1,5 @@
 """The sections of a report on one model, or on several side by side."""
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,7 +86,7 @@ def quality(materials: Sequence[Material]) -> Section:
         true, predicted = np.array(answers.mos_true), np.array(answers.mos)
         if not (np.isfinite(true) & np.isfinite(predicted)).any():
             continue
-        end = f"_{re.sub(r'[^\w.-]+', '_', m.name)}" if len(materials) > 1 else ""
+        end = f"_{m.name}" if len(materials) > 1 else ""
         of = f", {m.name}" if len(materials) > 1 else ""
         section.blocks += [
             picture(f"mos{end}", f"Predicted and true mos{of}", plots.mos_scatter(true, predicted)),
