@@ -74,8 +74,10 @@ def make_page(parser: Parser, options: Namespace, args: Sequence[str] | None) ->
         return of_sweep(parser, options, args)
     if options.comparison:
         return of_comparison(parser, options, args)
+    from src.reporting.page import file_name
+
     page, names, run_id = of_models(options.model, parser, options, args)
-    return Made(page, "-".join(names)[:80], run_id)
+    return Made(page, file_name("-".join(names)), run_id)
 
 
 def of_models(

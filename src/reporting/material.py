@@ -8,6 +8,7 @@ import yaml
 
 from src.command import Parser
 from src.config import to_dict
+from src.errors import UserError
 from src.evaluate import ALL, Asked, ask_model, score_sources
 from src.reporting.series import Logged, logged
 from src.scoring.report import Scores
@@ -45,12 +46,18 @@ class Material:
 
 
 def gather(names: Sequence[str], parser: Parser, args: Sequence[str] | None, meteor: bool) -> list[Material]:
-    """Has each model answer and scores it.
+    """Has each model answer and scores it. Models of one name are called as they were asked for.
 
     Raises:
-        UserError: there is no such model, or it has no photos to answer.
+        UserError: there is no such model, it has no photos to answer, or it is named twice.
     """
-    return [gather_one(name, parser, args, meteor) for name in names]
+    if twice := next((name for name in names if list(names).count(name) > 1), ""):
+        raise UserError(f"--model {twice}: is given twice; name each once")
+    found = [gather_one(name, parser, args, meteor) for name in names]
+    called = [one.name for one in found]
+    for given, one in zip(names, found, strict=True):
+        one.name = given if called.count(one.name) > 1 else one.name
+    return found
 
 
 def gather_one(name: str, parser: Parser, args: Sequence[str] | None, meteor: bool) -> Material:

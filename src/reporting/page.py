@@ -1,5 +1,6 @@
 """A report as one HTML file that needs nothing else: sections of tables, figures, photos and text."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,8 +109,13 @@ class Page:
 
 
 def picture(name: str, title: str, figure: "Figure") -> Picture:
-    """A figure as a block."""
-    return Picture(name, title, figure_png(figure))
+    """A figure as a block; of its name, what may not stand in a file's name becomes an underscore."""
+    return Picture(file_name(name), title, figure_png(figure))
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a file."""
+    return re.sub(r"[^\w.-]+", "_", text)[:80]
 
 
 def render(page: Page) -> str:
