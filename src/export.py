@@ -46,7 +46,7 @@ def make_options() -> Parser:
     parser = make_parser("export", "Writes a model as ONNX files, which onnxruntime computes without torch.", False)
     parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
     parser.add_argument("--output", type=str, required=True, help="the folder to write: exports/X")
-    about = "weights and activations in 8 bits: smaller; ranges are taken from the training photos"
+    about = "the encoder in 8 bits: smaller; ranges are taken from the training photos"
     parser.add_argument("--int8", type=bool, default=False, help=about)
     about = "validation photos to hold against torch: captions, mos and scores; 0: none"
     parser.add_argument("--check", type=int, default=200, help=about)

@@ -161,12 +161,11 @@ def write(module: nn.Module, example: tuple[Tensor, ...], dynamic: tuple[dict[in
 
 
 def shrink(path: Path, photos: Sequence[Path]) -> None:
-    """An ONNX file of this folder in 8 bits; an encoder by the ranges of photos, which must be readable."""
-    from src.quantizing import quantize_decoder, quantize_encoder
+    """An encoder's ONNX file in 8 bits, by the ranges of photos, which must be readable; other files stay."""
+    from src.quantizing import quantize_encoder
 
     found = NAME.fullmatch(path.name)
     if found is None:
-        quantize_decoder(path)
         return
     size = int(found[1])
     quantize_encoder(path, "pixels", (pixels_of(load_photo(one), size, False).numpy() for one in photos))

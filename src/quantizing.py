@@ -1,4 +1,4 @@
-"""ONNX files in 8 bits: weights of the decoder, weights and activations of the encoder."""
+"""An encoder's ONNX file in 8 bits, weights and activations; the decoder stays as it is."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 
@@ -43,17 +43,6 @@ def quantize_encoder(path: Path, name: str, pixels: Iterator[np.ndarray]) -> Non
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-
-
-def quantize_decoder(path: Path) -> None:
-    """Matrices in 8 bits; what they are multiplied with gets its range as it comes."""
-    with TemporaryDirectory() as folder:
-        ready = _ready(path, Path(folder))
-        graph = onnx.load(ready).graph
-        matrices = {weight.name for weight in graph.initializer if len(weight.dims) == 2}
-        others = [node.name for node in graph.node if not matrices & set(node.input)]  # a vector has no channels
-        kinds = ["MatMul", "Gemm"]
-        quantize_dynamic(ready, _emptied(path), op_types_to_quantize=kinds, nodes_to_exclude=others, per_channel=True)
 
 
 def _ready(path: Path, folder: Path) -> Path:

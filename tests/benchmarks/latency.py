@@ -20,7 +20,7 @@ from src.model.multitask import Multitask
 from tests.benchmarks.feeding import write_photos
 
 Row = tuple[str, str, str]
-WORDS, VOCABULARY, PHOTOS, TURNS = 11, 2600, 8, 3
+WORDS, VOCABULARY, PHOTOS, TURNS = 11, 2600, 4, 2
 
 
 def rows() -> list[Row]:
