@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import optuna
 import pytest
 import yaml
 
@@ -20,6 +21,8 @@ from src.reporting.gallery import picked
 from src.reporting.page import LIMIT, Gallery, Page, Photo, Section, write_page
 from src.reporting.pictures import photo_uri
 from src.runs import open_client
+from src.search import trial_name
+from src.study import storage
 from src.tracking import Tracker
 from tests.learning.test_train import experiment, make_data
 from tests.tiny import make_model, tiny_config
@@ -122,6 +125,25 @@ def test_points_lie_where_the_figure_has_them() -> None:
     for axes in figure.axes[:2]:
         for x, y in places(axes, points):
             assert drawn[round(y * drawn.shape[0]), round(x * drawn.shape[1])] < 240
+
+
+def test_a_sweeps_report_holds_its_search(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(made)
+    folder = Path("runs/sweep-hunt")
+    folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(storage=storage(folder), study_name="hunt", direction="maximize", load_if_exists=True)
+    study.set_user_attr("objective", ["selected"])
+    study.optimize(lambda trial: -abs(trial.suggest_float("train.lr", 0, 1) - 0.5), n_trials=8)
+    history = Path("runs") / trial_name("hunt", study.best_params) / "history.jsonl"
+    history.parent.mkdir(parents=True)
+    history.write_text('{"step": 0, "metrics": {"train/loss": 2.0, "val/plcc": 0.5}}\n')
+    assert main(["--sweep", "hunt", "--log", "false"]) == 0
+    text, page = read(Path("reports/sweep-hunt.html"))
+    assert page.headings == ["Search", "Trials"]
+    assert f"{study.best_value:.4g}" in text
+    assert "holds the search alone" in capsys.readouterr().err
 
 
 @pytest.mark.slow
