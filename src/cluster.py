@@ -19,7 +19,6 @@ def ray_here() -> Iterator[None]:
     # Read when ray is imported: no new console reporter, and workers keep the current folder.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its core's warnings are nothing that a person can mend
     import ray
 
     if ray.is_initialized():
