@@ -158,7 +158,7 @@ def _sentences(texts: list[str], model: Any, tokenizer: Any) -> np.ndarray:
 def clip_score(photos: Sequence[Path], candidates: Sequence[str], model: str) -> np.ndarray:
     """CLIPScore (Hessel et al. 2021), 2.5 max(cosine, 0) of photo and caption [P]; NaN where a photo cannot be read.
 
-    The captions have no prompt ahead of them, as torchmetrics' have none.
+    The captions have no prompt ahead of them.
 
     Raises:
         UserError: the model cannot be loaded.
