@@ -90,23 +90,26 @@ def start_points(sweep: Sweep, runs: Path) -> list[dict[str, Any]]:
     return points
 
 
-def sampler(sweep: Sweep) -> "optuna.samplers.BaseSampler":
-    """The algorithm that draws values; TPE is multivariate and expects running trials to do badly (constant liar)."""
+def sampler(sweep: Sweep, drawn: int = 0) -> "optuna.samplers.BaseSampler":
+    """The algorithm that draws values; TPE is multivariate and expects running trials to do badly (constant liar).
+
+    Args:
+        sweep: what is searched.
+        drawn: trials so far, or a search that is gone on with would draw its first random values once more.
+    """
     import optuna
 
     warnings.filterwarnings("ignore", "Argument ``(multivariate|group|constant_liar)`` is an experimental feature")
-    one = optuna.samplers
+    one, seed = optuna.samplers, sweep.seed + 1_000_003 * drawn
     if sweep.algorithm == "random":
-        return one.RandomSampler(seed=sweep.seed)
+        return one.RandomSampler(seed=seed)
     if sweep.algorithm == "gp":
-        return one.GPSampler(seed=sweep.seed, n_startup_trials=sweep.startup)
+        return one.GPSampler(seed=seed, n_startup_trials=sweep.startup)
     if sweep.algorithm == "cmaes":
-        return one.CmaEsSampler(seed=sweep.seed, n_startup_trials=sweep.startup)
+        return one.CmaEsSampler(seed=seed, n_startup_trials=sweep.startup)
     if sweep.algorithm == "nsga2":
-        return one.NSGAIISampler(seed=sweep.seed, population_size=max(2, sweep.startup))
-    return one.TPESampler(
-        seed=sweep.seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=sweep.startup
-    )
+        return one.NSGAIISampler(seed=seed, population_size=max(2, sweep.startup))
+    return one.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=sweep.startup)
 
 
 def finished(study: "optuna.Study") -> "list[FrozenTrial]":

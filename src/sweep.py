@@ -178,7 +178,7 @@ def tune(
             time_budget_s=None if math.isinf(seconds) else seconds,
             # A process takes longer to start than to train the demo; one that waits for workers cannot be stopped.
             reuse_actors=sweep.resources.workers == 1,
-            search_alg=searcher(sweep, folder),
+            search_alg=searcher(sweep, folder, len(deaths.study.trials)),
             scheduler=scheduler(sweep),
         ),
         run_config=ray_tune.RunConfig(
@@ -199,8 +199,8 @@ def holds(sweep: Sweep) -> dict[str, float]:
     return {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu}
 
 
-def searcher(sweep: Sweep, folder: Path) -> "ConcurrencyLimiter":
-    """Draws trials' values by the study, so many at a time."""
+def searcher(sweep: Sweep, folder: Path, drawn: int) -> "ConcurrencyLimiter":
+    """Draws trials' values by the study, so many at a time, after those that it holds already."""
     import ray
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
@@ -210,7 +210,7 @@ def searcher(sweep: Sweep, folder: Path) -> "ConcurrencyLimiter":
         Space(sweep.space),
         metric=sweep.objective if two else "selected",
         mode=["max", "max"] if two else "max",
-        sampler=sampler(sweep),
+        sampler=sampler(sweep, drawn),
         storage=storage(folder),
         study_name=sweep.name,
     )

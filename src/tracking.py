@@ -225,10 +225,9 @@ def end_when_gone(run_folder: Path, status: Status, seconds: float = 10.0) -> bo
     return True
 
 
-def wait_until_free(run_folder: Path, seconds: float = 60.0) -> None:
-    """Waits for a process that works on a run and is about to go, as those of a driver that died."""
-    last = time.monotonic() + seconds
-    while run_folder.is_dir() and is_held(run_folder) and time.monotonic() < last:
+def wait_until_free(run_folder: Path) -> None:
+    """Waits as long as another process works on a run: one of a driver that died, or a trial of the same values."""
+    while run_folder.is_dir() and is_held(run_folder):
         time.sleep(0.2)
 
 

@@ -96,7 +96,7 @@ def run_trial(values: dict[str, Any], sweep: Sweep, runs: str, parent: str, home
     config.train.runs = runs
     config.train.threads = config.train.threads or max(1, int(sweep.resources.cpu))
     config.train.workers = sweep.resources.workers
-    wait_until_free(Path(runs) / config.track.name)  # by what a killed driver left behind
+    wait_until_free(Path(runs) / config.track.name)
     names = [name for name in sweep.objective if name != "selected"]
     result = train_within_memory(config, names, values, {"sweep": sweep.name})
     kept = {name: score["value"] for name, score in result["scores"].items()} | {"selected": result["selected"]}

@@ -128,6 +128,16 @@ def test_algorithms_draw_inside_the_space(tmp_path: Path, algorithm: str, object
         study.tell(trial, list(trial.params.values())[:objectives])
 
 
+def test_a_search_gone_on_with_does_not_draw_its_first_values_once_more(tmp_path: Path) -> None:
+    sweep = Sweep(space=SPACE, startup=10)
+    study = optuna.create_study(sampler=sampler(sweep))
+    first = [ask(study).params for _ in range(3)]
+    study.sampler = sampler(sweep, drawn=len(study.trials))
+    assert [params for params in (ask(study).params for _ in range(3)) if params in first] == []
+    study.sampler = sampler(sweep)
+    assert ask(study).params == first[0]  # which is what it would do otherwise
+
+
 def test_figures_name_the_key_that_matters(tmp_path: Path) -> None:
     _, study = make(tmp_path, algorithm="random")
     assert importances(study) == {} or sum(importances(study).values()) == 0
