@@ -31,8 +31,8 @@ def show(options: Options, models: list[Model]) -> None:
     with left:
         st.subheader("Scores")
         table = scores(chosen)
-        rows = table.index.difference(["rmse"]) if len(chosen) > 1 else []  # of rmse less is better
-        marked = table.style.highlight_max(axis=1, color="#cfe3f5", subset=(rows, slice(None)))
+        more = [name for name in table.index if name != "rmse"] if len(chosen) > 1 else []  # of which more is better
+        marked = table.style.highlight_max(axis=1, color="#cfe3f5", subset=(more, slice(None)))
         st.dataframe(marked.format("{:.4f}", na_rep="–"))
     with right:
         st.subheader("What they were trained with")
