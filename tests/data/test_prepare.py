@@ -93,7 +93,10 @@ def test_help_explains(command: list[str]) -> None:
 
 def test_unknown_command_is_one_line() -> None:
     shown = run("chek")
-    assert (shown.returncode, shown.stderr) == (2, "error: no command 'chek'; type one of check, demo, split, cache, spice\n")
+    assert (shown.returncode, shown.stderr) == (
+        2,
+        "error: no command 'chek'; type one of check, demo, split, cache, spice\n",
+    )
 
 
 def test_cache_is_built_once(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
