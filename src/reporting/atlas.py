@@ -53,4 +53,9 @@ def clusters(captions: Sequence[str], count: int = CLUSTERS, seed: int = 0) -> t
     means = KMeans(count, n_init=3, random_state=seed).fit(table)
     found[rows] = means.labels_
     names = words.get_feature_names_out()
-    return found, [", ".join(names[centre.argsort()[:-4:-1]]) for centre in means.cluster_centers_]
+    return found, [", ".join(_telling(names, centre)) or "none of these words" for centre in means.cluster_centers_]
+
+
+def _telling(names: np.ndarray, centre: np.ndarray) -> list[str]:
+    """The three words of a cluster that weigh most, of those that it has."""
+    return [str(names[i]) for i in centre.argsort()[:-4:-1] if centre[i] > 1e-9]
