@@ -226,7 +226,7 @@ def end_when_gone(run_folder: Path, status: Status, seconds: float = 10.0) -> bo
 
 
 def wait_until_free(run_folder: Path) -> None:
-    """Waits as long as another process works on a run: one of a driver that died, or a trial of the same values."""
+    """Waits as long as another process works on a run."""
     while run_folder.is_dir() and is_held(run_folder):
         time.sleep(0.2)
 

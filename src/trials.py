@@ -18,6 +18,7 @@ from src.config import Config
 from src.errors import UserError
 from src.files import write_text
 from src.learning.loop import TrackerLogger
+from src.outbox import locked
 from src.search import Sweep, short_names, trial_config, trial_name
 from src.study import FAILURE
 from src.tracking import Status, end_abandoned, end_when_gone, wait_until_free
@@ -96,9 +97,14 @@ def run_trial(values: dict[str, Any], sweep: Sweep, runs: str, parent: str, home
     config.train.runs = runs
     config.train.threads = config.train.threads or max(1, int(sweep.resources.cpu))
     config.train.workers = sweep.resources.workers
-    wait_until_free(Path(runs) / config.track.name)
+    folder = Path(runs) / config.track.name
+    folder.mkdir(parents=True, exist_ok=True)
     names = [name for name in sweep.objective if name != "selected"]
-    result = train_within_memory(config, names, values, {"sweep": sweep.name})
+    with locked(
+        folder / ".trial.lock"
+    ):  # of two trials with the same values the second one takes the first one's result
+        wait_until_free(folder)  # by workers that a killed trial left behind
+        result = train_within_memory(config, names, values, {"sweep": sweep.name})
     kept = {name: score["value"] for name, score in result["scores"].items()} | {"selected": result["selected"]}
     check_scores(kept, names)
     tune.report({name: kept[name] for name in ["selected", *names]} | {"epoch": config.train.epochs})

@@ -156,6 +156,14 @@ def test_trials_of_two_workers_each_are_stopped_and_finished(elsewhere: Path) ->
     assert {run.params["train.workers"] for run in runs} == {"2"}
 
 
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Ends what a failed test left running."""
+    yield
+    for one in psutil.Process().children(recursive=True):
+        one.kill()
+
+
 @pytest.fixture
 def nodes(elsewhere: Path) -> Iterator[list[subprocess.Popen]]:
     """Two Ray nodes on this machine, each with CPUs of its own; killed in the end, whatever happens."""
