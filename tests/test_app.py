@@ -41,6 +41,12 @@ def photo(tmp_path: Path) -> bytes:
     return (tmp_path / "photo.jpg").read_bytes()
 
 
+@pytest.fixture(autouse=True)
+def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives back `__main__`, which Streamlit replaces by its script: processes spawned later would run that."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
 @pytest.fixture
 def page(elsewhere: Path, models: tuple[str, str]) -> AppTest:
     for seed in range(3):
