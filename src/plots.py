@@ -4,7 +4,7 @@ Series differ in line style or marker too, so that a print in black and white re
 """
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -51,15 +51,19 @@ def curves(series: Series, x: str = "step", y: str = "loss", title: str = "") ->
         title: above the axes; empty: none.
     """
     figure, (axes,) = make_figure()
-    looks = cycle(zip(COLOURS, STYLES * 5, strict=False))
-    for (name, points), (colour, style) in zip(series.items(), looks, strict=False):
-        across, up = np.array(points, dtype=float).reshape(-1, 2).T
-        marker = "o" if len(points) <= 40 else ""
-        axes.plot(across, up, style, color=colour, marker=marker, markersize=3, label=name)
+    draw_curves(axes, series, zip(COLOURS, STYLES * 5, strict=False), markersize=3)
     tidy(axes, x, y, title)
     if series:
         axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def draw_curves(axes: Axes, series: Series, looks: Iterable[tuple[str, str]], **line: Any) -> None:
+    """A line for each series, with dots where it has few points; looks are colours and styles, taken in turn."""
+    for (name, points), (colour, style) in zip(series.items(), cycle(looks), strict=False):
+        across, up = np.array(points, dtype=float).reshape(-1, 2).T
+        marker = "o" if len(points) <= 40 else ""
+        axes.plot(across, up, style, color=colour, marker=marker, label=name, **line)
 
 
 def mos_scatter(true: Array, predicted: Array, title: str = "") -> Figure:

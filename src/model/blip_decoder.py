@@ -107,8 +107,8 @@ class BlipDecoder(nn.Module):
         head = self.text.cls.predictions
         ahead = head.transform(self._hidden(grid, tokens).flatten(0, 1)[kept])
         counts = None if scale is None else scale.flatten()[kept // (tokens.shape[2] - 1)]
-        bias = head.decoder.bias / temperature
-        return linear_ce(ahead / temperature, head.decoder.weight, bias, targets[kept], smoothing, counts)
+        last = head.decoder
+        return linear_ce(ahead, last.weight, last.bias, targets[kept], smoothing, counts, temperature)
 
     def start(self, grid: Tensor) -> State:
         """The state of one caption a photo, before its first token; grid [B, N, C]."""

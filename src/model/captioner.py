@@ -76,8 +76,8 @@ class Captioner(nn.Module):
     ) -> Tensor:
         """Per word, from what the vocabulary layer sees [M, E]; `scale` and `temperature` as in loss."""
         counts = None if scale is None else scale.flatten()[packed.caption]
-        bias = self.vocabulary.bias / temperature
-        return linear_ce(ahead / temperature, self.vocabulary.weight, bias, packed.targets, smoothing, counts)
+        head = self.vocabulary
+        return linear_ce(ahead, head.weight, head.bias, packed.targets, smoothing, counts, temperature)
 
     def ahead_if_any(self, grid: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
         """As ahead; for captions that are all padding nothing, but of the graph: backward() works."""

@@ -45,7 +45,13 @@ def word_ce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
 
 
 def linear_ce(
-    inputs: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float = 0.0, scale: Tensor | None = None
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    target: Tensor,
+    smoothing: float = 0.0,
+    scale: Tensor | None = None,
+    temperature: float = 1.0,
 ) -> Tensor:
     """As word_ce of the logits inputs @ weight.T + bias, a slice of rows at a time: they are never held all at once.
 
@@ -56,9 +62,12 @@ def linear_ce(
         target: [M].
         smoothing: as in caption_ce.
         scale: [M], what each row counts; None: 1. The sum is divided by M all the same.
+        temperature: what the logits are divided by.
     """
     if len(target) == 0:
         return (inputs.sum() + weight[:0].sum() + bias[:0].sum()) * 0.0
+    if temperature != 1.0:
+        inputs, bias = inputs / temperature, bias / temperature
     scale = torch.ones(len(target), device=inputs.device) if scale is None else scale.float()
     return LinearCrossEntropy.apply(inputs, weight, bias, target, scale, smoothing)
 

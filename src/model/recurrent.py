@@ -85,7 +85,7 @@ class Recurrent(Captioner):
             return super().loss(grid, tokens, smoothing, scale, temperature)
         packed = pack(tokens)
         ahead, weights = self.ahead_if_any(grid, packed)
-        loss = self.cross_entropy(ahead, packed, smoothing)
+        loss = self.cross_entropy(ahead, packed, smoothing, temperature=temperature)
         return loss + self.doubly_stochastic * unevenness(weights, packed.layout)
 
     def start(self, grid: Tensor) -> State:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 
-from src.plots import COLOURS, STYLES, Array, Series, limits, make_figure, paired, tidy
+from src.plots import COLOURS, STYLES, Array, Series, draw_curves, limits, make_figure, paired, tidy
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SHADES = ("#0b559f", "#c44e00", "#1b7837", "#5a3d8a", "#222222", "#b8860b", "#7aa6d8", "#d98aa5")
@@ -29,20 +29,11 @@ def panels(groups: Mapping[str, Series], x: str = "step", columns: int = 3) -> F
     for one in axes[len(groups) :]:
         one.set_axis_off()
     for one, (title, series) in zip(axes, groups.items(), strict=False):
-        draw_curves(one, series)
+        draw_curves(one, series, zip(SHADES, STYLES * 2, strict=True), markersize=2.5, linewidth=1.1)
         tidy(one, x, "", title)
         if len(series) > 1:
             one.legend(frameon=False, fontsize=7)
     return figure
-
-
-def draw_curves(axes: Axes, series: Series) -> None:
-    """Lines of one panel."""
-    looks = cycle(zip(SHADES, STYLES * 2, strict=True))
-    for (name, points), (colour, style) in zip(series.items(), looks, strict=False):
-        across, up = np.array(points, dtype=float).reshape(-1, 2).T
-        few = len(points) <= 40
-        axes.plot(across, up, style, color=colour, marker="o" if few else "", markersize=2.5, linewidth=1.1, label=name)
 
 
 def calibration(true: Array, predicted: Array, title: str = "") -> Figure:
