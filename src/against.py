@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from src.asked import Found, from_submission, part_of
 from src.command import Parser
 from src.errors import UserError
-from src.evaluate import Found, cell, from_submission, measure_rows, part_of, table
 from src.learning.answers import Answers
 from src.predict import fallback_of, fill, load_model, make_settings
+from src.scored import cell, measure_rows, table
 from src.scoring.boards import Board, simulate
 from src.scoring.groups import deciles, score_groups
 from src.scoring.meteor import Meteor
 from src.scoring.paired import differences
 from src.scoring.report import Drawn, Score, Scores
-from src.submission import read
+from src.submission import Submission, read
 
 OF_TENTHS = ("photos", "bias", "rmse", "srcc", "cider_d", "rouge_l")
 SHOWN = ("quality", "captioning", "cider_d")  # of a board, as far as they are there
@@ -60,22 +61,29 @@ def rivals(
     if twice := next((name for name in labels if labels.count(name) > 1), ""):
         raise UserError(f"--against {twice}: is given twice; name each once")
     tables = [read(Path(name)) if name.endswith(".csv") else None for name in names]
-    common = [sample.name for sample in found.samples]
-    for name, one in zip(names, tables, strict=True):
-        common = [photo for photo in common if one is None or photo in set(one.names)] if one else common
-        if not common:
-            raise UserError(f"--against {name}: none of its photos is among the others'; check it for img_name")
-    kept = set(common)
-    rows = [i for i, sample in enumerate(found.samples) if sample.name in kept]
-    if len(rows) < len(found.samples):
-        print(
-            f"{len(rows)} of {len(found.samples)} photos are in every submission; these are compared", file=sys.stderr
-        )
+    rows = shared_rows(found, {name: one for name, one in zip(names, tables, strict=True) if one})
     samples = [found.samples[i] for i in rows]
     answers = [pick(found.answers, rows)]
     for name, one in zip(names, tables, strict=True):
         answers.append(from_submission(one, samples) if one else of_model(name, samples, parser, args))
     return [rival(label, one, meteor) for label, one in zip(labels, answers, strict=True)]
+
+
+def shared_rows(found: Found, tables: Mapping[str, Submission]) -> list[int]:
+    """Which photos all submissions name; says so where these are not all.
+
+    Raises:
+        UserError: with one of the submissions, none is left.
+    """
+    rows = list(range(len(found.samples)))
+    for name, one in tables.items():
+        named = set(one.names)
+        rows = [i for i in rows if found.samples[i].name in named]
+        if not rows:
+            raise UserError(f"--against {name}: none of its photos is among the others'; check it for img_name")
+    if len(rows) < (every := len(found.samples)):
+        print(f"{len(rows)} of {every} photos are in every submission; these are compared", file=sys.stderr)
+    return rows
 
 
 def rival(name: str, answers: Answers, meteor: Meteor | None) -> Rival:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.asked import Found
 from src.errors import UserError
-from src.evaluate import ALL, Found, known
 from src.files import write_whole
+from src.scored import ALL, known
 
 if TYPE_CHECKING:
     from src.scoring.report import Scores

@@ -59,7 +59,7 @@ def some_of(loaded: "Loaded", part: str, most: int) -> "list[Sample]":
     Raises:
         UserError: the data is not here.
     """
-    from src.evaluate import part_of
+    from src.asked import part_of
 
     samples = part_of(loaded.config, part)
     return samples[:: max(1, len(samples) // most)][:most]

@@ -130,8 +130,8 @@ def fill_cache(task: Task) -> None:
 
 def work_out(task: Task) -> None:
     """Trains where asked to, evaluates, and keeps the row."""
+    from src.asked import part_of
     from src.data.cache import reuse_memory
-    from src.evaluate import part_of
     from src.predict import load_model
 
     reuse_memory()
@@ -199,8 +199,8 @@ def split_of(config: Config, trained: Config) -> str:
 def scores(loaded: "Loaded", samples: "list[Sample]", task: Task) -> dict[str, dict[str, float | None]]:
     """Every score with its interval."""
     from src.answering import Settings, answer_photos
-    from src.evaluate import ALL, score_sources
     from src.predict import fallback_of, fill
+    from src.scored import ALL, score_sources
 
     cached = loaded.config.data.cache and loaded.config.model.backbone.frozen
     settings = Settings(task.config.generate, cache=cached, labelled=True)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import yaml
 
+from src.asked import Asked, ask_model
 from src.command import Parser
 from src.config import to_dict
 from src.errors import UserError
-from src.evaluate import ALL, Asked, ask_model, score_sources
 from src.reporting.series import Logged, logged
+from src.scored import ALL, score_sources
 from src.scoring.report import Scores
 
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from src import plots
 from src.against import across
-from src.evaluate import ALL, cell, measure_rows
 from src.looking import attends, embed, looks
 from src.reporting import atlas, figures
 from src.reporting.gallery import galleries, order, picked
@@ -16,6 +15,7 @@ from src.reporting.pictures import figure_png, places, spread, thumbnails
 from src.reporting.rivalry import rivalry
 from src.reporting.series import loss_panels, score_panels, system_panels
 from src.reporting.words import Variety, variety
+from src.scored import ALL, cell, measure_rows
 from src.scoring.groups import deciles, score_groups
 from src.scoring.report import Score
 
