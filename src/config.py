@@ -263,11 +263,27 @@ class ModelConfig:
 
 
 @dataclass
+class RewardConfig:
+    """What a drawn caption is worth: a sum of scores, each with a weight, 0 to leave it out.
+
+    Args:
+        cider_d: CIDEr-D with the training photos' document frequencies, 0 to 10, some 0.5 on photos that are not known.
+        bleu_4: BLEU-4 of the single caption, 0 to 1.
+        rouge_l: ROUGE-L, 0 to 1.
+    """
+
+    cider_d: float = 1.0
+    bleu_4: float = 0.0
+    rouge_l: float = 0.0
+
+
+@dataclass
 class SelfCriticalConfig:
-    """Captions learned from their own CIDEr-D (Rennie et al. 2017), in the last epochs of a run.
+    """Captions learned from their own scores (Rennie et al. 2017), in the last epochs of a run.
 
     Args:
         epochs: so many of the last ones; 0: none. The others learn from the captions as written.
+        reward: what a caption is worth.
         samples: captions drawn for a photo; the mean reward of the others is each one's baseline.
         temperature: of the policy: samples are drawn from it, and it learns. Near 1 they are poor, and most is learned
             of what a beam never writes.
@@ -278,6 +294,7 @@ class SelfCriticalConfig:
     """
 
     epochs: int = 0
+    reward: RewardConfig = field(default_factory=RewardConfig)
     samples: int = 5
     temperature: float = 0.5
     cross_entropy: float = 0.2

@@ -1,7 +1,7 @@
-"""Captions learned from their own score: REINFORCE on CIDEr-D (Rennie et al. 2017, "Self-critical sequence training").
+"""Captions learned from their own scores: REINFORCE (Rennie et al. 2017, "Self-critical sequence training").
 
 A photo's baseline is the mean reward of its other samples (Luo 2020, "A better variant of self-critical sequence
-training"), and the end of a caption counts as a word, or captions that break off would be rewarded.
+training").
 
 Notation: R photos, S samples of each, T tokens of a caption, N places of the grid, C channels.
 """
@@ -16,8 +16,8 @@ from src.config import GenerationConfig, SelfCriticalConfig
 from src.data.batch import Batch
 from src.data.sample import Sample
 from src.data.tokenizer import END, Tokenizer
+from src.learning.reward import Reward, key
 from src.model.multitask import Mean, Multitask
-from src.scoring.cider import CiderD
 
 
 class SelfCritical:
@@ -45,9 +45,7 @@ class SelfCritical:
             samples: the training photos.
             longest: most words of a caption.
         """
-        known = [sample for sample in samples if sample.captions]
-        names = [_key(sample.source, sample.name) for sample in known]
-        self.cider = CiderD([sample.captions for sample in known], names, end=True)
+        self.reward = Reward(config.reward, samples)
         self.config, self.model, self.tokenizer = config, model, tokenizer
         self.weights: Mapping[str, float] = {
             "caption_rl": 1.0,
@@ -63,11 +61,11 @@ class SelfCritical:
         """Parts of the loss.
 
         `caption_rl`, whose gradient is REINFORCE's, over the samples' words, `caption_ce`, the cross-entropy of the
-        captions as written, and `caption_reward`, the mean CIDEr-D of the samples.
+        captions as written, and `caption_reward`, the mean reward of the samples.
         """
         assert batch.captioning is not None
         rows = batch.captioning.rows
-        names = [_key(batch.sources[row], batch.names[row]) for row in rows.tolist()]
+        names = [key(batch.sources[row], batch.names[row]) for row in rows.tolist()]
         with _dropout(self.model, self.config.dropout):
             drawn = self._draw(grid, batch.style[rows])
             reward = self._reward(names, drawn).to(grid.device)
@@ -85,10 +83,10 @@ class SelfCritical:
         return [caption.tokens for caption in drawn]
 
     def _reward(self, names: list[str], drawn: list[list[int]]) -> Tensor:
-        """[R, S] CIDEr-D, 0..10."""
+        """[R, S]."""
         owners = [name for name in names for _ in range(self.config.samples)]
         captions = [self.tokenizer.decode(tokens) for tokens in drawn]
-        return torch.from_numpy(self.cider.score(owners, captions)).float().view(len(names), -1)
+        return torch.from_numpy(self.reward(owners, captions)).float().view(len(names), -1)
 
 
 def advantage(reward: Tensor) -> Tensor:
@@ -114,7 +112,3 @@ def _dropout(model: Multitask, on: bool) -> Iterator[None]:
         yield
     finally:
         model.decoder.train(before)
-
-
-def _key(source: str, name: str) -> str:
-    return f"{source}/{name}"

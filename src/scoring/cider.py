@@ -8,7 +8,6 @@ from src.scoring.ngrams import ORDERS, Counts, Grams, Index
 from src.scoring.ptb import tokenize
 
 SIGMA = 6.0
-END = "</s>"
 
 
 class CiderD:
@@ -20,8 +19,6 @@ class CiderD:
         references: one to many captions a photo.
         names: the photos' names, where `score` is to find them by name; else they are numbered from 0.
         tokenized: the references are PTB tokens joined by spaces already.
-        end: count the end of a caption as a word, in references and candidates. As a reward in training, CIDEr-D
-            without it favours captions that break off ("with a"); as a score it must stay False.
 
     Raises:
         ValueError: no photo, a photo without reference, or unequal numbers of names and photos.
@@ -32,21 +29,19 @@ class CiderD:
         references: Sequence[Sequence[str]],
         names: Sequence[str] | None = None,
         tokenized: bool = False,
-        end: bool = False,
     ) -> None:
         owner, flat = flatten(references)
         if names is not None and len(names) != len(references):
             raise ValueError(f"{len(names)} names but {len(references)} photos with references")
         self.rows = {name: row for row, name in enumerate(names)} if names is not None else None
-        self.end = end
         self.many = np.bincount(owner, minlength=len(references))
-        self._weigh(Grams(self._words(flat, tokenized)), owner)
+        self._weigh(Grams(flat if tokenized else tokenize(flat)), owner)
 
     @classmethod
     def from_grams(cls, grams: Grams, owner: np.ndarray) -> "CiderD":
         """From references that are counted already; `owner` [C] is each reference's photo."""
         cider = cls.__new__(cls)
-        cider.rows, cider.end, cider.many = None, False, np.bincount(owner)
+        cider.rows, cider.many = None, np.bincount(owner)
         cider._weigh(grams, owner)
         return cider
 
@@ -75,7 +70,7 @@ class CiderD:
         """
         if len(photos) != len(candidates):
             raise ValueError(f"{len(photos)} photos but {len(candidates)} candidates")
-        counts, lengths = self.grams.count(self._words(candidates, tokenized))
+        counts, lengths = self.grams.count(candidates if tokenized else tokenize(candidates))
         return self.score_counts(self._photo_rows(photos), counts, lengths)
 
     def score_counts(self, photo: np.ndarray, counts: list[Counts], lengths: np.ndarray) -> np.ndarray:
@@ -93,10 +88,6 @@ class CiderD:
             value = product / np.where(norms > 0, norms, 1.0) * np.exp(-(gap**2) / (2 * SIGMA**2))
             total += np.bincount(candidate, weights=value, minlength=len(photo))
         return 10.0 * total / (ORDERS * self.many[photo])
-
-    def _words(self, captions: Sequence[str], tokenized: bool) -> Sequence[str]:
-        words = captions if tokenized else tokenize(captions)
-        return [f"{caption} {END}" for caption in words] if self.end else words
 
     def _photo_rows(self, photos: Sequence[int] | Sequence[str] | np.ndarray) -> np.ndarray:
         if self.rows is not None:
