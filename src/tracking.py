@@ -27,6 +27,7 @@ from src.files import write_text, write_whole
 from src.machine import ResourceMonitor, command_line, git_version, machine, versions
 from src.outbox import RUN_ID, SPOOL, Outbox, database, make_client, tracking_uri
 from src.runs import list_runs
+from src.views import save_views
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -321,11 +322,17 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parser.parse_args(args)
     if options.send:
         return send_folder(Path(options.send))
-    if tracking_uri().startswith(("http://", "https://")):
-        print(f"the runs are kept by a server: open {tracking_uri()}")
+    if (uri := tracking_uri()).startswith(("http://", "https://")):
+        print_views(uri, uri)
     else:
-        serve(tracking_uri(), options.port)
+        serve(uri, options.port)
     return 0
+
+
+def print_views(uri: str, where: str) -> None:
+    """Saves views of the runs that `uri` keeps, and prints their addresses at `where` the UI is."""
+    for name, path in save_views(make_client(uri)).items():
+        print(f"{name}: {where.rstrip('/')}{path}", flush=True)
 
 
 def send_folder(run_folder: Path) -> int:
@@ -351,7 +358,8 @@ def serve(uri: str, port: int) -> NoReturn:
             raise UserError(f"port {port} is taken; choose another: make ui PORT={port + 1}") from error
     make_client(uri)
     end_all_abandoned(uri)
-    print(f"runs: http://127.0.0.1:{port} (starts in some 15 s; Ctrl-C ends it)", flush=True)
+    print_views(uri, f"http://127.0.0.1:{port}")
+    print("the UI answers in some 15 s; Ctrl-C ends it", flush=True)
     command = server_command(uri, port)
     os.execve(command[0], command, server_environment())  # this process becomes the server: no memory for a second
 
