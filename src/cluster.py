@@ -10,6 +10,7 @@ from typing import Any
 from src.errors import UserError, one_line
 from src.outbox import tracking_uri
 
+WAITING = 0.001  # CPUs that a process holds while others work for it; Ray wants some
 STORE = 256 * 2**20  # bytes of shared memory that Ray takes on this machine: what it carries for us is small
 
 

@@ -328,6 +328,7 @@ class TrainConfig:
         eval_photos: most validation photos to caption at such an evaluation; 0: all.
         seed: of everything random.
         threads: CPU threads of torch; 0: as torch chooses.
+        cpus: processor cores that Ray sets aside for each of several workers; 0: as many as threads, at least 1.
         compile: torch.compile for LLaMA blocks: about a tenth faster on a CPU after a minute of compiling, so for long
             runs. It needs a C++ compiler.
         workers: processes that share each batch, one a GPU, or on the CPU; on a Ray cluster wherever there is room.
@@ -356,6 +357,7 @@ class TrainConfig:
     eval_photos: int = 0
     seed: int = 0
     threads: int = 0
+    cpus: float = 0.0
     compile: bool = False
     workers: int = 1
     runs: str = "runs"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.cluster import ray_here
+from src.cluster import WAITING, ray_here
 from src.command import make_parser, read_yaml
 from src.config import TrackConfig
 from src.errors import run_command
@@ -195,7 +195,7 @@ def tune(
 def holds(sweep: Sweep) -> dict[str, float]:
     """What a trial's own process holds; where it has workers, these hold the rest."""
     if sweep.resources.workers > 1:
-        return {"cpu": 0.001}
+        return {"cpu": WAITING}
     return {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu}
 
 

@@ -198,8 +198,15 @@ def send_missed(run_folder: Path, uri: str = "") -> bool:
         return Outbox(run_folder, uri or tracking_uri()).send(now=True)
 
 
-def end_abandoned(run_folder: Path, status: Status, uri: str = "") -> bool:
-    """Ends a run whose process is gone without having ended it. False: the process is there, or nothing to end."""
+def end_abandoned(run_folder: Path, status: Status, uri: str = "", tags: dict[str, str] | None = None) -> bool:
+    """Ends a run whose process is gone without having ended it. False: the process is there, or nothing to end.
+
+    Args:
+        run_folder: the run's.
+        status: MLflow's.
+        uri: MLflow's address; empty: the usual one.
+        tags: to set beside, since the process did not.
+    """
     if not (run_folder / RUN_ID).exists():
         return False
     try:
@@ -212,14 +219,16 @@ def end_abandoned(run_folder: Path, status: Status, uri: str = "") -> bool:
             return outbox.send(now=True)
         if not outbox.is_running():
             return False
+        if tags:
+            outbox.put({"call": "tags", "tags": tags})
         outbox.put({"call": "end", "status": status, "time": milliseconds()})
         return outbox.send(now=True)
 
 
-def end_when_gone(run_folder: Path, status: Status, seconds: float = 10.0) -> bool:
+def end_when_gone(run_folder: Path, status: Status, seconds: float = 10.0, tags: dict[str, str] | None = None) -> bool:
     """As end_abandoned, but waits up to `seconds` for a process that is about to go."""
     last = time.monotonic() + seconds
-    while not end_abandoned(run_folder, status):
+    while not end_abandoned(run_folder, status, tags=tags):
         if time.monotonic() > last or not is_held(run_folder):
             return False
         time.sleep(0.2)

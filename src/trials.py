@@ -13,7 +13,7 @@ from ray import train as ray_train
 from ray.exceptions import RayActorError
 from tqdm import tqdm
 
-from src.cluster import go_home
+from src.cluster import WAITING, go_home
 from src.config import Config
 from src.errors import UserError
 from src.files import write_text
@@ -97,12 +97,12 @@ def run_trial(values: dict[str, Any], sweep: Sweep, runs: str, parent: str, home
     config.train.runs = runs
     config.train.threads = config.train.threads or max(1, int(sweep.resources.cpu))
     config.train.workers = sweep.resources.workers
+    if sweep.resources.workers > 1:  # this process waits for them, and holds a little itself
+        config.train.cpus = max(WAITING, sweep.resources.cpu - WAITING)
     folder = Path(runs) / config.track.name
     folder.mkdir(parents=True, exist_ok=True)
     names = [name for name in sweep.objective if name != "selected"]
-    with locked(
-        folder / ".trial.lock"
-    ):  # of two trials with the same values the second one takes the first one's result
+    with locked(folder / ".trial.lock"):  # of two trials with the same values the second takes the first one's result
         wait_until_free(folder)  # by workers that a killed trial left behind
         result = train_within_memory(config, names, values, {"sweep": sweep.name})
     kept = {name: score["value"] for name, score in result["scores"].items()} | {"selected": result["selected"]}
@@ -259,7 +259,13 @@ def is_death(trial: "Trial") -> bool:
     return bool(file) and isinstance(cloudpickle.loads(Path(file).read_bytes()), RayActorError)
 
 
-ENDS: dict[str, Status] = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED", "RUNNING": "KILLED"}
+# How a trial's run ends in MLflow, and its own tag, where its process could not say so itself.
+ENDS: dict[str, tuple[Status, str]] = {
+    "COMPLETE": ("FINISHED", "stopped"),
+    "PRUNED": ("FINISHED", "stopped"),
+    "FAIL": ("FAILED", "failed"),
+    "RUNNING": ("KILLED", "killed"),
+}
 
 
 def end_trials(sweep: Sweep, runs: Path, study: "Study") -> None:
@@ -270,7 +276,8 @@ def end_trials(sweep: Sweep, runs: Path, study: "Study") -> None:
     states = {trial_name(sweep.name, t.params): t.state.name for t in study.get_trials(deepcopy=False)}
     for name, state in states.items():  # a trial queued again: its last state
         if state in ENDS and (runs / name).is_dir():
-            end_when_gone(runs / name, ENDS[state])
+            status, tag = ENDS[state]
+            end_when_gone(runs / name, status, tags={"status": tag})
 
 
 def last_line(trial: "Trial") -> str:

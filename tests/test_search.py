@@ -1,3 +1,6 @@
+"""A sweep's YAML: what it may say, and what is refused."""
+
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from src.search import (
     trials_at_once,
 )
 
+ROOT = Path(__file__).parents[1]
 SPACE = {
     "train.lr": {"log": [1e-4, 1e-1]},
     "model.decoder.hidden": {"int": [64, 256], "step": 64},
@@ -167,3 +171,17 @@ def test_as_many_trials_at_once_as_there_is_room_for(
 ) -> None:
     assert trials_at_once(Sweep(resources=resources), there) == trials
     assert trials_at_once(Sweep(resources=resources, at_once=7), there) == 7
+
+
+@pytest.mark.parametrize("name", ["demo", "real", "real_random"])
+def test_the_sweeps_that_come_along_are_right(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert load_sweep(Path(f"sweeps/{name}.yaml")).name == name
+
+
+def test_the_cluster_file_is_as_ray_wants_it() -> None:
+    import jsonschema
+    import ray
+
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler/ray-schema.json").read_text())
+    jsonschema.validate(yaml.safe_load((ROOT / "sweeps/cluster.yaml").read_text()), schema)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from src.runs import Run, list_runs
 from tests.test_sweep import sweep_file
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(src.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+SECRET = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-this-test-alone"}  # shared by all of a cluster
 TRIALS = 4
 
 
@@ -59,11 +61,19 @@ def busy(folder: Path) -> bool:
 def trial_processes(process: subprocess.Popen) -> list[psutil.Process]:
     """The processes below a driver in which trials run."""
     below = psutil.Process(process.pid).children(recursive=True)
-    return [one for one in below if any("ImplicitFunc" in word for word in one.cmdline())]
+    return [one for one in below if any("ImplicitFunc" in word for word in command_of(one))]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """A process's command; nothing of one that has just ended."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
 
 
 def gone(processes: list[psutil.Process]) -> None:
-    """Waits until Ray's processes have noticed that their driver is gone."""
+    """Waits until trials' processes have noticed that their driver is gone; some of Ray's own take minutes for it."""
     assert not psutil.wait_procs(processes, timeout=60)[1]
 
 
@@ -107,7 +117,7 @@ def test_a_sweep_survives_the_kill_of_a_worker_of_its_driver_and_ctrl_c(elsewher
     victim = until(lambda: trial_processes(first), first)[0]
     victim.kill()
     until(lambda: "died; it is queued again" in file.with_suffix(".log").read_text(), first)
-    below = psutil.Process(first.pid).children(recursive=True)
+    below = trial_processes(first)
     first.kill()
     gone(below)
     first.wait()
@@ -158,10 +168,13 @@ def test_trials_of_two_workers_each_are_stopped_and_finished(elsewhere: Path) ->
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Ends what a failed test left running."""
+    """Ends what a failed test left running. Ctrl-C reaches commands also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
+    signal.signal(signal.SIGINT, before)
     for one in psutil.Process().children(recursive=True):
-        one.kill()
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 @pytest.fixture
@@ -172,7 +185,7 @@ def nodes(elsewhere: Path) -> Iterator[list[subprocess.Popen]]:
     head = ["--head", f"--port={port}", f"--temp-dir=/tmp/ray-{port}", "--include-dashboard=false"]
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start"]
     started: list[subprocess.Popen] = []
-    env = {**ENVIRONMENT, "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+    env = {**ENVIRONMENT, **SECRET, "RAY_CHDIR_TO_TRIAL_DIR": "0"}
     try:
         for more in (head, [f"--address=127.0.0.1:{port}"]):
             with (elsewhere / f"node{len(started)}.log").open("w") as log:
@@ -194,7 +207,8 @@ def kill_tree(process: subprocess.Popen) -> None:
     if process.poll() is None:
         below = psutil.Process(process.pid).children(recursive=True)
         for one in [*below, psutil.Process(process.pid)]:
-            one.kill()
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
         psutil.wait_procs(below, timeout=30)
     process.wait()
 
@@ -203,7 +217,7 @@ def kill_tree(process: subprocess.Popen) -> None:
 @pytest.mark.timeout(900)
 def test_trials_land_on_two_nodes_and_go_on_when_one_is_killed(elsewhere: Path, nodes: list[subprocess.Popen]) -> None:
     file = little(elsewhere, resources={"cpu": 1})
-    address = {"RAY_ADDRESS": os.environ["RAY_ADDRESS"]}
+    address = {"RAY_ADDRESS": os.environ["RAY_ADDRESS"], **SECRET}
     sweep = start(file, **address)
 
     def both_at_work() -> bool:

@@ -85,7 +85,7 @@ def resources(config: Config) -> dict[str, Any]:
 
     there, workers = ray.cluster_resources(), config.train.workers
     gpu = there.get("GPU", 0) > 0
-    each = {"CPU": float(config.train.threads or 1)} | ({"GPU": 1.0} if gpu else {})
+    each = {"CPU": float(config.train.cpus or config.train.threads or 1)} | ({"GPU": 1.0} if gpu else {})
     for name, amount in each.items():
         if workers * amount > there.get(name, 0):
             has = f"{workers} workers need {workers * amount:g} {name}, Ray has {there.get(name, 0):g}"
