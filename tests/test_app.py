@@ -6,12 +6,10 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -21,6 +19,7 @@ from src.app import Options, main, read_options, server_command
 from src.errors import UserError
 from src.page.looking import maps
 from src.page.scale import spread
+from tests.servers import free_port, wait_until_up
 from tests.tiny import make_model, tiny_config, write_photo
 
 ROOT = Path(__file__).parents[1]
@@ -188,19 +187,11 @@ def address(models: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -
     here = tmp_path_factory.mktemp("served")
     for seed in range(3):
         write_photo(here / "data" / f"{seed}.jpg", seed, 200)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "src.app", "--port", str(port), "--megabytes", "1", "--model", *models]
     process = subprocess.Popen(command, cwd=here, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            try:
-                if urlopen(f"http://127.0.0.1:{port}/_stcore/health").status == 200:
-                    break
-            except OSError:
-                time.sleep(0.3)
+        wait_until_up(f"http://127.0.0.1:{port}/_stcore/health", process)
         yield f"http://127.0.0.1:{port}"
         assert {path.name for path in here.iterdir()} <= {"data"}  # nothing was written beside it
     finally:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from src.batcher import Batcher, QueueFull
 from src.errors import UserError
 from src.guard import Bounds
 from src.serve import load, main
+from tests.servers import free_port, wait_until_up
 from tests.tiny import make_model, write_photo
 
 
@@ -143,19 +143,12 @@ def test_bounds_that_leave_no_room_are_named(model: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_serves_this_machine_alone(model: Path, photo: bytes, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "src.serve", "--model", str(model), "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)})
     try:
-        address, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
-        while time.monotonic() < end:
-            try:
-                if httpx.get(f"{address}/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.2)
+        address = f"http://127.0.0.1:{port}"
+        wait_until_up(f"{address}/ready", process)
         found = httpx.post(f"{address}/answer", files={"photos": ("x.jpg", photo)}, timeout=60).json()
         assert found[0]["captions"][0]["text"]
         listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True).stdout

@@ -21,6 +21,7 @@ from src.config import Config, DataConfig, SourceConfig, TrackConfig, to_dict
 from src.errors import UserError
 from src.outbox import make_client, tracking_uri
 from src.tracking import Tracker, end_abandoned, flatten, send_missed, server_command, server_environment
+from tests.servers import free_port
 
 ROOT = Path(__file__).parents[1]
 CONFIG = to_dict(Config(data=DataConfig(sources=[SourceConfig(path="photos")])))
@@ -236,13 +237,6 @@ def server(database: str, port: int) -> Iterator[None]:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 
@@ -14,7 +13,7 @@ from src.config import TrackConfig
 from src.outbox import make_client, tracking_uri
 from src.tracking import Tracker, server_environment
 from src.views import save_views
-from tests.test_tracking import free_port
+from tests.servers import free_port, wait_until_up
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,7 +68,7 @@ def test_the_ui_opens_on_them(runs: dict[str, str], elsewhere: Path) -> None:
         environment = {**server_environment(), "PYTHONPATH": str(ROOT)}
         server = subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=log, stderr=log)
     try:
-        wait_for(f"http://127.0.0.1:{port}/health", server)
+        wait_until_up(f"http://127.0.0.1:{port}/health", server)
         said = (elsewhere / "ui.log").read_text()
         with playwright.sync_playwright() as driver:
             flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -87,14 +86,3 @@ def test_the_ui_opens_on_them(runs: dict[str, str], elsewhere: Path) -> None:
     finally:
         server.terminate()
         server.wait()
-
-
-def wait_for(url: str, server: subprocess.Popen) -> None:
-    """Until the server answers."""
-    while server.poll() is None:
-        try:
-            urlopen(url, timeout=5).close()
-            return
-        except OSError:
-            pass
-    raise AssertionError("the UI ended")
