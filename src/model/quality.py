@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from src.config import MosConfig
 
+STILL = 0.02  # compressed statistics that vary less than this come from channels that are silent but for rounding
+
 
 class Quality(nn.Module):
     """Standardised level statistics through a small perceptron.
@@ -39,7 +41,7 @@ class Quality(nn.Module):
         """Takes centre and scale of inputs and output from the training photos: levels [R, L], mos [R], NaN unknown."""
         levels, mos = compress(levels.float()), mos[~mos.isnan()].float()
         self.center.copy_(levels.mean(dim=0))
-        self.scale.copy_(levels.std(dim=0, correction=0).clamp(min=1e-3))
+        self.scale.copy_(levels.std(dim=0, correction=0).clamp(min=STILL))
         if len(mos):
             self.mos_mean.copy_(mos.mean())
             self.mos_std.copy_(mos.std(correction=0).clamp(min=1e-3))

@@ -47,6 +47,17 @@ def test_constant_and_odd_statistics_give_finite_mos() -> None:
         assert head(odd.half().clamp(-6e4, 6e4)).dtype == torch.float32
 
 
+def test_rounding_of_silent_statistics_hardly_matters() -> None:
+    levels, mos = data()
+    levels[:, 5] = 0.0
+    head = Quality(MosConfig(hidden=0), 6).eval()
+    head.fit_scale(levels, mos)
+    torch.nn.init.ones_(head.body[-1].weight)
+    rounded = levels.clone()
+    rounded[:, 5] = 4e-9
+    torch.testing.assert_close(head(rounded), head(levels), atol=5e-3, rtol=0)
+
+
 def test_scales_are_kept_in_the_state() -> None:
     levels, mos = data()
     head, other = Quality(MosConfig(), 6).eval(), Quality(MosConfig(), 6).eval()
