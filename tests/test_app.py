@@ -79,7 +79,7 @@ def test_a_photo_gets_mos_beam_and_time_of_each_model(page: AppTest, photo: byte
     run(page).file_uploader[0].set_value(("a.jpg", photo, "image/jpeg"))
     run(page)
     assert len(page.radio) == 1
-    assert len(page.radio[0].options) == 3  # the beam
+    assert len(page.radio[0].options) == 2  # the beam, as wide as the model's own
     assert len(page.get("iframe")) == 1
     assert "mos " in texts(page)
     assert "% of the training photos" in texts(page)

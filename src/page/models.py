@@ -60,8 +60,9 @@ def choose(options: Options) -> list[Model]:
         )
     with st.sidebar:
         labels = st.multiselect("Models", list(offered), default=next(iter(offered)))
-        beam = st.slider("Beam: captions kept at each step", 1, 10, 3)
         models = [model(options, label, offered[label]) for label in labels if label in offered]
+        own = models[0].answerer.about.config.generate.beam if models else 3
+        beam = st.slider("Beam: captions kept at each step", 1, 10, min(max(1, own), 10))
         known = dict.fromkeys(style for one in models for style in spoken(one))
         style = st.selectbox("Style of the captions", ["as trained", *known]) if len(known) > 1 else ""
     for one in models:

@@ -6,6 +6,7 @@ from hashlib import sha256
 import cv2
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from src.answerer import Answer, Caption, Refused
 from src.app import Options
@@ -75,22 +76,26 @@ def show_photo(options: Options, photo: Photo, models: list[Model]) -> None:
             return
         found.append(said)
     st.text(f"{photo.name} – {found[0].note}" if found[0].note else photo.name)
-    for column, one, said in zip(st.columns(max(2, len(models))), models, found, strict=False):
+    if len(models) == 1:
+        left, right = st.columns(2)
+        show_answer(photo, models[0], found[0], left, right)
+        return
+    for column, one, said in zip(st.columns(len(models)), models, found, strict=True):
         with column:
-            show_answer(photo, one, said, f"{photo.digest}-{one.label}-{one.ask}")
+            show_answer(photo, one, said, st.container(), st.container())
 
 
-def show_answer(photo: Photo, one: Model, said: Answer, key: str) -> None:
-    """A model's answer: the photo with its caption's words, mos, the beam, the time."""
-    st.markdown(f"**:blue[{escape(one.label)}]**")
-    above = st.container()
-    if said.mos is not None:
-        st.html(scale(said.mos, said.place, one.answerer.about.meta))
-    caption = choose(said.captions, key) if said.captions else None
-    with above:
+def show_answer(photo: Photo, one: Model, said: Answer, picture: DeltaGenerator, numbers: DeltaGenerator) -> None:
+    """A model's answer: the photo with its caption's words in one place; mos, the beam and the time in the other."""
+    with numbers:
+        st.markdown(f"**:blue[{escape(one.label)}]**")
+        if said.mos is not None:
+            st.html(scale(said.mos, said.place, one.answerer.about.meta))
+        caption = choose(said.captions, f"{photo.digest}-{one.label}-{one.ask}") if said.captions else None
+        st.caption(f"{1000 * said.seconds:.0f} ms")
+    with picture:
         pixels = preview(photo.data, photo.digest, one.answerer.limits.megapixels)
         st.iframe(looking(pixels, caption), alt="the photo, and where the model looked for the word pointed at")
-    st.caption(f"{1000 * said.seconds:.0f} ms")
 
 
 def choose(captions: list[Caption], key: str) -> Caption:
