@@ -52,10 +52,10 @@ def clusters(captions: Sequence[str], count: int = CLUSTERS, seed: int = 0) -> t
         return found, []
     means = KMeans(count, n_init=3, random_state=seed).fit(table)
     found[rows] = means.labels_
-    names = words.get_feature_names_out()
-    return found, [", ".join(_telling(names, centre)) or "none of these words" for centre in means.cluster_centers_]
+    names, above = words.get_feature_names_out(), means.cluster_centers_ - np.asarray(table.mean(axis=0))
+    return found, [", ".join(_telling(names, centre)) or "none of these words" for centre in above]
 
 
-def _telling(names: np.ndarray, centre: np.ndarray) -> list[str]:
-    """The three words of a cluster that weigh most, of those that it has."""
-    return [str(names[i]) for i in centre.argsort()[:-4:-1] if centre[i] > 1e-9]
+def _telling(names: np.ndarray, above: np.ndarray) -> list[str]:
+    """The three words that weigh most above their weight in all captions."""
+    return [str(names[i]) for i in above.argsort()[:-4:-1] if above[i] > 1e-9]
