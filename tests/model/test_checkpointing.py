@@ -1,6 +1,7 @@
 """Gradient checkpointing of LLaMA blocks and backbone: the same gradients from less memory."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from src.config import BackboneConfig, DecoderConfig, LlamaConfig
 from src.model.backbone import Backbone
 from src.model.llama import Llama
+from tests.benchmarks.checkpointing import kept
 
 V, C, B, N = 50, 16, 2, 9
 
@@ -36,18 +38,8 @@ def grid_loss(model: Backbone) -> Tensor:
 
 def measured(model: nn.Module, loss: Callable[..., Tensor]) -> tuple[dict[str, Tensor], int]:
     """Gradients, and the bytes held from the forward pass for the backward pass, weights left out."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept: dict[int, Tensor] = {}
-
-    def keep(value: Tensor) -> Tensor:
-        kept[value.untyped_storage().data_ptr()] = value
-        return value
-
     torch.manual_seed(2)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        total = loss(model)
-    held = sum(value.untyped_storage().nbytes() for place, value in kept.items() if place not in weights)
-    total.backward()
+    held = kept(model, partial(loss, model))
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, held
 
 
