@@ -4,7 +4,7 @@ Series differ in line style or marker too, so that a print in black and white re
 """
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -255,13 +255,16 @@ def pareto_front(points: Sequence[tuple[float, float]], best: Sequence[int], nam
     return figure
 
 
-def parameter_scatter(trials: Sequence[Mapping[str, Any]], objective: Sequence[float | None], name: str) -> Figure:
-    """A panel a parameter: the objective against its value; words stand side by side, wide ranges are logarithmic.
+def parameter_scatter(
+    trials: Sequence[Mapping[str, Any]], objective: Sequence[float | None], name: str, log: Collection[str] = ()
+) -> Figure:
+    """A panel a parameter: the objective against its value; words stand side by side.
 
     Args:
         trials: the values drawn, one dict a trial; a parameter may be missing in some.
         objective: one number a trial, None: it failed.
         name: what the number is.
+        log: parameters whose scale is logarithmic.
     """
     keys = parameters(trials)
     columns = min(4, max(1, len(keys)))
@@ -271,7 +274,7 @@ def parameter_scatter(trials: Sequence[Mapping[str, Any]], objective: Sequence[f
         one.set_axis_off()
     for i, (one, key) in enumerate(zip(axes, keys, strict=False)):
         known = [(t[key], o) for t, o in zip(trials, objective, strict=True) if key in t and o is not None]
-        scale = Scale([t[key] for t in trials if key in t])
+        scale = Scale([t[key] for t in trials if key in t], key in log)
         one.plot(
             [scale.place(v) for v, _ in known], [o for _, o in known], "o", color=COLOURS[0], markersize=4, alpha=0.7
         )
@@ -281,17 +284,20 @@ def parameter_scatter(trials: Sequence[Mapping[str, Any]], objective: Sequence[f
     return figure
 
 
-def parallel_coordinates(trials: Sequence[Mapping[str, Any]], objective: Sequence[float | None], name: str) -> Figure:
+def parallel_coordinates(
+    trials: Sequence[Mapping[str, Any]], objective: Sequence[float | None], name: str, log: Collection[str] = ()
+) -> Figure:
     """A line a trial through its values and its objective; the darker, the better.
 
     Args:
         trials: the values drawn, one dict a trial; where a parameter is missing the line is broken.
         objective: one number a trial, None: it failed, and is left out.
         name: what the number is.
+        log: parameters whose scale is logarithmic.
     """
     done = [({**t, name: o}, o) for t, o in zip(trials, objective, strict=True) if o is not None]
     keys = [*parameters(trials), name]
-    scales = {key: Scale([t[key] for t, _ in done if key in t]) for key in keys}
+    scales = {key: Scale([t[key] for t, _ in done if key in t], key in log) for key in keys}
     figure, (axes,) = make_figure(max(5.0, 1.5 * len(keys)), 4.2)
     shades = Scale([o for _, o in done])
     for t, o in sorted(done, key=lambda pair: pair[1]):
@@ -314,19 +320,20 @@ def parameters(trials: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 class Scale:
-    """Places values of one parameter within 0..1: words evenly, numbers by size, or by logarithm over a wide range.
+    """Places values of one parameter within 0..1: words evenly, numbers by size or by logarithm.
 
     Args:
         values: all that occur, of one trial or many; none is allowed.
+        log: by logarithm, where all are above 0.
     """
 
-    def __init__(self, values: Sequence[Any]) -> None:
+    def __init__(self, values: Sequence[Any], log: bool = False) -> None:
         numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
         self.words = [] if numeric else sorted({str(v) for v in values})
         numbers = [float(v) for v in values] if numeric and values else [0.0]
         self.few = sorted(set(numbers)) if len(set(numbers)) <= 4 else []
         self.low, self.high = min(numbers), max(numbers)
-        self.wide = self.low > 0 and self.high / self.low >= 20
+        self.log = log and self.low > 0
 
     def place(self, value: Any) -> float:
         """Where a value lies, 0..1; the middle where all values are the same."""
@@ -334,7 +341,7 @@ class Scale:
             return self.words.index(str(value)) / max(1, len(self.words) - 1)
         if self.low == self.high:
             return 0.5
-        if self.wide:
+        if self.log:
             return float(np.log(value / self.low) / np.log(self.high / self.low))
         return (value - self.low) / (self.high - self.low)
 
@@ -344,5 +351,5 @@ class Scale:
             return [self.place(word) for word in self.words], self.words
         if self.few:
             return [self.place(value) for value in self.few], [f"{value:.3g}" for value in self.few]
-        middle = float(np.sqrt(self.low * self.high)) if self.wide else (self.low + self.high) / 2
+        middle = float(np.sqrt(self.low * self.high)) if self.log else (self.low + self.high) / 2
         return [0.0, 0.5, 1.0], [f"{value:.3g}" for value in (self.low, middle, self.high)]

@@ -167,9 +167,7 @@ def trial_rows(study: "optuna.Study") -> list[dict[str, Any]]:
 
     A running trial shows its best so far, with one objective. Of two objectives, `front` marks the Pareto front.
     """
-    trials = study.get_trials(deepcopy=False)
-    again = {trial.user_attrs.get("again") for trial in trials}  # cut short, and queued anew under another number
-    shown = [t for t in trials if t.number not in again and t.state.name != "WAITING"]
+    shown = [t for t in tried(study) if t.state.name != "WAITING"]
     done = [t for t in shown if t.values]
     points = [scores(t) for t in done]
     best = {done[i].number for i in front(points)}
@@ -188,6 +186,13 @@ def trial_rows(study: "optuna.Study") -> list[dict[str, Any]]:
         drawn = {short[key]: value for key, value in t.params.items()}
         rows.append({"trial": t.number, "state": STATES[t.state.name], **mark, **values, **spent, **drawn})
     return rows
+
+
+def tried(study: "optuna.Study") -> "list[FrozenTrial]":
+    """All trials but those that were cut short, and queued anew under another number."""
+    trials = study.get_trials(deepcopy=False)
+    again = {trial.user_attrs.get("again") for trial in trials}
+    return [trial for trial in trials if trial.number not in again]
 
 
 def scores(trial: "FrozenTrial", objectives: int = 1) -> list[float]:
@@ -246,15 +251,18 @@ def figures(study: "optuna.Study") -> "Iterator[tuple[str, Figure]]":
     from src import plots
 
     names = study.user_attrs.get("objective", ["selected"])
-    trials = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.params]
+    trials = [t for t in tried(study) if t.state.is_finished() and t.params]
     short = short_names(list(dict.fromkeys(key for t in trials for key in t.params)))
     drawn = [{short[key]: value for key, value in t.params.items()} for t in trials]
+    log = {
+        short[key] for t in trials for key, drawn_from in t.distributions.items() if getattr(drawn_from, "log", False)
+    }
     for i, name in enumerate(names):
         found = [scores(t, len(names))[i] for t in trials]
         objective = [value if math.isfinite(value) else None for value in found]
         yield f"history_{name}", plots.objective_history(objective, name)
-        yield f"values_{name}", plots.parameter_scatter(drawn, objective, name)
-        yield f"parallel_{name}", plots.parallel_coordinates(drawn, objective, name)
+        yield f"values_{name}", plots.parameter_scatter(drawn, objective, name, log)
+        yield f"parallel_{name}", plots.parallel_coordinates(drawn, objective, name, log)
         if shares := importances(study, i):
             yield f"importances_{name}", plots.importances({short[key]: share for key, share in shares.items()}, name)
     if len(names) == 2:

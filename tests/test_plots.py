@@ -103,7 +103,8 @@ def test_parameters_are_placed_by_logarithm_or_by_word() -> None:
     np.testing.assert_allclose(np.asarray(kind.lines[0].get_xdata()), [1, 0])
     np.testing.assert_allclose(np.asarray(layers.lines[0].get_xydata()), [[0.5, 2.0]])
     assert [label.get_text() for label in kind.get_xticklabels()] == ["gru", "lstm"]
-    assert plots.Scale([1e-4, 1e-2]).place(1e-3) == pytest.approx(0.5)
+    assert plots.Scale([1e-4, 1e-2], log=True).place(1e-3) == pytest.approx(0.5)
+    assert plots.Scale([1e-4, 1e-2]).place(1e-3) < 0.1
     assert plots.Scale([1, 3]).place(2) == pytest.approx(0.5)
     draw(figure)
 
