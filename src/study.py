@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import UserError, one_line
+from src.learning.run import RunFolder
 from src.search import Sweep, inside, preset_point, short_names, trial_name
 
 if TYPE_CHECKING:
@@ -162,8 +163,8 @@ def spent_hours(study: "optuna.Study") -> float:
     return total / 3600
 
 
-def trial_rows(study: "optuna.Study") -> list[dict[str, Any]]:
-    """One row a trial, best first: number, state, scores, minutes, and the values drawn.
+def trial_rows(study: "optuna.Study", runs: Path) -> list[dict[str, Any]]:
+    """One row a trial, best first: number, state, scores, minutes, and the values drawn. Its run lies in `runs`.
 
     A running trial shows its best so far, with one objective. Of two objectives, `front` marks the Pareto front.
     """
@@ -184,8 +185,16 @@ def trial_rows(study: "optuna.Study") -> list[dict[str, Any]]:
         values = dict(zip(names, scores(t, len(names)), strict=True))
         spent = {"min": minutes(t)}
         drawn = {short[key]: value for key, value in t.params.items()}
-        rows.append({"trial": t.number, "state": STATES[t.state.name], **mark, **values, **spent, **drawn})
+        state = state_of(t, runs / trial_name(study.study_name, t.params))
+        rows.append({"trial": t.number, "state": state, **mark, **values, **spent, **drawn})
     return rows
+
+
+def state_of(trial: "FrozenTrial", folder: Path) -> str:
+    """A trial's state; one that the scheduler stopped is complete to Optuna, but its run has no result."""
+    if trial.state.name == "COMPLETE" and folder.is_dir() and not RunFolder(folder).result.exists():
+        return "stopped"
+    return STATES[trial.state.name]
 
 
 def tried(study: "optuna.Study") -> "list[FrozenTrial]":
@@ -228,10 +237,10 @@ def cell(value: Any) -> str:
 
 
 def status(study: "optuna.Study", runs: Path) -> str:
-    """How many trials finished, run and failed, the table of them, and why those failed that did."""
-    rows = trial_rows(study)
+    """How many trials finished, were stopped, run and failed, the table of them, and why those failed that did."""
+    rows = trial_rows(study, runs)
     waiting = sum(trial.state.name == "WAITING" for trial in study.get_trials(deepcopy=False))
-    counts = {name: sum(row["state"] == name for row in rows) for name in ("finished", "running", "failed")}
+    counts = {name: sum(row["state"] == name for row in rows) for name in ("finished", "stopped", "running", "failed")}
     head = ", ".join(f"{count} {name}" for name, count in {**counts, "waiting": waiting}.items())
     return "\n".join([f"{study.study_name}: {head}", table(rows), *failures(study, runs)])
 

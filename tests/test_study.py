@@ -53,7 +53,10 @@ def test_status_shows_trials_best_first_with_counts_and_reasons(
 ) -> None:
     _, study = make(elsewhere)
     for score in (0.25, 0.75):
-        study.tell(ask(study), score)
+        done = ask(study)
+        study.tell(done, score)
+        (elsewhere / "runs" / trial_name("little", done.params)).mkdir(parents=True)
+    write_text(elsewhere / "runs" / trial_name("little", done.params) / "result.json", "{}")  # the other was stopped
     bad, running = ask(study), ask(study)
     study.tell(bad, state=optuna.trial.TrialState.FAIL)
     running.report(0.5, 1)
@@ -63,11 +66,11 @@ def test_status_shows_trials_best_first_with_counts_and_reasons(
 
     assert main(["--config", "little.yaml", "--status"]) == 0
     head, titles, *rows, reason = capsys.readouterr().out.strip().splitlines()
-    assert head == "little: 2 finished, 1 running, 1 failed, 1 waiting"
+    assert head == "little: 1 finished, 1 stopped, 1 running, 1 failed, 1 waiting"
     assert titles.split() == ["trial", "state", "selected", "min", "lr", "mos.dropout", "decoder.dropout"]
     assert [row.split()[:3] for row in rows] == [
         ["1", "finished", "0.75"],
-        ["0", "finished", "0.25"],
+        ["0", "stopped", "0.25"],
         ["3", "running", "0.5"],
         ["2", "failed", "-"],
     ]
@@ -84,11 +87,11 @@ def test_a_trial_cut_short_is_queued_again_and_shown_once(tmp_path: Path) -> Non
     _, study = make(tmp_path)
     first = ask(study)
     _, study = make(tmp_path)  # the driver died, and is started again
-    assert trial_rows(study) == []
+    assert trial_rows(study, tmp_path) == []
     second = ask(study)
     assert second.params == first.params
     study.tell(second, 1.0)
-    assert [(row["trial"], row["state"]) for row in trial_rows(study)] == [(1, "finished")]
+    assert [(row["trial"], row["state"]) for row in trial_rows(study, tmp_path)] == [(1, "finished")]
 
 
 def test_front_and_balance_agree_with_brute_force() -> None:
@@ -105,7 +108,7 @@ def test_two_objectives_mark_their_front_and_train_a_balanced_one_out(tmp_path: 
     _, study = make(tmp_path, objective=["quality", "captioning"])
     for pair in ((0.9, 0.1), (0.7, 0.4), (0.2, 0.5), (0.6, 0.3)):
         study.tell(ask(study), pair)
-    rows = trial_rows(study)
+    rows = trial_rows(study, tmp_path)
     assert {row["trial"]: row["front"] for row in rows} == {0: "*", 1: "*", 2: "*", 3: ""}
     assert [rows[0]["trial"], rows[-1]["trial"]] == [1, 3]
     assert {t.number for t in study.best_trials} == {0, 1, 2}  # Optuna's own front

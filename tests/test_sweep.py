@@ -60,7 +60,7 @@ def test_a_search_leaves_one_run_a_trial_and_is_not_repeated(
     assert len(list_runs("multitask")) == len(runs)
     capsys.readouterr()
     assert main(["--config", file, "--status"]) == 0
-    assert capsys.readouterr().out.startswith("little: 3 finished, 0 running, 0 failed")
+    assert capsys.readouterr().out.startswith("little: 3 finished, 0 stopped, 0 running, 0 failed")
 
 
 @pytest.mark.timeout(290)
@@ -75,7 +75,7 @@ def test_a_search_of_two_scores_goes_on_after_a_failure_and_stops_after_two_alik
     with pytest.raises(UserError, match="little: stopped, since 2 trials failed for one reason: .* is not finite"):
         main(["--config", str(file)])
     printed = capsys.readouterr().out
-    assert "little: 1 finished, 0 running, 2 failed" in printed
+    assert "little: 1 finished, 0 stopped, 0 running, 2 failed" in printed
     assert printed.count("is not finite") == 4  # as it happens, and in the table
     study = optuna.load_study(study_name="little", storage=f"sqlite:///{elsewhere}/runs/sweep-little/study.db")
     assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "FAIL"]

@@ -31,7 +31,7 @@ def sweep_sections(name: str, runs: Path) -> list[Section]:
         UserError: there is no such sweep.
     """
     study = read_study(name, runs)
-    rows = trial_rows(study)
+    rows = trial_rows(study, runs)
     head = list(dict.fromkeys(key for row in rows for key in row))
     table = Table(head, [[cell(row.get(key, "-")) for key in head] for row in rows])
     search = Section("Search", "Its trials, best first.", [table])
