@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 TAG = "mlflow.sharedViewState."
 KIND = ("mlflow.experimentKind", "custom_model_development")  # else an experiment opens as one of language models
-SELECTED = "metrics.`selected`"
 SCORES = ("selected", "best/plcc", "best/srcc", "best/cider_d", "best/bleu_4", "best/rouge_1_mean")
-SEARCHED = ("selected", "best/quality", "best/captioning")
+SEARCHED = ("val/selected", "val/quality", "val/captioning")  # trials that run or were stopped have them, too
 
 
 @dataclass
@@ -33,19 +32,21 @@ class View:
         key: the tag's last word.
         name: what the UI calls it.
         columns: as the UI names them.
+        order: a metric; runs that have more of it come first.
         filter: which runs, in MLflow's search syntax; empty: all.
     """
 
     key: str
     name: str
     columns: list[str]
+    order: str
     filter: str = ""
 
     def state(self) -> dict[str, Any]:
-        """What the UI keeps of it; the best runs come first."""
+        """What the UI keeps of it."""
         return {
             "searchFilter": self.filter,
-            "orderByKey": SELECTED,
+            "orderByKey": f"metrics.`{self.order}`",
             "orderByAsc": False,
             "startTime": "ALL",
             "lifecycleFilter": "Active",
@@ -88,12 +89,13 @@ def save_views(client: "MlflowClient") -> dict[str, str]:
 
 def views(runs: Sequence[Run]) -> Iterator[View]:
     """All runs of an experiment by their scores; then, newest first, each search's trials by what was searched."""
-    yield View("scores", "scores", ["attributes.`Source`", *metrics(runs, SCORES)])
+    yield View("scores", "scores", ["attributes.`Source`", *metrics(runs, SCORES)], SCORES[0])
     for sweep in dict.fromkeys(run.tags["sweep"] for run in runs if "sweep" in run.tags):
         trials = [run for run in runs if run.tags.get("sweep") == sweep and run.tags.get("kind") != "sweep"]
         searched = sorted({name for run in trials for name in run.params if name.startswith("search.")})
         columns = ["tags.`status`", *metrics(trials, SEARCHED), *(f"params.`{name}`" for name in searched)]
-        yield View(f"sweep-{sweep}", f"search {sweep}", columns, f"tags.sweep = '{sweep}' and tags.kind = 'run'")
+        which = f"tags.sweep = '{sweep}' and tags.kind = 'run'"
+        yield View(f"sweep-{sweep}", f"search {sweep}", columns, SEARCHED[0], which)
 
 
 def metrics(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
