@@ -18,7 +18,7 @@ from src.config import Config
 from src.data.pairs import LEAKING, leaking
 from src.errors import UserError, one_line
 from src.files import write_text
-from src.learning.run import RunFolder, identity
+from src.learning.run import RunFolder, filled, identity
 
 if TYPE_CHECKING:
     from src.data.sample import Sample
@@ -82,8 +82,11 @@ class Task:
     def row(self) -> Row | None:
         """The finished row, where there is one."""
         file = self.folder / f"{self.name}.json"
-        kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        return Row(**kept["row"]) if kept.get("asked") == self.asked else None
+        if not file.exists():
+            return None
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        before = {**kept["asked"], "config": filled(kept["asked"]["config"])}
+        return Row(**kept["row"]) if before == self.asked else None
 
 
 def in_process(work: Callable[[Task], None], task: Task) -> str:

@@ -62,14 +62,24 @@ class RunFolder:
     def changed(self, config: Config) -> list[str]:
         """Dotted keys in which a config differs from that of the run that is here; none where there is no run."""
         kept = self.path / "config.json"
-        return differing(json.loads(kept.read_text()), identity(config)) if kept.exists() else []
+        return differing(filled(json.loads(kept.read_text())), identity(config)) if kept.exists() else []
+
+
+def filled(kept: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An identity that was written before some setting was there, with the default of that setting."""
+    defaults = identity(Config()) if defaults is None else defaults
+    known = {
+        key: filled(value, defaults[key]) if isinstance(value, dict) and isinstance(defaults.get(key), dict) else value
+        for key, value in kept.items()
+    }
+    return defaults | known
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """What makes a run the same run: all of its config but where things lie and how they are counted."""
+    """What makes a run the same run: all of its config but where things lie and on how many processors it runs."""
     tree = to_dict(config)
     tree.pop("track")
-    for key in ("runs", "threads", "compile", "workers"):
+    for key in ("runs", "threads", "compile", "workers", "cpus"):
         tree["train"].pop(key)
     for key in ("cache_dir", "split_dir", "workers"):
         tree["data"].pop(key)
