@@ -52,8 +52,9 @@ class Llama(Captioner):
         """
         own = config.llama
         check_sizes(own)
-        # Small enough for output weights; what is read is scaled up to a deviation of 1 (Vaswani et al. 2017, 3.4).
-        super().__init__(config, vocabulary, own.dim, std=own.dim**-0.5)
+        # As LLaMA's, and not scaled up: with shared output weights a word as large as what the blocks add would mostly
+        # ask for itself once more.
+        super().__init__(config, vocabulary, own.dim, std=0.02)
         self.config = own
         self.grid = nn.Linear(channels, own.dim, bias=False)
         self.encoder = nn.ModuleList(EncoderBlock(own, config.dropout) for _ in range(own.encoder_layers))
@@ -115,7 +116,7 @@ class Llama(Captioner):
         return block(*inputs)
 
     def _embed(self, tokens: Tensor) -> Tensor:
-        return self.word_dropout(self.words(tokens) * self.config.dim**0.5)
+        return self.word_dropout(self.words(tokens))
 
     def _turn(self, positions: Tensor) -> Turn:
         return rotation(positions, self.config.dim // self.config.heads, self.config.rope_base)

@@ -16,7 +16,7 @@ def logits(decoder: Llama, grid: Tensor, words: Tensor) -> Tensor:
     for block in decoder.encoder:
         places = encoded(block, config.heads, config.kv_heads, config.rope_base, places)
     places = norm(decoder.grid_norm, places)
-    x = decoder.words.weight[words] * math.sqrt(config.dim)
+    x = decoder.words.weight[words]
     for block in decoder.blocks:
         x = decoded(block, config.heads, config.kv_heads, config.rope_base, x, places)
     return norm(decoder.norm, x) @ decoder.vocabulary.weight.T + decoder.vocabulary.bias

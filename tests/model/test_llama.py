@@ -1,5 +1,6 @@
 """The LLaMA decoder against a plain version of it, and its two ways against each other."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -122,8 +123,15 @@ def test_captions_that_are_missing_change_nothing(grid: Tensor, tokens: Tensor) 
 def test_words_are_tied_and_small() -> None:
     decoder = make({"dim": 640, "heads": 32, "kv_heads": 8})
     assert decoder.vocabulary.weight is decoder.words.weight
-    assert 0.02 < decoder.words.weight.std() < 0.05
+    assert decoder.words.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert make(tied=False).vocabulary.weight is not make(tied=False).words.weight
+
+
+def test_before_training_all_words_are_about_as_likely_a_words_repetition_too(grid: Tensor, tokens: Tensor) -> None:
+    decoder = make({"dim": 512, "heads": 8, "kv_heads": 2})
+    assert float(decoder.loss(grid, tokens)) == pytest.approx(math.log(V), abs=0.6)
+    again = decoder(grid, tokens).log_softmax(-1).gather(-1, tokens[:, :, :-1, None])[tokens[:, :, 1:] != 0]
+    assert float(again.mean()) == pytest.approx(-math.log(V), abs=1.0)
 
 
 @pytest.mark.parametrize("dropout", ["dropout", "word_dropout", "grid_dropout"])
