@@ -185,9 +185,14 @@ def trial_rows(study: "optuna.Study", runs: Path) -> list[dict[str, Any]]:
         values = dict(zip(names, scores(t, len(names)), strict=True))
         spent = {"min": minutes(t)}
         drawn = {short[key]: value for key, value in t.params.items()}
-        state = state_of(t, runs / trial_name(study.study_name, t.params))
+        state = state_of(t, trial_folder(study, t, runs))
         rows.append({"trial": t.number, "state": state, **mark, **values, **spent, **drawn})
     return rows
+
+
+def trial_folder(study: "optuna.Study", trial: "FrozenTrial", runs: Path) -> Path:
+    """Where a trial's run lies, or lay."""
+    return runs / trial_name(study.study_name, trial.params)
 
 
 def state_of(trial: "FrozenTrial", folder: Path) -> str:
@@ -249,7 +254,7 @@ def failures(study: "optuna.Study", runs: Path) -> list[str]:
     """A line a failed trial whose reason is known."""
     lines = []
     for trial in study.get_trials(deepcopy=False):
-        file = runs / trial_name(study.study_name, trial.params) / FAILURE
+        file = trial_folder(study, trial, runs) / FAILURE
         if trial.state.name == "FAIL" and file.exists():
             lines.append(f"trial {trial.number} failed: {one_line(file.read_text())}; its values: {trial.params}")
     return lines

@@ -31,7 +31,7 @@ from src.study import (
     start_points,
     status,
     storage,
-    trial_rows,
+    tried,
 )
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def log_search(study: "optuna.Study", runs: Path, tracker: "Tracker") -> None:
     print(text)
     tracker.log_text(text, "trials.txt")
     done = finished(study)
-    failed = sum(row["state"] == "failed" for row in trial_rows(study, runs))
+    failed = sum(trial.state.name == "FAIL" for trial in tried(study))
     tracker.log_metrics({"trials_finished": len(done), "trials_failed": failed, "hours": spent_hours(study)})
     if done:
         best = best_trial(study)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from src.command import merge
 from src.config import Config, to_dict
 from src.errors import UserError
 from src.files import write_text
@@ -65,14 +66,9 @@ class RunFolder:
         return differing(filled(json.loads(kept.read_text())), identity(config)) if kept.exists() else []
 
 
-def filled(kept: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
+def filled(kept: dict[str, Any]) -> dict[str, Any]:
     """An identity that was written before some setting was there, with the default of that setting."""
-    defaults = identity(Config()) if defaults is None else defaults
-    known = {
-        key: filled(value, defaults[key]) if isinstance(value, dict) and isinstance(defaults.get(key), dict) else value
-        for key, value in kept.items()
-    }
-    return defaults | known
+    return merge(identity(Config()), kept)
 
 
 def identity(config: Config) -> dict[str, Any]:

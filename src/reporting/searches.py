@@ -13,8 +13,7 @@ from src.errors import UserError
 from src.reporting import figures
 from src.reporting.page import Block, Section, Table, picture
 from src.reporting.series import Logged, from_file, loss_panels, score_panels, thin
-from src.search import trial_name
-from src.study import cell, read_study, trial_rows
+from src.study import cell, read_study, trial_folder, trial_rows
 from src.study import figures as study_figures
 from src.variant import Row
 
@@ -44,7 +43,7 @@ def trial_curves(study: "optuna.Study", numbers: Sequence[int], runs: Path) -> S
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     logged: dict[str, Logged] = {}
     for one in numbers:
-        history = runs / trial_name(study.study_name, trials[one].params) / "history.jsonl"
+        history = trial_folder(study, trials[one], runs) / "history.jsonl"
         logged[f"trial {one}"] = thin(from_file(history))
     section = Section("Trials", f"Curves of the best {len(numbers)}, as far as their folders are here.")
     for key, groups in (("trial_losses", loss_panels(logged)), ("trial_scores", score_panels(logged))):
