@@ -1,4 +1,4 @@
-"""python -m src.compare --config configs/compare/X.yaml: variants of one experiment in one table.
+"""python -m src.compare configs/compare/X.yaml: variants of one experiment in one table.
 
 Each variant works in a process of its own, one after the other. A finished one is on disk and is not done again; one
 that was cut short goes on from its run's checkpoint.
@@ -34,10 +34,14 @@ NUMBERS = {
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, works every variant out, and prints the table. 1: a variant failed."""
     parser = make_parser("compare", "Compares models. The same command goes on where it stopped.", config=False)
-    parser.add_argument("--config", type=str, required=True, help="a comparison's YAML, such as configs/compare/X.yaml")
+    about = "a comparison's YAML, such as configs/compare/X.yaml"
+    parser.add_argument("file", nargs="?", type=str, default="", help=about)
+    parser.add_argument("--config", type=str, default="", help="the same")
     parser.add_argument("--output", type=str, default="", help="also write the table here: X.md, and X.csv beside it")
     options = parser.parse_args(args)
-    path = Path(options.config)
+    if bool(options.file) == bool(options.config):
+        raise UserError("name one comparison: python -m src.compare configs/compare/X.yaml")
+    path = Path(options.file or options.config)
     plan = load_comparison(path)
     folder = Path(plan.base.train.runs) / f"compare-{plan.name}"
     tasks = make_tasks(plan, folder / "rows")

@@ -41,7 +41,7 @@ def comparison(folder: Path, variants: list[dict] = VARIANTS, **settings: object
 
 def kill_in_training(folder: Path) -> None:
     """Runs the comparison until the last variant has a checkpoint, then ends it as a power cut would."""
-    command = [sys.executable, "-m", "src.compare", "--config", "little.yaml"]
+    command = [sys.executable, "-m", "src.compare", "little.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with (folder / "log.txt").open("w") as log:
         first = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -64,7 +64,7 @@ def test_a_killed_comparison_goes_on_and_tells_of_failures(elsewhere: Path, caps
     done, run_id = kept.stat().st_mtime_ns, (elsewhere / "runs/little-wide/run_id.txt").read_text()
     assert not (elsewhere / "runs/little-wide/result.json").exists(), "it was to be killed before it was done"
 
-    assert main(["--config", str(file), "--output", "out/little.md"]) == 1
+    assert main([str(file), "--output", "out/little.md"]) == 1
     printed = capsys.readouterr().out
     assert "kept:" not in printed
     assert kept.stat().st_mtime_ns == done
@@ -99,6 +99,12 @@ def test_a_killed_comparison_goes_on_and_tells_of_failures(elsewhere: Path, caps
         main(["--config", str(file)])
 
 
+@pytest.mark.parametrize("words", [[], ["a.yaml", "--config", "b.yaml"]])
+def test_one_comparison_must_be_named(words: list[str]) -> None:
+    with pytest.raises(UserError, match="name one comparison: "):
+        main(words)
+
+
 @pytest.mark.parametrize(
     ("variants", "message"),
     [
@@ -118,7 +124,7 @@ def test_a_wrong_variant_is_refused_before_anything_starts(elsewhere: Path, vari
     file = comparison(elsewhere, variants)
     (elsewhere / "bad.yaml").write_text("model: {decode: {hidden: 3}}")
     with pytest.raises(UserError, match=f"little.yaml: .*{message}") as caught:
-        main(["--config", str(file)])
+        main([str(file)])
     assert "\n" not in str(caught.value)
     assert not (elsewhere / "runs").exists()
 
