@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from src.command import Parser, make_parser
+from src.config import Above0, Count, Port
 from src.errors import UserError, run_command
 
 PAGE = Path(__file__).parent / "page" / "main.py"
@@ -39,14 +40,11 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """Checks the command line and becomes the page's server, until Ctrl-C.
 
     Raises:
-        UserError: the port is taken, or a bound leaves room for nothing.
+        UserError: the port is taken.
     """
     given = list(sys.argv[1:] if args is None else args)
     parsed = make_options().parse_args(given)
     options = read_options(given)
-    for name in ("photos", "megabytes", "megapixels", "at_once"):
-        if getattr(options, name) <= 0:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: must be above 0")
     check_port(parsed.host, parsed.port)
     print(f"page: http://{parsed.host}:{parsed.port} (Ctrl-C ends it)", flush=True)
     command = server_command(parsed.host, parsed.port, options.megabytes, given)
@@ -62,11 +60,11 @@ def make_options() -> Parser:
     about = "folders whose photos anybody who opens the page may look at"
     parser.add_argument("--folder", type=str, nargs="+", default=[*own.folders], help=about)
     parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; there is no login")
-    parser.add_argument("--port", type=int, default=8501, help="port to listen on")
-    parser.add_argument("--photos", type=int, default=own.photos, help="most photos at once")
-    parser.add_argument("--megabytes", type=float, default=own.megabytes, help="most megabytes of a photo")
-    parser.add_argument("--megapixels", type=float, default=own.megapixels, help="most million pixels of a photo")
-    parser.add_argument("--at-once", type=int, default=own.at_once, help="photos answered at once, for all visitors")
+    parser.add_argument("--port", type=Port, default=8501, help="port to listen on")
+    parser.add_argument("--photos", type=Count, default=own.photos, help="most photos at once")
+    parser.add_argument("--megabytes", type=Above0, default=own.megabytes, help="most megabytes of a photo")
+    parser.add_argument("--megapixels", type=Above0, default=own.megapixels, help="most million pixels of a photo")
+    parser.add_argument("--at-once", type=Count, default=own.at_once, help="photos answered at once, for all visitors")
     return parser
 
 

@@ -1,6 +1,7 @@
 """Command lines and experiment files: YAML with includes, dotted overrides, types checked by jsonargparse."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ class Parser(ArgumentParser):
     """A parser whose errors are one line that ends in the remedy."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
-        raise UserError(one_line(message) + remedy(str(message)))
+        raise UserError(plain(message) + remedy(str(message)))
 
 
 def make_parser(command: str, description: str, config: bool = True) -> Parser:
@@ -127,6 +128,12 @@ def _checked(tree: dict[str, Any], where: str) -> dict[str, Any]:
 def nearest(key: str, keys: list[str]) -> str:
     near = difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
     return f"; did you mean {near[0]}?" if near else "; --help lists all keys"
+
+
+def plain(message: object) -> str:
+    """A message of jsonargparse in one line, without what its type checker says of itself: `train.lr: is -1, ...`."""
+    wrong = r'Parser key "([^"]+)": \d+ validation errors? for \S+ Input (should .*?) \[type=.*?Got value: (.*)'
+    return re.sub(wrong, r"\1: is \3, \2", one_line(message))
 
 
 def remedy(message: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
-from src.command import check_key, config_from_dict, merge, nest, read_yaml
-from src.config import Config, TrackConfig
-from src.errors import UserError, one_line
+from src.command import check_key, config_from_dict, merge, nest, plain, read_yaml
+from src.config import Config, Count, TrackConfig
+from src.errors import UserError
 
 OWN = ("part", "photos", "variants")
 SHARED = ("train.epochs", "train.minutes", "train.runs", "track.")
@@ -44,7 +44,7 @@ class Comparison:
     """
 
     part: Literal["train", "val", "test"] = "val"
-    photos: int = 64
+    photos: Count = 64
     variants: list[Variant] = field(default_factory=list)
 
 
@@ -94,7 +94,7 @@ def read_own(tree: dict[str, Any], path: Path) -> Comparison:
     try:
         made = parser.instantiate(parser.parse_object(tree))
     except Exception as error:  # jsonargparse raises several kinds, each a wrong key or type
-        raise UserError(f"{path}: {one_line(error)}") from error
+        raise UserError(f"{path}: {plain(error)}") from error
     comparison = Comparison(**{name: made[name] for name in OWN})
     names = [variant.name for variant in comparison.variants]
     if not names:
@@ -102,8 +102,6 @@ def read_own(tree: dict[str, Any], path: Path) -> Comparison:
     for name in names:
         if names.count(name) > 1 or not re.fullmatch(r"[\w-][\w.-]*", name):
             raise UserError(f"{path}: variants: name {name!r}: give each its own, of letters, digits, dots and dashes")
-    if comparison.photos < 1:
-        raise UserError(f"{path}: photos is {comparison.photos}: must be at least 1")
     return comparison
 
 

@@ -5,7 +5,16 @@ Later files win over earlier ones, the file over its includes, the command line 
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Interval
+
+Count = Annotated[int, Ge(1)]
+Whole = Annotated[int, Ge(0)]
+Above0 = Annotated[float, Gt(0)]
+AtLeast0 = Annotated[float, Ge(0)]
+Port = Annotated[int, Interval(ge=0, le=65535)]
+Fraction = Annotated[float, Interval(ge=0, lt=1)]
 
 
 @dataclass
@@ -32,7 +41,7 @@ class SourceConfig:
     captions: str = ""
     images: str = ""
     split: Literal["official", "random", "leaking_pairs"] = "random"
-    share: float = 0.0
+    share: AtLeast0 = 0.0
     style: str = ""
 
 
@@ -48,9 +57,9 @@ class TokenizerConfig:
     """
 
     kind: Literal["word", "bpe"] = "word"
-    min_count: int = 5
-    size: int = 20000
-    max_length: int = 30
+    min_count: Count = 5
+    size: Count = 20000
+    max_length: Annotated[int, Ge(3)] = 30
 
 
 @dataclass
@@ -77,20 +86,20 @@ class DataConfig:
     """
 
     sources: list[SourceConfig] = field(default_factory=list)
-    val: float = 0.1
-    test: float = 0.0
-    folds: int = 0
-    fold: int = 0
+    val: Fraction = 0.1
+    test: Fraction = 0.0
+    folds: Whole = 0
+    fold: Whole = 0
     split_seed: int = 0
     split_dir: str = "cache/splits"
-    caption_size: int = 224
-    mos_size: int = 224
+    caption_size: Count = 224
+    mos_size: Whole = 224
     flip: bool = True
     augment_captions: bool = False
-    captions_per_photo: int = 5
+    captions_per_photo: Whole = 5
     cache: bool = True
     cache_dir: str = "cache/features"
-    workers: int = 0
+    workers: Whole = 0
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
 
 
@@ -105,9 +114,9 @@ class LoraConfig:
         targets: which layers: a regular expression of whole module names.
     """
 
-    rank: int = 0
+    rank: Whole = 0
     alpha: float = 32.0
-    dropout: float = 0.05
+    dropout: Fraction = 0.05
     targets: str = ""
 
 
@@ -135,7 +144,7 @@ class BackboneConfig:
     mean: list[float] = field(default_factory=list)
     std: list[float] = field(default_factory=list)
     levels: str = ""
-    trainable: int = 0
+    trainable: Annotated[int, Ge(-1)] = 0
     lora: LoraConfig = field(default_factory=lambda: LoraConfig(targets=r".*\.qkv"))
     checkpointing: bool = False
 
@@ -160,12 +169,12 @@ class MosConfig:
     """
 
     enabled: bool = True
-    hidden: int = 64
-    dropout: float = 0.3
-    mse: float = 1.0
-    huber: float = 0.0
-    plcc: float = 0.0
-    rank: float = 0.0
+    hidden: Whole = 64
+    dropout: Fraction = 0.3
+    mse: AtLeast0 = 1.0
+    huber: AtLeast0 = 0.0
+    plcc: AtLeast0 = 0.0
+    rank: AtLeast0 = 0.0
 
 
 @dataclass
@@ -184,13 +193,13 @@ class LlamaConfig:
             for 8 photos).
     """
 
-    dim: int = 512
-    layers: int = 2
-    heads: int = 8
-    kv_heads: int = 2
-    feed_forward: float = 3.5
-    rope_base: float = 500000.0
-    encoder_layers: int = 0
+    dim: Count = 512
+    layers: Count = 2
+    heads: Count = 8
+    kv_heads: Count = 2
+    feed_forward: Above0 = 3.5
+    rope_base: Above0 = 500000.0
+    encoder_layers: Whole = 0
     checkpointing: bool = False
 
 
@@ -224,19 +233,19 @@ class DecoderConfig:
     enabled: bool = True
     kind: Literal["recurrent", "merge", "llama", "blip"] = "recurrent"
     cell: Literal["lstm", "gru"] = "lstm"
-    layers: int = 1
+    layers: Annotated[int, Interval(ge=1, le=3)] = 1
     attention: Literal["none", "bahdanau", "gated"] = "gated"
-    attention_size: int = 256
+    attention_size: Count = 256
     image: Literal["state", "input"] = "state"
-    doubly_stochastic: float = 0.0
+    doubly_stochastic: AtLeast0 = 0.0
     bidirectional: bool = False
-    embedding: int = 256
-    hidden: int = 512
-    dropout: float = 0.5
-    word_dropout: float = 0.5
-    grid_dropout: float = 0.5
+    embedding: Count = 256
+    hidden: Count = 512
+    dropout: Fraction = 0.5
+    word_dropout: Fraction = 0.5
+    grid_dropout: Fraction = 0.5
     tied: bool = True
-    label_smoothing: float = 0.1
+    label_smoothing: Fraction = 0.1
     llama: LlamaConfig = field(default_factory=LlamaConfig)
     lora: LoraConfig = field(default_factory=lambda: LoraConfig(targets=r".*\.(query|value)"))
 
@@ -258,8 +267,8 @@ class ModelConfig:
     mos: MosConfig = field(default_factory=MosConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     task_weights: Literal["fixed", "learned"] = "fixed"
-    mos_weight: float = 1.0
-    caption_weight: float = 1.0
+    mos_weight: AtLeast0 = 1.0
+    caption_weight: AtLeast0 = 1.0
 
 
 @dataclass
@@ -272,9 +281,9 @@ class RewardConfig:
         rouge_l: ROUGE-L, 0 to 1.
     """
 
-    cider_d: float = 1.0
-    bleu_4: float = 0.0
-    rouge_l: float = 0.0
+    cider_d: AtLeast0 = 1.0
+    bleu_4: AtLeast0 = 0.0
+    rouge_l: AtLeast0 = 0.0
 
 
 @dataclass
@@ -293,12 +302,12 @@ class SelfCriticalConfig:
         dropout: keep the decoder's dropout in those epochs.
     """
 
-    epochs: int = 0
+    epochs: Whole = 0
     reward: RewardConfig = field(default_factory=RewardConfig)
-    samples: int = 5
-    temperature: float = 0.5
-    cross_entropy: float = 0.2
-    lr: float = 1e-4
+    samples: Annotated[int, Ge(2)] = 5
+    temperature: Above0 = 0.5
+    cross_entropy: AtLeast0 = 0.2
+    lr: Above0 = 1e-4
     dropout: bool = False
 
 
@@ -336,30 +345,30 @@ class TrainConfig:
         runs: folder of run folders; with workers on several machines, a folder that all of them share.
     """
 
-    epochs: int = 10
-    minutes: float = 0.0
-    batch_size: int = 64
-    lr: float = 1e-3
-    backbone_lr: float = 1e-4
-    weight_decay: float = 0.01
+    epochs: Whole = 10
+    minutes: AtLeast0 = 0.0
+    batch_size: Count = 64
+    lr: Above0 = 1e-3
+    backbone_lr: Above0 = 1e-4
+    weight_decay: AtLeast0 = 0.01
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
-    warmup: float = 0.05
+    warmup: Fraction = 0.05
     precision: Literal["auto", "32", "bf16", "fp16"] = "32"
-    accumulate: int = 1
-    clip: float = 5.0
-    ema: float = 0.0
-    patience: int = 0
+    accumulate: Count = 1
+    clip: AtLeast0 = 5.0
+    ema: Fraction = 0.0
+    patience: Whole = 0
     start_from: str = ""
     self_critical: SelfCriticalConfig = field(default_factory=SelfCriticalConfig)
     select: str = "auto"
-    checkpoint_steps: int = 0
-    eval_every: int = 1
-    eval_photos: int = 0
+    checkpoint_steps: Whole = 0
+    eval_every: Count = 1
+    eval_photos: Whole = 0
     seed: int = 0
-    threads: int = 0
-    cpus: float = 0.0
+    threads: Whole = 0
+    cpus: AtLeast0 = 0.0
     compile: bool = False
-    workers: int = 1
+    workers: Count = 1
     runs: str = "runs"
 
 
@@ -373,18 +382,18 @@ class GenerationConfig:
         length_penalty: a finished caption's log probability is divided by its length to this power.
         no_repeat: no sequence of this many tokens twice in a caption; 0: no rule.
         max_length: most words.
-        temperature: of nucleus sampling.
+        temperature: of nucleus sampling; 0: greedy.
         top_p: probability mass of nucleus sampling.
         seed: of nucleus sampling.
     """
 
     method: Literal["greedy", "beam", "nucleus"] = "beam"
-    beam: int = 3
-    length_penalty: float = 0.7
-    no_repeat: int = 3
-    max_length: int = 24
-    temperature: float = 1.0
-    top_p: float = 0.9
+    beam: Count = 3
+    length_penalty: AtLeast0 = 0.7
+    no_repeat: Whole = 3
+    max_length: Count = 24
+    temperature: AtLeast0 = 1.0
+    top_p: Annotated[float, Interval(gt=0, le=1)] = 0.9
     seed: int = 0
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jsonargparse import Namespace
 
 from src.command import Parser, make_parser
+from src.config import AtLeast0
 from src.errors import UserError, run_command
 from src.files import sha256
 from src.predict import (
@@ -34,8 +35,6 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parser.parse_args(args)
     output = Path(options.output)
     check_output(output)
-    if options.outliers < 0:
-        raise UserError(f"--outliers {options.outliers:g}: must be 0 (keep all) or more; 1.5 is usual")
     if bool(options.submissions) == bool(options.models):
         raise UserError("give either --submissions A.csv B.csv ... or --models RUN RUN ... with --data PHOTOS")
     if options.submissions:
@@ -58,8 +57,9 @@ def make_options() -> Parser:
     parser.add_argument("--output", type=str, required=True, help="the submission to write, submissions/X.csv")
     about = "mean of the mos, or of their ranks (where scales differ)"
     parser.add_argument("--mos", choices=["mean", "rank"], default="mean", help=about)
-    about = "leave out of a photo's mos those more than this many quartile ranges outside the quartiles; 0: keep all"
-    parser.add_argument("--outliers", type=float, default=0.0, help=about)
+    about = "leave out of a photo's mos those more than this many quartile ranges outside the quartiles (1.5, say);"
+    about += " 0: none"
+    parser.add_argument("--outliers", type=AtLeast0, default=0.0, help=about)
     add_photo_options(parser)
     add_model_options(parser, "style of the captions, by data set; default: the challenge's, where a model knows it")
     return parser

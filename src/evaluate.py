@@ -11,6 +11,7 @@ from jsonargparse import Namespace
 
 from src.asked import Found, of_file, of_models
 from src.command import Parser, make_parser
+from src.config import Whole
 from src.errors import UserError, run_command
 from src.files import write_text
 from src.predict import FALLBACK, add_model_options
@@ -114,7 +115,7 @@ def make_options() -> Parser:
     about = "models or submissions (X.csv) to compare with on the same photos, such as single-task models"
     parser.add_argument("--against", type=str, nargs="+", default=[], help=about)
     about = "cut the photos so many times into a public (30 %%) and a private board, and rank on each; 0: no boards"
-    parser.add_argument("--boards", type=int, default=0, help=about)
+    parser.add_argument("--boards", type=Whole, default=0, help=about)
     add_extra_options(parser)
     parser.add_argument("--log", type=bool, default=False, help="also log the scores to the model's run in MLflow")
     parser.add_argument("--meteor", type=bool, default=True, help="METEOR too, which needs Java")

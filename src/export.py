@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from src.command import Parser, make_parser
+from src.config import Whole
 from src.errors import UserError, run_command
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def make_options() -> Parser:
     about = "the encoder in 8 bits: smaller; ranges are taken from the training photos"
     parser.add_argument("--int8", type=bool, default=False, help=about)
     about = "validation photos to hold against torch: captions, mos and scores; 0: none"
-    parser.add_argument("--check", type=int, default=200, help=about)
+    parser.add_argument("--check", type=Whole, default=200, help=about)
     return parser
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from src.command import Parser, make_parser
-from src.config import GenerationConfig, to_dict
+from src.config import Count, GenerationConfig, Whole, to_dict
 from src.data.sample import Sample
 from src.errors import UserError, run_command
 from src.files import sha256
@@ -62,7 +62,7 @@ def make_options() -> Parser:
     )
     add_model_options(parser, "style of the captions, by data set; default: the challenge's, where the model knows it")
     about = "processes of Ray, here or on the cluster of RAY_ADDRESS; cut short, the same command goes on. 0: none"
-    parser.add_argument("--workers", type=int, default=0, help=about)
+    parser.add_argument("--workers", type=Whole, default=0, help=about)
     return parser
 
 
@@ -78,7 +78,7 @@ def add_photo_options(parser: Parser) -> None:
 def add_model_options(parser: Parser, style: str) -> None:
     """Options that say how a model answers; `style` explains that option."""
     parser.add_argument("--style", type=str, default="", help=style)
-    parser.add_argument("--batch-size", type=int, default=32, help="photos at a time: less needs less memory")
+    parser.add_argument("--batch-size", type=Count, default=32, help="photos at a time: less needs less memory")
     parser.add_argument("--cache", type=bool, default=False, help="keep features in the cache for the next time")
     parser.add_class_arguments(GenerationConfig, "generate")
 
@@ -115,8 +115,6 @@ def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", 
 
     parser.set_defaults({f"generate.{key}": value for key, value in asdict(loaded.config.generate).items()})
     options = parser.parse_args(args)
-    if options.batch_size < 1:
-        raise UserError(f"--batch-size {options.batch_size}: must be at least 1")
     columns = choose_columns(options.get("columns", ""), loaded)
     style = options.style
     if COMMENTS in columns:
@@ -208,12 +206,12 @@ def predict_spread(
     """Writes a submission that several processes answer; its bytes are those of `predict`'s. Returns as `complete`.
 
     Raises:
-        UserError: a number of workers that cannot be.
+        UserError: the cache, which one process writes, is asked for.
     """
     from src.spread import answer_spread, clear
 
-    if options.workers < 0 or settings.cache:
-        raise UserError(f"--workers {options.workers}: give 1 or more, and --cache false")
+    if settings.cache:
+        raise UserError(f"--workers {options.workers}: they keep no features; leave --cache out")
     output = Path(options.output)
     spread, parts = answer_spread(folder, samples, settings, options.workers, output)
     submission, lost = complete(spread.answers, spread.failed, [loaded], settings)

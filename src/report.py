@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from src.command import Parser, make_parser
+from src.config import Count
 from src.errors import UserError, one_line, run_command
 from src.evaluate import PARTS
 from src.outbox import RUN_ID
@@ -48,7 +49,7 @@ def make_options() -> Parser:
     parser.add_argument("--part", choices=PARTS, default="val", help="which photos of the config's split")
     parser.add_argument("--config", type=str, default="", help="answer this experiment's photos, not the model's own")
     parser.add_argument("--output", type=str, default="", help="the HTML file; default: reports/NAME.html")
-    parser.add_argument("--photos", type=int, default=2000, help="most photos on the planes of PCA and t-SNE")
+    parser.add_argument("--photos", type=Count, default=2000, help="most photos on the planes of PCA and t-SNE")
     parser.add_argument("--meteor", type=bool, default=True, help="METEOR too, which needs Java")
     parser.add_argument("--log", type=bool, default=True, help="also send page and figures (PNG) to the run in MLflow")
     add_model_options(parser, "style of the captions, by data set; default: that of each photo's own data set")

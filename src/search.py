@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from jsonargparse import ArgumentParser
 
-from src.command import check_key, load_config, nearest, read_yaml
-from src.config import Config, to_dict
-from src.errors import UserError, one_line
+from src.command import check_key, load_config, nearest, plain, read_yaml
+from src.config import Above0, AtLeast0, Config, Count, Whole, to_dict
+from src.errors import UserError
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -36,9 +36,9 @@ class Resources:
         workers: processes that share each batch of a trial: {workers: 2, gpu: 1} is four trials at once on 8 GPUs.
     """
 
-    cpu: float = 1.0
-    gpu: float = 0.0
-    workers: int = 1
+    cpu: Above0 = 1.0
+    gpu: AtLeast0 = 0.0
+    workers: Count = 1
 
 
 @dataclass
@@ -80,15 +80,15 @@ class Sweep:
     objective: list[str] = field(default_factory=lambda: ["selected"])
     fixed: dict[str, Any] = field(default_factory=dict)
     final: dict[str, Any] = field(default_factory=dict)
-    folds: int = 0
-    trials: int = 20
-    hours: float = 0.0
-    failures: int = 5
-    at_once: int = 0
+    folds: Whole = 0
+    trials: Whole = 20
+    hours: AtLeast0 = 0.0
+    failures: Whole = 5
+    at_once: Whole = 0
     scheduler: Literal["asha", "median", "none"] = "asha"
-    grace: int = 1
+    grace: Count = 1
     algorithm: Literal["tpe", "gp", "random", "cmaes", "nsga2"] = "tpe"
-    startup: int = 5
+    startup: Whole = 5
     resources: Resources = field(default_factory=Resources)
     seed: int = 0
     start: list[dict[str, Any] | str] = field(default_factory=list)
@@ -113,7 +113,7 @@ def load_sweep(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
     except Exception as error:  # jsonargparse raises several kinds, each a wrong key or type
         named = re.search(r"[Kk]ey '?\"?([\w.]+)", str(error))
         where = line_of(path, *named.group(1).split(".")) if named else str(path)
-        raise UserError(f"{where}: {one_line(error)}") from error
+        raise UserError(f"{where}: {plain(error)}") from error
     sweep = Sweep(**{name: made[name] for name in vars(Sweep())})
     sweep.name = sweep.name or path.stem
     check_sweep(sweep, path)
@@ -155,13 +155,10 @@ def check_forms(sweep: Sweep, path: Path) -> None:
     with at(path, "algorithm"):
         check_algorithm(sweep)
     with at(path, "folds"):
-        if sweep.folds == 1 or sweep.folds < 0:
-            raise UserError(f"{sweep.folds} is no number of folds: set 0, or at least 2")
-    with at(path, "resources"):
-        if sweep.resources.workers < 1 or sweep.resources.cpu <= 0 or sweep.resources.gpu < 0:
-            raise UserError("needs workers of at least 1, cpu above 0 and gpu of at least 0")
+        if sweep.folds == 1:
+            raise UserError("1 is no number of folds: set 0, or at least 2")
     with at(path, "trials"):
-        if sweep.trials < 0 or sweep.hours < 0 or not (sweep.trials or sweep.hours):
+        if not (sweep.trials or sweep.hours):
             raise UserError("give a number of trials, or hours")
     for i in range(len(sweep.start)):
         with at(path, "start", i):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from src.command import Parser, make_parser
+from src.config import Above0, Count, Port
 from src.errors import UserError, run_command
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ def make_options() -> Parser:
     parser = make_parser("serve", "Answers photos over HTTP, on this machine only unless --host says so.", config=False)
     parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
     parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; there is no login")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on")
-    parser.add_argument("--photos", type=int, default=16, help="most photos of a request")
-    parser.add_argument("--batch", type=int, default=8, help="photos answered together")
-    parser.add_argument("--queue", type=int, default=64, help="photos that may wait; more are refused with 429")
-    parser.add_argument("--megabytes", type=float, default=50.0, help="most megabytes of a request")
-    parser.add_argument("--photo-megabytes", type=float, default=20.0, help="most megabytes of a photo")
-    parser.add_argument("--photo-megapixels", type=float, default=50.0, help="most million pixels of a photo")
+    parser.add_argument("--port", type=Port, default=8000, help="port to listen on")
+    parser.add_argument("--photos", type=Count, default=16, help="most photos of a request")
+    parser.add_argument("--batch", type=Count, default=8, help="photos answered together")
+    parser.add_argument("--queue", type=Count, default=64, help="photos that may wait; more are refused with 429")
+    parser.add_argument("--megabytes", type=Above0, default=50.0, help="most megabytes of a request")
+    parser.add_argument("--photo-megabytes", type=Above0, default=20.0, help="most megabytes of a photo")
+    parser.add_argument("--photo-megapixels", type=Above0, default=50.0, help="most million pixels of a photo")
     return parser
 
 
@@ -43,14 +44,11 @@ def bounds_of(options: Any) -> "Bounds":
     """The bounds that a command line sets.
 
     Raises:
-        UserError: one of them leaves room for nothing.
+        UserError: the largest request does not fit the queue.
     """
     from src.guard import Bounds
 
     bounds = Bounds(options.photos, options.batch, options.queue, options.megabytes)
-    for name, value in vars(bounds).items():
-        if value <= 0:
-            raise UserError(f"--{name} {value}: must be above 0")
     if bounds.photos > bounds.queue:
         raise UserError(f"--photos {bounds.photos}: no such request fits --queue {bounds.queue}; make it smaller")
     return bounds

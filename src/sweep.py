@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.cluster import WAITING, ray_here
 from src.command import make_parser, read_yaml
-from src.config import TrackConfig
+from src.config import TrackConfig, Whole
 from src.errors import run_command
 from src.runs import register_model
 from src.search import Space, Sweep, load_sweep, trial_config, trials_at_once
@@ -48,7 +48,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, searches, trains the best out, predicts."""
     parser = make_parser("sweep", "Searches hyper-parameters. The same command goes on where it stopped.", config=False)
     parser.add_argument("--config", type=str, required=True, help="a sweep's YAML file, such as sweeps/demo.yaml")
-    parser.add_argument("--trials", type=int, default=0, help="how many trials, instead of the file's number")
+    parser.add_argument("--trials", type=Whole, default=0, help="how many trials, instead of the file's number")
     parser.add_argument("--runs", type=str, default="runs", help="folder of run folders")
     parser.add_argument("--status", action="store_true", help="only print the trials so far, best first, and end")
     options = parser.parse_args(args)

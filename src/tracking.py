@@ -21,7 +21,7 @@ import psutil
 import yaml
 
 from src.command import make_parser
-from src.config import TrackConfig
+from src.config import Port, TrackConfig
 from src.errors import UserError, run_command
 from src.files import write_text, write_whole
 from src.machine import ResourceMonitor, command_line, git_version, machine, versions
@@ -326,7 +326,7 @@ def milliseconds() -> int:
 def main(args: Sequence[str] | None = None) -> int:
     """Opens the UI, or sends what a run could not send."""
     parser = make_parser("tracking", "Opens the MLflow UI on the runs, on this machine only.", config=False)
-    parser.add_argument("--port", type=int, default=5000, help="where the UI listens, on 127.0.0.1")
+    parser.add_argument("--port", type=Port, default=5000, help="where the UI listens, on 127.0.0.1")
     parser.add_argument("--send", type=str, default="", help="a run's folder: send what it could not send, open no UI")
     options = parser.parse_args(args)
     if options.send:

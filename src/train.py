@@ -66,12 +66,13 @@ def check(config: Config) -> None:
     """Raises UserError where a config asks for nothing, or for two things that exclude each other."""
     from src.model import decoders
 
-    if config.train.workers < 1:
-        raise UserError(f"train.workers {config.train.workers}: must be at least 1")
     if not config.data.sources:
         raise UserError("data.sources: no data set is named; start from a file: --config configs/demo.yaml")
     if not (config.model.mos.enabled or config.model.decoder.enabled):
         raise UserError("model: both heads are off; enable model.mos or model.decoder")
+    if config.train.epochs % config.train.eval_every:
+        every = f"train.eval_every {config.train.eval_every}"
+        raise UserError(f"{every}: must divide train.epochs {config.train.epochs}, or the last goes without a score")
     if config.train.self_critical.epochs > config.train.epochs:
         raise UserError("train.self_critical.epochs: more than train.epochs, of which they are the last ones; lower it")
     if config.data.cache and not config.model.backbone.frozen:

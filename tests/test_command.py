@@ -57,5 +57,22 @@ def test_bad_command_lines_are_refused_in_one_line() -> None:
         load_config("nowhere.yaml")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("train.lr", "-1", "is -1, should be greater than 0"),
+        ("train.epochs", "2.5", "is 2.5, should be a valid integer"),
+        ("train.eval_every", "0", "is 0, should be greater than or equal to 1"),
+        ("data.val", "1", "is 1, should be less than 1"),
+        ("model.decoder.layers", "4", "is 4, should be less than or equal to 3"),
+        ("model.decoder.dropout", "much", "is much, should be a valid number"),
+        ("generate.top_p", "0", "is 0, should be greater than 0"),
+    ],
+)
+def test_a_number_out_of_its_range_is_named_with_what_it_should_be(key: str, value: str, told: str) -> None:
+    with pytest.raises(UserError, match=f"^{key}: {told}"):
+        parse(make_parser("train", ""), [f"--{key}", value])
+
+
 def test_merge_keeps_both_sides() -> None:
     assert merge({"a": {"b": 1, "c": [1]}}, {"a": {"c": [2]}, "d": 3}) == {"a": {"b": 1, "c": [2]}, "d": 3}

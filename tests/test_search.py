@@ -74,6 +74,8 @@ def test_drawn_values_stay_inside_the_space() -> None:
         ({"trial": 3}, "search.yaml:[0-9]+: unknown key trial; did you mean trials"),
         ({"trials": "many"}, "search.yaml:[0-9]+: .*trials"),
         ({"trials": 0}, "search.yaml:[0-9]+: trials: give a number of trials, or hours"),
+        ({"resources": {"cpu": 0}}, "search.yaml:[0-9]+: resources.cpu: is 0, should be greater than 0"),
+        ({"space": {"model.decoder.dropout": {"float": [0.0, 1.5]}}}, "dropout: is 1.5, should be less than 1"),
         ({"fixed": {"train.epoch": 3}}, "did you mean train.epochs"),
         ({"final": {"train.epochs": "x"}}, "train.epochs"),
         ({"start": [{"train.epochs": 3}]}, "train.epochs is not in space"),

@@ -135,7 +135,7 @@ def test_what_waits_is_answered_together_and_a_failure_hits_its_batch_alone() ->
 
 
 def test_bounds_that_leave_no_room_are_named(model: Path) -> None:
-    with pytest.raises(UserError, match="--batch 0"):
+    with pytest.raises(UserError, match="batch: is 0"):
         main(["--model", str(model), "--batch", "0"])
     with pytest.raises(UserError, match="--photos 9"):
         main(["--model", str(model), "--photos", "9", "--queue", "8"])

@@ -40,14 +40,9 @@ class Mixture:
 
         Args:
             sources: [n], the source of each photo, 0..S-1.
-            shares: [S], of each source.
+            shares: [S], of each source, at least 0.
             seed: of all orders.
-
-        Raises:
-            UserError: a share is negative.
         """
-        if min(shares, default=0) < 0:
-            raise UserError(f"data.sources: share {min(shares)} is negative; set 0 or more")
         sources = np.asarray(sources, np.int64)
         self.seed = seed
         self.members = [np.flatnonzero(sources == source) for source in range(len(shares))]

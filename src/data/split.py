@@ -105,13 +105,11 @@ def _key(sample: Sample) -> Key:
 
 
 def _check(config: DataConfig) -> None:
-    if not (0 <= config.val < 1 and 0 <= config.test < 1 and config.val + config.test < 1):
-        raise UserError(
-            f"data.val {config.val} and data.test {config.test} must be parts of 1 that leave some to train"
-        )
-    if config.folds == 1 or config.folds < 0:
-        raise UserError(f"data.folds is {config.folds}: set 0 for none, or at least 2")
-    if config.folds and not 0 <= config.fold < config.folds:
+    if config.val + config.test >= 1:
+        raise UserError(f"data.val {config.val} and data.test {config.test} leave nothing to train; lower them")
+    if config.folds == 1:
+        raise UserError("data.folds is 1: set 0 for none, or at least 2")
+    if config.folds and config.fold >= config.folds:
         raise UserError(f"data.fold is {config.fold}: set one of 0..{config.folds - 1}")
 
 

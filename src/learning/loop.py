@@ -13,7 +13,6 @@ from torch import Tensor
 
 from src.config import Config, TrainConfig
 from src.data.module import Data
-from src.errors import UserError
 from src.learning.checkpoint import WholeCheckpointIO, checkpoints
 from src.learning.module import Learner
 from src.learning.run import RunFolder
@@ -62,13 +61,8 @@ def make_trainer(
         tracker: None: in a process that is not the group's first, and logs nothing.
         more: callbacks that join the usual ones.
         world: processes that train together, as workers of Ray Train.
-
-    Raises:
-        UserError: evaluations that would miss the last epoch.
     """
     train = config.train
-    if train.epochs % train.eval_every:
-        raise UserError(f"train.eval_every {train.eval_every} must divide train.epochs {train.epochs}")
     return Trainer(
         max_epochs=train.epochs,
         precision=PRECISION[resolve(train.precision, best_device())],

@@ -26,8 +26,6 @@ def check_sizes(config: LlamaConfig) -> None:
     """Raises UserError where the sizes do not go together."""
     dim, heads, groups = config.dim, config.heads, config.kv_heads
     where = "model.decoder.llama"
-    if min(dim, config.layers, heads, groups, config.feed_forward, config.rope_base) <= 0 or config.encoder_layers < 0:
-        raise UserError(f"{where}: sizes must be above 0 (encoder_layers may be 0)")
     if dim % heads:
         raise UserError(f"{where}: dim {dim} is no multiple of heads {heads}; change one of them")
     if heads % groups:

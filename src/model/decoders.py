@@ -30,8 +30,6 @@ def make_decoder(
 
 def check(config: DecoderConfig) -> None:
     """Raises UserError where a config's parts do not go together."""
-    if not 1 <= config.layers <= 3:
-        raise UserError(f"model.decoder.layers is {config.layers}: give 1, 2 or 3")
     if config.bidirectional and config.kind != "merge":
         raise UserError(
             f"model.decoder.bidirectional: kind {config.kind} reads forwards only; set it false or kind merge"

@@ -127,8 +127,6 @@ def test_global_random_state_is_neither_read_nor_changed() -> None:
     assert mixture.epoch(0)[0].tolist() == first
 
 
-def test_sources_without_photos_and_negative_shares() -> None:
+def test_sources_without_photos() -> None:
     assert Mixture([0] * 4 + [2] * 2, [1, 1, 1], 0).counts == [3, 0, 3]
     assert len(list(islice(TrainBatches(Mixture([1] * 4, [0, 0], 0), 2), 9))) == 2
-    with pytest.raises(UserError, match="negative"):
-        Mixture([0], [-1], 0)

@@ -129,7 +129,6 @@ def test_small_data_keeps_one_photo_for_validation() -> None:
     ("options", "message"),
     [
         ({"val": 0.6, "test": 0.4}, "data.val"),
-        ({"val": -0.1}, "data.val"),
         ({"folds": 1}, "data.folds"),
         ({"folds": 3, "fold": 3}, "data.fold is 3"),
     ],

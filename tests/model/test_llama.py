@@ -171,8 +171,6 @@ def test_learns_to_repeat_what_it_sees() -> None:
         ({"dim": 25}, "dim 25 is no multiple of heads 6"),
         ({"kv_heads": 4}, "heads 6 is no multiple of kv_heads 4"),
         ({"dim": 18}, "a head has 3 values"),
-        ({"layers": 0}, "above 0"),
-        ({"encoder_layers": -1}, "above 0"),
     ],
 )
 def test_bad_sizes_are_told_in_one_line(sizes: dict, told: str) -> None:

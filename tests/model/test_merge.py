@@ -119,8 +119,6 @@ def test_generates_with_a_beam(grid: Tensor, kind: dict) -> None:
         ({"kind": "recurrent", "bidirectional": True}, "bidirectional"),
         ({"kind": "recurrent", "attention": "none", "doubly_stochastic": 1.0}, "doubly_stochastic"),
         ({"kind": "merge", "doubly_stochastic": 1.0}, "doubly_stochastic"),
-        ({"layers": 0}, "layers"),
-        ({"layers": 4}, "layers"),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes: dict, key: str) -> None:
