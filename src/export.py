@@ -27,8 +27,6 @@ def main(args: Sequence[str] | None = None) -> int:
     from src.predict import load_model
 
     options = make_options().parse_args(args)
-    if options.check < 0:
-        raise UserError(f"--check {options.check}: give a number of photos, or 0")
     loaded, folder = load_model(options.model)
     output = Path(options.output)
     samples = some_of(loaded, "val", options.check) if options.check else []  # or a mistake is told after the work

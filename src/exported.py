@@ -24,7 +24,7 @@ from src.data.store import Kind
 from src.errors import UserError
 from src.model.folder import Loaded, describe, load
 from src.model.generation import Decoder
-from src.model.graph import Encoder, Graph, GraphDecoder, Start, Step, recurrent
+from src.model.graph import FORMS, Encoder, Graph, GraphDecoder, Start, Step, decoder_of
 
 DESCRIPTION = ("config.yaml", "tokenizer.json", "meta.json")
 NAME = re.compile(r"encoder_(\d+)\.onnx")
@@ -76,13 +76,15 @@ def graphs(loaded: Loaded, wrap: Callable[[nn.Module], Graph]) -> GraphEngine:
     """A model's engine of functions that `wrap` makes of its parts, such as torch.compile.
 
     Raises:
-        UserError: its decoder is not recurrent.
+        UserError: its decoder is of a kind that is no such function.
     """
     model, config = loaded.model.eval(), loaded.config
     wanted = sizes(config, Settings(config.generate))
     encoders = {size: (kinds, wrap(Encoder(model, kinds))) for size, kinds in wanted.items()}
-    decoder = recurrent(model)
-    made = GraphDecoder(wrap(Start(decoder)), wrap(Step(decoder))) if decoder is not None else None
+    decoder = decoder_of(model)
+    if decoder is None:
+        return GraphEngine(encoders, None, config.data.flip)
+    made = GraphDecoder(wrap(Start(decoder)), wrap(Step(decoder)), FORMS[config.model.decoder.kind])
     return GraphEngine(encoders, made, config.data.flip)
 
 
@@ -99,7 +101,7 @@ def export(loaded: Loaded, source: Path, output: Path, calibration: Sequence[Pat
         The ONNX files.
 
     Raises:
-        UserError: the decoder is not recurrent; the output is something else.
+        UserError: the decoder is of a kind that cannot be exported; the output is something else.
     """
     if output.exists() and not is_exported(output):
         raise UserError(f"{output}: is there already and is no export; name another with --output")
@@ -121,7 +123,7 @@ def export(loaded: Loaded, source: Path, output: Path, calibration: Sequence[Pat
     return [output / f"{name}.onnx" for name in parts]
 
 
-Part = tuple[nn.Module, tuple[Tensor, ...], tuple[dict[int, Any], ...]]
+Part = tuple[nn.Module, tuple[Any, ...], tuple[Any, ...]]
 
 
 @torch.no_grad()
@@ -131,7 +133,7 @@ def inputs(loaded: Loaded) -> dict[str, Part]:
     Photos at their own size vary in height and width too.
     """
     model, config = loaded.model.eval(), loaded.config
-    decoder = recurrent(model)
+    decoder = decoder_of(model)
     parts: dict[str, Part] = {}
     grid = torch.zeros(0)
     for size, kinds in sizes(config, Settings(config.generate)).items():
@@ -144,15 +146,19 @@ def inputs(loaded: Loaded) -> dict[str, Part]:
         grid = encoder(example)[-1] if "grid" in kinds else grid
     if decoder is None:
         return parts
-    start, step, rows = Start(decoder), Step(decoder), torch.tensor([0, 0, 1])
-    keys, values, hidden, cell = start(grid)
-    given = (keys, values, rows, hidden[rows], cell[rows], torch.tensor([3, 3, 3]))
-    return parts | {"start": (start, (grid,), ({0: DYNAMIC},)), "step": (step, given, ({0: DYNAMIC},) * len(given))}
+    state, tokens = decoder.start(grid).select(torch.tensor([0, 0, 1])), torch.tensor([3, 3, 3])
+    for _ in range(2):  # what grows must be longer than 1, or the graph takes that for its only size
+        _, state, _ = decoder.step(state, tokens)
+    form = FORMS[config.model.decoder.kind]
+    rows: dict[int, Any] = {0: DYNAMIC}
+    given = (tokens, state.photo, state.shared, state.own)
+    dynamic = (rows, rows, [rows for _ in state.shared], [dict.fromkeys((0, *form.grows), DYNAMIC) for _ in state.own])
+    return parts | {"start": (Start(decoder), (grid,), (rows,)), "step": (Step(decoder), given, dynamic)}
 
 
 @torch.no_grad()
-def write(module: nn.Module, example: tuple[Tensor, ...], dynamic: tuple[dict[int, Any], ...], path: Path) -> None:
-    """One ONNX file, with its weights beside it."""
+def write(module: nn.Module, example: tuple[Any, ...], dynamic: tuple[Any, ...], path: Path) -> None:
+    """One ONNX file, with its weights beside it. Inputs are tensors and lists of them, `dynamic` is of their form."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own parts, about one another
         program = torch.onnx.export(module, example, dynamo=True, dynamic_shapes=dynamic, verbose=False)
@@ -189,7 +195,8 @@ def load_exported(folder: Path, limits: Limits | None = None, threads: int = 0) 
     encoders = {size: (kinds, session(folder / f"encoder_{size}.onnx", threads)) for size, kinds in wanted.items()}
     decoder = None
     if about.config.model.decoder.enabled:
-        decoder = GraphDecoder(session(folder / "start.onnx", threads), session(folder / "step.onnx", threads))
+        start, step = (session(folder / f"{name}.onnx", threads) for name in ("start", "step"))
+        decoder = GraphDecoder(start, step, FORMS[about.config.model.decoder.kind])
     return Answerer(about, GraphEngine(encoders, decoder, about.config.data.flip), limits)
 
 
@@ -202,13 +209,18 @@ def session(path: Path, threads: int = 0) -> Graph:
     run = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     inputs, outputs = run.get_inputs(), run.get_outputs()
 
-    def compute(*values: Tensor) -> Sequence[Tensor]:
+    def compute(*values: Any) -> Sequence[Tensor]:
         """Inputs that the graph does not need, such as a GRU's cell, are left out of it."""
-        given = dict(zip(NAMES.get(path.stem, [inputs[0].name]), values, strict=True))
+        given = named(values) if path.stem == "step" else {inputs[0].name: values[0]}
         found = run.run(None, {one.name: given[one.name].contiguous().numpy() for one in inputs})
         return [torch.from_numpy(value) for value in found[: len(outputs)]]
 
     return compute
 
 
-NAMES = {"step": ["keys", "values", "photo", "hidden", "cell", "tokens"]}
+def named(values: Sequence[Any]) -> dict[str, Tensor]:
+    """Step's inputs by the names that the exporter gives them."""
+    tokens, photo, shared, own = values
+    lists = {"shared": shared, "own": own}
+    parts = {f"{name}_{i}": part for name, some in lists.items() for i, part in enumerate(some)}
+    return {"tokens": tokens, "photo": photo} | parts

@@ -69,7 +69,8 @@ def make_model(
             model.mos.body[-1].weight.normal_(std=0.2)
         if model.decoder is not None:
             model.decoder.words.weight.normal_()
-            model.decoder.first.weight.normal_(std=3.0)
+            reads = model.decoder.grid if config.model.decoder.kind == "llama" else model.decoder.first
+            reads.weight.normal_(std=3.0)
             model.decoder.vocabulary.bias[END] = -4  # or captions are empty
     kept = replace(config, track=replace(config.track, name=folder.name))
     save(folder, model, tokenizer.to_json(), kept, {**META, **meta})

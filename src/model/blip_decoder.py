@@ -5,7 +5,6 @@ P photos that they are of, V tokens in the vocabulary, E size of word vectors, H
 S tokens so far, Q queries, M places that they may look at.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,39 +16,11 @@ from src.errors import UserError, one_line
 from src.model.blip import is_blip, read_model, read_words
 from src.model.lora import add_lora, need
 from src.model.losses import linear_ce
-from src.model.sharing import in_turn
+from src.model.sharing import State
 
 Pairs = list[tuple[Tensor, Tensor]]
 BY_WORD = ("bert.embeddings.word_embeddings.weight", "cls.predictions.bias")
 BY_WORD_TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
-
-
-@dataclass
-class State:
-    """Where captions in work stand.
-
-    Attributes:
-        grids: keys and values of the photos' grids, [P, H, N, D] each, a layer.
-        photo: [R] int64, each caption's photo.
-        past: keys and values of the tokens so far, [R, H, S, D] each, a layer; empty ahead of the first.
-    """
-
-    grids: Pairs
-    photo: Tensor
-    past: Pairs
-
-    def select(self, rows: Tensor) -> "State":
-        """The captions rows [R'] int64 of this state: to repeat, reorder or drop them. Unused grids go."""
-        grids, photo = self.grids, self.photo[rows]
-        used, place = photo.unique(return_inverse=True)
-        if len(used) < len(grids[0][0]):
-            grids, photo = _rows(grids, used), place
-        return State(grids, photo, _rows(self.past, rows))
-
-    def shared(self) -> Pairs:
-        """Keys and values for R / P captions in turn, or, where captions do not stand so, for each one."""
-        parts = in_turn(self.photo, [part for pair in self.grids for part in pair])
-        return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 class BlipDecoder(nn.Module):
@@ -111,11 +82,15 @@ class BlipDecoder(nn.Module):
         return linear_ce(ahead, last.weight, last.bias, targets[kept], smoothing, counts, temperature)
 
     def start(self, grid: Tensor) -> State:
-        """The state of one caption a photo, before its first token; grid [B, N, C]."""
+        """The state of one caption a photo, before its first token; grid [B, N, C].
+
+        Shared: keys and values of the grid [B, H, N, D], layer by layer. Own: those of the tokens so far
+        [R, H, S, D]; none ahead of the first.
+        """
         grid = grid.to(self.styles.weight.dtype)
         attentions = [layer.crossattention.self for layer in self.text.bert.encoder.layer]
-        grids = [(self._heads(one.key(grid)), self._heads(one.value(grid))) for one in attentions]
-        return State(grids, torch.arange(len(grid), device=grid.device), [])
+        grids = [self._heads(part(grid)) for one in attentions for part in (one.key, one.value)]
+        return State(torch.arange(len(grid), device=grid.device), grids, [])
 
     def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
         """One token further.
@@ -127,13 +102,13 @@ class BlipDecoder(nn.Module):
         Returns:
             logits [R, V], the state after the tokens, and where each looked [R, N] in the last layer, a row's sum 1.
         """
-        hidden, past, looks = self._layers(tokens.unsqueeze(1), state.shared(), state.past)
+        hidden, past, looks = self._layers(tokens.unsqueeze(1), _pairs(state.in_turn()), _pairs(state.own))
         looks = looks.mean(dim=1).flatten(0, 1)
-        return self.text.cls(hidden).squeeze(1), State(state.grids, state.photo, past), looks
+        return self.text.cls(hidden).squeeze(1), state.after(*(part for pair in past for part in pair)), looks
 
     def _hidden(self, grid: Tensor, tokens: Tensor) -> Tensor:
         """[B K, T - 1, E] for all tokens but the last."""
-        return self._layers(tokens[:, :, :-1].flatten(0, 1), self.start(grid).grids, [])[0]
+        return self._layers(tokens[:, :, :-1].flatten(0, 1), _pairs(self.start(grid).shared), [])[0]
 
     def _layers(self, tokens: Tensor, grids: Pairs, past: Pairs) -> tuple[Tensor, Pairs, Tensor]:
         """All layers over tokens [R, T] that follow the past.
@@ -206,5 +181,5 @@ def _random(backbone: BackboneConfig, vocabulary: int, channels: int) -> Any:
         raise UserError(f"model.backbone.options.text: no such BLIP ({one_line(error)[:200]})") from error
 
 
-def _rows(pairs: Pairs, rows: Tensor) -> Pairs:
-    return [(keys[rows], values[rows]) for keys, values in pairs]
+def _pairs(parts: list[Tensor]) -> Pairs:
+    return list(zip(parts[::2], parts[1::2], strict=True))

@@ -1,21 +1,20 @@
 """The model as functions of tensors alone: what torch.compile and ONNX take. The beam stays in Python.
 
-Notation: B photos or views of them, N places of the grid, C channels, P photos and R captions in work, V tokens,
-L layers, H units of the state, A units of the attention.
+Notation: B photos or views of them, N places of the grid, C channels, P photos and R captions in work, V tokens.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from src.data.store import Kind
 from src.errors import UserError
+from src.model.llama import Llama
 from src.model.multitask import Multitask
-from src.model.recurrent import Recurrent, State
-from src.model.sharing import needed
+from src.model.recurrent import Recurrent
+from src.model.sharing import State
 
 Graph = Callable[..., Sequence[Tensor]]
 
@@ -38,82 +37,84 @@ class Encoder(nn.Module):
         return self.mos(features.levels), features.grid
 
 
-class Start(nn.Module):
-    """Grid [P, N, C] to keys [P, N, A], values [P, N, H], hidden [P, L, H] and cell [P, L, H]; sizes 0 as State's."""
+@dataclass(frozen=True)
+class Form:
+    """What a decoder's state is made of.
 
-    def __init__(self, decoder: Recurrent) -> None:
+    Attributes:
+        shared: how many parts the captions of a photo share.
+        grows: axes of the own parts that grow with the caption.
+    """
+
+    shared: int
+    grows: tuple[int, ...] = ()
+
+
+FORMS = {"recurrent": Form(2), "llama": Form(1, (3,))}
+
+
+class Start(nn.Module):
+    """Grid [P, N, C] to the parts of a state: those shared, then the captions' own."""
+
+    def __init__(self, decoder: Recurrent | Llama) -> None:
         """A decoder's start."""
         super().__init__()
         self.decoder = decoder
 
-    def forward(self, grid: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, grid: Tensor) -> list[Tensor]:
         """The state of one caption a photo."""
         state = self.decoder.start(grid)
-        return state.keys, state.values, state.hidden, state.cell
+        return state.shared + state.own
 
 
-@dataclass
 class Apart(State):
-    """A state whose keys and values are each caption's own, [R, N, ..]."""
+    """A state whose shared parts are each caption's own, [R, ...]."""
 
-    def grids(self) -> tuple[Tensor, Tensor]:
+    def in_turn(self) -> list[Tensor]:
         """As they are."""
-        return self.keys, self.values
+        return self.shared
 
 
 class Step(nn.Module):
-    """One token further: logits [R, V], hidden and cell [R, L, H], attention [R, N]."""
+    """One token further: logits [R, V], attention [R, N], then the captions' own parts."""
 
-    def __init__(self, decoder: Recurrent) -> None:
+    def __init__(self, decoder: Recurrent | Llama) -> None:
         """A decoder's step."""
         super().__init__()
         self.decoder = decoder
 
-    def forward(
-        self, keys: Tensor, values: Tensor, photo: Tensor, hidden: Tensor, cell: Tensor, tokens: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Keys and values of the photos, each caption's photo [R] int64, its state, and its last token [R] int64."""
-        state = Apart(keys[photo], values[photo], photo, hidden, cell)
+    def forward(self, tokens: Tensor, photo: Tensor, shared: list[Tensor], own: list[Tensor]) -> list[Tensor]:
+        """The last token and the photo of each caption [R] int64, and the parts of their state."""
+        state = Apart(photo, [part[photo] for part in shared], own)
         logits, after, weights = self.decoder.step(state, tokens)
-        return logits, after.hidden, after.cell, weights
-
-
-@dataclass
-class GraphState(State):
-    """As State, for functions that pick each caption's photo themselves."""
-
-    def select(self, rows: Tensor) -> "GraphState":
-        """The captions rows [R'] int64 of this state."""
-        photo, (keys, values) = needed(self.photo[rows], [self.keys, self.values])
-        return GraphState(keys, values, photo, self.hidden[rows], self.cell[rows])
+        return [logits, weights, *after.own]
 
 
 class GraphDecoder:
     """A decoder for `generation` made of two functions: Start's and Step's, whoever computes them."""
 
-    def __init__(self, start: Graph, step: Graph) -> None:
-        """Functions that take and give what Start and Step do."""
-        self.first, self.next = start, step
+    def __init__(self, start: Graph, step: Graph, form: Form) -> None:
+        """Functions that take and give what Start and Step do, and what the state between them is made of."""
+        self.first, self.next, self.form = start, step, form
 
-    def start(self, grid: Tensor) -> GraphState:
+    def start(self, grid: Tensor) -> State:
         """The state of one caption a photo, from grid [P, N, C]."""
-        keys, values, hidden, cell = self.first(grid)
-        return GraphState(keys, values, torch.arange(len(grid), device=grid.device), hidden, cell)
+        parts, shared = list(self.first(grid)), self.form.shared
+        return State(torch.arange(len(grid), device=grid.device), parts[:shared], parts[shared:])
 
-    def step(self, state: GraphState, tokens: Tensor) -> tuple[Tensor, Any, Tensor]:
+    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
         """Logits [R, V], the next state and attention [R, N], from the last tokens [R]."""
-        given = (state.keys, state.values, state.photo, state.hidden, state.cell, tokens)
-        logits, hidden, cell, weights = self.next(*given)
-        return logits, GraphState(state.keys, state.values, state.photo, hidden, cell), weights
+        logits, weights, *own = self.next(tokens, state.photo, state.shared, state.own)
+        return logits, state.after(*own), weights
 
 
-def recurrent(model: Multitask) -> Recurrent | None:
+def decoder_of(model: Multitask) -> Recurrent | Llama | None:
     """The model's decoder, where it has one.
 
     Raises:
-        UserError: it is of a kind whose state is no fixed set of tensors.
+        UserError: it is of a kind that is no function of a fixed set of tensors.
     """
-    if model.decoder is None or isinstance(model.decoder, Recurrent):
+    if model.decoder is None or isinstance(model.decoder, Recurrent | Llama):
         return model.decoder
     kind = model.config.decoder.kind
-    raise UserError(f"model.decoder.kind is {kind}: only recurrent decoders can be exported; choose another run")
+    raise UserError(f"model.decoder.kind is {kind}: {' and '.join(FORMS)} can be exported; choose another run")

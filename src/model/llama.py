@@ -8,8 +8,6 @@ R captions in work, V tokens in the vocabulary, M positions of all captions that
 G heads of keys and values, S size of a head.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -18,27 +16,7 @@ from src.config import DecoderConfig
 from src.model.blocks import EPSILON, DecoderBlock, EncoderBlock, Layout, Turn, check_sizes, rotation
 from src.model.captioner import Captioner
 from src.model.packed import Packed
-from src.model.sharing import in_turn, needed
-
-
-@dataclass
-class State:
-    """Where captions in work stand. Captions of one photo share its keys and values.
-
-    Attributes:
-        photo: [R] int64, each caption's photo.
-        grid: [B, L, 2, N, G, S], the grid's keys and values for each block.
-        past: [R, L, 2, T, G, S], those of the T tokens so far.
-    """
-
-    photo: Tensor
-    grid: Tensor
-    past: Tensor
-
-    def select(self, rows: Tensor) -> "State":
-        """The captions rows [R'] int64 of this state: to repeat, reorder or drop them."""
-        photo, (grid,) = needed(self.photo[rows], [self.grid])
-        return State(photo, grid, self.past[rows])
+from src.model.sharing import State
 
 
 class Llama(Captioner):
@@ -63,9 +41,13 @@ class Llama(Captioner):
         self.norm = nn.RMSNorm(own.dim, eps=EPSILON)
 
     def start(self, grid: Tensor) -> State:
-        """The state of one caption a photo, before its first token; grid [B, N, C]."""
+        """The state of one caption a photo, before its first token; grid [B, N, C].
+
+        Shared: the grid's keys and values for each block [B, L, 2, N, G, S]. Own: those of the T tokens so far
+        [R, L, 2, T, G, S].
+        """
         read = torch.stack(self._read(grid), dim=1)
-        return State(torch.arange(len(grid), device=grid.device), read, read[:, :, :, :0])
+        return State(torch.arange(len(grid), device=grid.device), [read], [read[:, :, :, :0]])
 
     def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
         """One token further.
@@ -77,15 +59,14 @@ class Llama(Captioner):
         Returns:
             logits [R, V], the state after the tokens, and where each looked in the last block [R, N], a row's sum 1.
         """
-        x, turn = self._embed(tokens), self._turn(torch.full_like(tokens, state.past.shape[3]))
-        (grid,) = in_turn(state.photo, [state.grid])
+        (so_far,), (grid,) = state.own, state.in_turn()
+        x, turn = self._embed(tokens), self._turn(torch.full_like(tokens, so_far.shape[3]))
         past, looks = [], []
-        for block, before, memory in zip(self._blocks(), state.past.unbind(1), grid.unbind(1), strict=True):
+        for block, before, memory in zip(self._blocks(), so_far.unbind(1), grid.unbind(1), strict=True):
             x, after, look = block.step(x, turn, before, memory)
             past.append(after)
             looks.append(look)
-        state = State(state.photo, state.grid, torch.stack(past, dim=1))
-        return self.vocabulary(self.norm(x)), state, looks[-1]
+        return self.vocabulary(self.norm(x)), state.after(torch.stack(past, dim=1)), looks[-1]
 
     def ahead(self, grid: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
         """What the vocabulary layer sees [M, D] at all positions, and [M, 0]: where it looked is not kept."""

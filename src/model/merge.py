@@ -11,8 +11,6 @@ S tokens of each so far, V tokens in the vocabulary, L layers, H units of the st
 M positions of all captions that are no padding.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -20,32 +18,10 @@ from torch.utils.checkpoint import checkpoint
 from src.config import DecoderConfig
 from src.model.captioner import Captioner
 from src.model.packed import Layout, Packed
+from src.model.sharing import State
 from src.model.stack import Stack
 
 AT_ONCE = 2**23  # words times units of the prefixes read at once: about 30 bytes each for the backward pass
-
-
-@dataclass
-class MergeState:
-    """Where captions in work stand.
-
-    Attributes:
-        photo: [R, H], each caption's photo as one vector.
-        places: [R, N], weights of a look everywhere alike, which is what `step` tells of attention.
-        tokens: [R, S] int64, those so far, where they are read backwards too; else [R, 0].
-        hidden: [R, L, H].
-        cell: [R, L, H], or [R, L, 0] of GRUs.
-    """
-
-    photo: Tensor
-    places: Tensor
-    tokens: Tensor
-    hidden: Tensor
-    cell: Tensor
-
-    def select(self, rows: Tensor) -> "MergeState":
-        """The captions rows [R'] int64 of this state: to repeat, reorder or drop them."""
-        return MergeState(*(part[rows] for part in vars(self).values()))
 
 
 class Merge(Captioner):
@@ -66,14 +42,20 @@ class Merge(Captioner):
         self.summary = nn.Linear(2 * h if config.bidirectional else h, h)
         self.output = nn.Linear(h, e)
 
-    def start(self, grid: Tensor) -> MergeState:
-        """The state of one caption a photo, before its first token; grid [B, N, C]."""
+    def start(self, grid: Tensor) -> State:
+        """The state of one caption a photo, before its first token; grid [B, N, C].
+
+        Shared: the photo as a vector [B, H], and weights of a look everywhere alike [B, N], which is what `step` tells
+        of attention. Own: the tokens so far [R, S] int64, where they are read backwards too, else [R, 0]; hidden
+        [R, L, H] and cell [R, L, H], or [R, L, 0] of GRUs.
+        """
         photo = self._photo(grid)
         places = photo.new_ones(grid.shape[:2]).softmax(dim=1)
         tokens = torch.empty(len(grid), 0, dtype=torch.long, device=grid.device)
-        return MergeState(photo, places, tokens, *self.onward.zeros(len(grid), photo))
+        one = torch.arange(len(grid), device=grid.device)
+        return State(one, [photo, places], [tokens, *self.onward.zeros(len(grid), photo)])
 
-    def step(self, state: MergeState, tokens: Tensor) -> tuple[Tensor, MergeState, Tensor]:
+    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
         """One token further.
 
         Args:
@@ -84,14 +66,14 @@ class Merge(Captioner):
             logits [R, V], the state after the tokens, and [R, N] that are all 1 / N: there is no attention.
         """
         words, one = self.word_dropout(self.words(tokens)), [len(tokens)]
-        read, hidden, cell = self.onward(words, one, state.hidden, state.cell)
-        so_far = state.tokens
+        so_far, hidden, cell = state.own
+        read, hidden, cell = self.onward(words, one, hidden, cell)
         if self.reverse is not None:
             so_far = torch.cat([so_far, tokens.unsqueeze(1)], dim=1)
             turned = self.word_dropout(self.words(so_far.flip(1).T.flatten()))
             read = torch.cat([read, self._last(turned, one * so_far.shape[1])], dim=1)
-        state = MergeState(state.photo, state.places, so_far, hidden, cell)
-        return self.vocabulary(self._out(read, state.photo)), state, state.places
+        photo, places = (part[state.photo] for part in state.shared)
+        return self.vocabulary(self._out(read, photo)), state.after(so_far, hidden, cell), places
 
     def ahead(self, grid: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
         """What the vocabulary layer sees [M, E] at all positions, and [M, 0]: there is no attention."""

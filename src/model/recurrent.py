@@ -8,7 +8,6 @@ V tokens in the vocabulary, L layers, H units of the state, A units of the atten
 M positions of all captions that are no padding.
 """
 
-from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -19,37 +18,8 @@ from src.model.attending import Attending
 from src.model.captioner import Captioner
 from src.model.cells import cell_of
 from src.model.packed import Layout, Packed, pack
-from src.model.sharing import in_turn, needed
+from src.model.sharing import State
 from src.model.stack import Stack
-
-
-@dataclass
-class State:
-    """Where captions in work stand. Captions of one photo share its keys and values.
-
-    Attributes:
-        keys: [B, N, A], what attention compares with; [B, N, 0] without attention.
-        values: [B, N, H], what it reads; [B, N, 0] without attention.
-        photo: [R] int64, each caption's photo.
-        hidden: [R, L, H].
-        cell: [R, L, H], or [R, L, 0] of GRUs.
-    """
-
-    keys: Tensor
-    values: Tensor
-    photo: Tensor
-    hidden: Tensor
-    cell: Tensor
-
-    def select(self, rows: Tensor) -> "State":
-        """The captions rows [R'] int64 of this state: to repeat, reorder or drop them."""
-        photo, (keys, values) = needed(self.photo[rows], [self.keys, self.values])
-        return State(keys, values, photo, self.hidden[rows], self.cell[rows])
-
-    def grids(self) -> tuple[Tensor, Tensor]:
-        """Keys [P, N, A] and values [P, N, H], each for R / P captions in turn."""
-        keys, values = in_turn(self.photo, [self.keys, self.values])
-        return keys, values
 
 
 class Recurrent(Captioner):
@@ -89,14 +59,18 @@ class Recurrent(Captioner):
         return loss + self.doubly_stochastic * unevenness(weights, packed.layout)
 
     def start(self, grid: Tensor) -> State:
-        """The state of one caption a photo, before its first token; grid [B, N, C]."""
+        """The state of one caption a photo, before its first token; grid [B, N, C].
+
+        Shared: keys [B, N, A], which attention compares with, and values [B, N, H], which it reads; both [B, N, 0]
+        without attention. Own: hidden [R, L, H], and cell [R, L, H], or [R, L, 0] of GRUs.
+        """
         grid = self.seen(grid)
         keys, values = self.attending.grids(grid) if self.attending else (grid[:, :, :0], grid[:, :, :0])
         photo, first = torch.arange(grid.shape[0], device=grid.device), self.first(grid.mean(dim=1))
         if not self.enters:
-            return State(keys, values, photo, *self._split(first.tanh()))
+            return State(photo, [keys, values], self._split(first.tanh()))
         nothing = first.new_zeros(grid.shape[0], prod(self.sizes))
-        return self._further(State(keys, values, photo, *self._split(nothing)), first)[0]
+        return self._further(State(photo, [keys, values], self._split(nothing)), first)[0]
 
     def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
         """One token further.
@@ -111,41 +85,41 @@ class Recurrent(Captioner):
         """
         words = self.word_dropout(self.words(tokens))
         state, read, weights = self._further(state, words)
-        return self.vocabulary(self._out(state.hidden[:, -1], read, words)), state, weights
+        return self.vocabulary(self._out(state.own[0][:, -1], read, words)), state, weights
 
     def ahead(self, grid: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
         """What the vocabulary layer sees [M, E] and where attention looked [M, N], or [M, 0], at all positions."""
         words = self.word_dropout(self.words(packed.inputs))
         state, layout = self.start(grid), packed.layout
-        hidden, cell = state.hidden[layout.photo], state.cell[layout.photo]
+        hidden, cell = (part[layout.photo] for part in state.own)
         top, read, weights = words, words[:, :0], words[:, :0]
         if self.attending is not None:
             first = (hidden[:, 0], cell[:, 0])
-            top, read, weights = self.attending.unroll(layout, words, *first, state.keys, state.values)
+            top, read, weights = self.attending.unroll(layout, words, *first, *state.shared)
             hidden, cell = hidden[:, 1:], cell[:, 1:]
         if self.upper is not None:
             top, _, _ = self.upper(top if self.attending is None else self.dropout(top), layout.counts, hidden, cell)
         return self._out(top, read, words), weights
 
-    def _split(self, values: Tensor) -> tuple[Tensor, Tensor]:
+    def _split(self, values: Tensor) -> list[Tensor]:
         """[R, parts L H] to hidden [R, L, H] and cell [R, L, H], or [R, L, 0] of GRUs."""
         parts = values.view(-1, *self.sizes)
-        return parts[:, 0], parts[:, 1] if self.sizes[0] == 2 else parts[:, 0, :, :0]
+        return [parts[:, 0], parts[:, 1] if self.sizes[0] == 2 else parts[:, 0, :, :0]]
 
     def _further(self, state: State, words: Tensor) -> tuple[State, Tensor, Tensor]:
         """The state after inputs [R, E], what was read for them [R, H], or [R, 0], and where [R, N]."""
-        hidden, cell, top = state.hidden, state.cell, words
+        (hidden, cell), top = state.own, words
         if self.attending is None:
-            read, weights = words[:, :0], words.new_ones(words.shape[0], state.keys.shape[1]).softmax(dim=1)
+            read, weights = words[:, :0], words.new_ones(words.shape[0], state.shared[0].shape[1]).softmax(dim=1)
             first = (hidden[:, :0], cell[:, :0])
         else:
-            top, below, read, weights = self.attending.step(words, hidden[:, 0], cell[:, 0], *state.grids())
+            top, below, read, weights = self.attending.step(words, hidden[:, 0], cell[:, 0], *state.in_turn())
             first, hidden, cell = (top.unsqueeze(1), below.unsqueeze(1)), hidden[:, 1:], cell[:, 1:]
         if self.upper is not None:
             top = top if self.attending is None else self.dropout(top)
             hidden, cell = self.upper.step(top, hidden, cell)
         joined = (torch.cat(both, dim=1) for both in zip(first, (hidden, cell), strict=True))
-        return State(state.keys, state.values, state.photo, *joined), read, weights
+        return state.after(*joined), read, weights
 
     def _out(self, hidden: Tensor, read: Tensor, words: Tensor) -> Tensor:
         """What the vocabulary layer sees [R, E], from the state, what was read and the last word."""

@@ -1,10 +1,49 @@
-"""What captions in work share of their photos: the photos' keys and values are kept once, whatever the beam.
+"""Where captions in work stand. What they share of their photos is kept once, whatever the beam.
 
 Notation: B photos, R captions in work.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+
+@dataclass
+class State:
+    """Captions in work.
+
+    Attributes:
+        photo: [R] int64, each caption's photo.
+        shared: what the captions of a photo share, each [B, ...].
+        own: what each caption has to itself, each [R, ...].
+    """
+
+    photo: Tensor
+    shared: list[Tensor]
+    own: list[Tensor]
+
+    def select(self, rows: Tensor) -> "State":
+        """The captions rows [R'] int64 of this state: to repeat, reorder or drop them."""
+        photo, shared = needed(self.photo[rows], self.shared)
+        return State(photo, shared, [part[rows] for part in self.own])
+
+    def after(self, *own: Tensor) -> "State":
+        """The same captions with other parts of their own."""
+        return State(self.photo, self.shared, list(own))
+
+    def in_turn(self) -> list[Tensor]:
+        """The shared parts [P, ...] that serve R / P captions each, in turn.
+
+        A photo's beam stands together, and then shares its part here too; else each caption gets one of its own.
+        """
+        some, each = self.photo.unique_consecutive(return_counts=True)
+        if (each != each[:1]).any():
+            some = self.photo
+        every = torch.arange(len(some), device=some.device)
+        if len(some) == len(self.shared[0]) and torch.equal(some, every):
+            return self.shared
+        return [part[some] for part in self.shared]
 
 
 def needed(photo: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -18,16 +57,3 @@ def needed(photo: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     if 2 * len(used) > len(parts[0]):
         return photo, parts
     return place, [part[used] for part in parts]
-
-
-def in_turn(photo: Tensor, parts: list[Tensor]) -> list[Tensor]:
-    """The parts [P, ...] that serve R / P captions each, in turn.
-
-    A photo's beam stands together, and then shares its part here too; else each caption gets one of its own.
-    """
-    some, each = photo.unique_consecutive(return_counts=True)
-    if (each != each[:1]).any():
-        some = photo
-    if len(some) == len(parts[0]) and torch.equal(some, torch.arange(len(some), device=some.device)):
-        return parts
-    return [part[some] for part in parts]

@@ -103,8 +103,8 @@ def test_stepwise_is_forward_after_a_choice(grid: Tensor, tokens: Tensor, rows: 
 
 def test_the_state_drops_photos_that_no_caption_needs(grid: Tensor) -> None:
     state = make().start(grid)
-    assert len(state.select(torch.tensor([2, 0, 0])).grid) == 3
-    assert len(state.select(torch.tensor([1, 1])).grid) == 1
+    assert len(state.select(torch.tensor([2, 0, 0])).shared[0]) == 3
+    assert len(state.select(torch.tensor([1, 1])).shared[0]) == 1
 
 
 def test_a_later_word_changes_no_earlier_logit(grid: Tensor, tokens: Tensor) -> None:
