@@ -85,7 +85,7 @@ def captions(scene: Scene, rng: np.random.Generator) -> list[str]:
         f"{second} {stands} {back} {first} {place}",
         f"there is {everything} {place}",
         f"{everything} {place}",
-        rng.choice([f"{first} {near} {second}", f"{first} is {forth} {second}"]),
+        str(rng.choice([f"{first} {near} {second}", f"{first} is {forth} {second}"])),
     ]
     return [f"{text[0].upper()}{text[1:]} ." for text in texts]
 
