@@ -59,8 +59,6 @@ def check(options: Namespace) -> None:
         raise UserError("--log: the scores are of several runs; leave it out, or name one model")
     if options.attention and not (options.model and options.details):
         raise UserError("--attention: is kept in --details X.json, of a --model; name both")
-    if options.boards < 0:
-        raise UserError(f"--boards {options.boards}: must be a number of cuts, such as 200")
 
 
 def add_extra(found: Found, scores: dict[str, "Scores"], options: Namespace) -> None:
