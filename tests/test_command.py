@@ -64,6 +64,11 @@ def test_bad_command_lines_are_refused_in_one_line() -> None:
         ("train.epochs", "2.5", "is 2.5, should be a valid integer"),
         ("train.eval_every", "0", "is 0, should be greater than or equal to 1"),
         ("data.val", "1", "is 1, should be less than 1"),
+        ("data.val", "-0.1", "is -0.1, should be greater than or equal to 0"),
+        ("data.folds", "-1", "is -1, should be greater than or equal to 0"),
+        ("model.decoder.layers", "0", "is 0, should be greater than or equal to 1"),
+        ("model.decoder.llama.layers", "0", "is 0, should be greater than or equal to 1"),
+        ("model.decoder.llama.encoder_layers", "-1", "is -1, should be greater than or equal to 0"),
         ("model.decoder.layers", "4", "is 4, should be less than or equal to 3"),
         ("model.decoder.dropout", "much", "is much, should be a valid number"),
         ("generate.top_p", "0", "is 0, should be greater than 0"),
@@ -72,6 +77,11 @@ def test_bad_command_lines_are_refused_in_one_line() -> None:
 def test_a_number_out_of_its_range_is_named_with_what_it_should_be(key: str, value: str, told: str) -> None:
     with pytest.raises(UserError, match=f"^{key}: {told}"):
         parse(make_parser("train", ""), [f"--{key}", value])
+
+
+def test_a_negative_share_is_refused() -> None:
+    with pytest.raises(UserError, match="share: is -1, should be greater than or equal to 0"):
+        load_config(None, {"data.sources": [{"share": -1}]})
 
 
 def test_merge_keeps_both_sides() -> None:

@@ -58,7 +58,8 @@ def hold_against(torch: Answerer, onnx: Answerer, count: int) -> None:
             assert b.score == pytest.approx(a.score, abs=1e-4)
             np.testing.assert_allclose(b.attention, a.attention, atol=1e-5)  # type: ignore[arg-type]
         different.add((one.mos, *(caption.text for caption in one.captions)))
-    assert len(different) > 5  # or the test would say nothing
+    seen = 5 if one.mos is None else count // 2  # captions alone are alike for many photos
+    assert len(different) > seen  # or the test would say nothing
 
 
 LLAMA = LlamaConfig(dim=32, layers=2, heads=4, kv_heads=2, encoder_layers=1)
