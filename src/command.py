@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -12,12 +12,20 @@ from jsonargparse import ArgumentParser, Namespace
 from src.config import Config, to_dict
 from src.errors import UserError, one_line
 
+T = TypeVar("T")
+
 
 class Parser(ArgumentParser):
     """A parser whose errors are one line that ends in the remedy."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
-        raise UserError(plain(message) + remedy(str(message)))
+        raise UserError(self._typed(plain(message)) + remedy(str(message)))
+
+    def _typed(self, message: str) -> str:
+        """The message, with an option of the command's own named as it is typed: --batch-size, not batch_size."""
+        name, colon, rest = message.partition(": ")
+        own = [action.option_strings[0] for action in self._actions if action.dest == name and action.option_strings]
+        return f"{own[0]}{colon}{rest}" if own and "." not in name else message
 
 
 def make_parser(command: str, description: str, config: bool = True) -> Parser:
@@ -132,8 +140,20 @@ def nearest(key: str, keys: list[str]) -> str:
 
 def plain(message: object) -> str:
     """A message of jsonargparse in one line, without what its type checker says of itself: `train.lr: is -1, ...`."""
-    wrong = r'Parser key "([^"]+)": \d+ validation errors? for \S+ Input (should .*?) \[type=.*?Got value: (.*)'
-    return re.sub(wrong, r"\1: is \3, \2", one_line(message))
+    number = r'Parser key "([^"]+)": \d+ validation errors? for \S+ Input (should .*?) \[type=.*?Got value: (.*)'
+    told = re.sub(number, r"\1: is \3, \2", one_line(message))
+    other = re.match(r'Parser key "([^"]+)": Expected a (.+?)\. Got value: (.*)', told)
+    return f"{other[1]}: is {other[3]}, should be {kind_of(other[2])}" if other else told
+
+
+def kind_of(expected: str) -> str:
+    """A type as jsonargparse prints it, in words: <class 'bool'>, typing.Literal['a', 'b']."""
+    choices = re.fullmatch(r"typing\.Literal\[(.*)\]", expected)
+    kinds = {"bool": "true or false", "list": "a list", "dict": "keys and values", "str": "text"}
+    named = re.fullmatch(r"<class '(\w+)'>", expected)
+    if choices:
+        return "one of " + choices[1].replace("'", "")
+    return kinds.get(named[1], named[1]) if named else expected
 
 
 def remedy(message: str) -> str:
@@ -148,6 +168,21 @@ def nest(key: str, value: Any) -> dict[str, Any]:
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
+
+
+def fill(kind: type[T], tree: dict[str, Any]) -> T:
+    """A dataclass, every field of which has a default, from a mapping; types and ranges are checked.
+
+    Raises:
+        UserError: an unknown key, a wrong type or a number out of its range; `__cause__` is jsonargparse's own error.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind)
+    try:
+        made = parser.instantiate(parser.parse_object(tree))
+    except Exception as error:  # jsonargparse raises several kinds, each a wrong key or type
+        raise UserError(plain(error)) from error
+    return kind(**{name: made[name] for name in vars(kind())})
 
 
 def _instantiate(parser: Parser, namespace: Namespace) -> Config:

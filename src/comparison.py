@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser
-
-from src.command import check_key, config_from_dict, merge, nest, plain, read_yaml
+from src.command import check_key, config_from_dict, fill, merge, nest, read_yaml
 from src.config import Config, Count, TrackConfig
 from src.errors import UserError
 
@@ -89,13 +87,10 @@ def read_own(tree: dict[str, Any], path: Path) -> Comparison:
     Raises:
         UserError: a wrong key, type or name; no variants, or two of one name.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Comparison)
     try:
-        made = parser.instantiate(parser.parse_object(tree))
-    except Exception as error:  # jsonargparse raises several kinds, each a wrong key or type
-        raise UserError(f"{path}: {plain(error)}") from error
-    comparison = Comparison(**{name: made[name] for name in OWN})
+        comparison = fill(Comparison, tree)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     names = [variant.name for variant in comparison.variants]
     if not names:
         raise UserError(f"{path}: variants: is empty; list some, such as {{name: gru, overrides: {{KEY: VALUE}}}}")

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from jsonargparse import ArgumentParser
 
-from src.command import check_key, load_config, nearest, plain, read_yaml
+from src.command import check_key, fill, load_config, nearest, read_yaml
 from src.config import Above0, AtLeast0, Config, Count, Whole, to_dict
 from src.errors import UserError
 
@@ -106,15 +105,12 @@ def load_sweep(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
     if unknown := [key for key in tree if key not in vars(Sweep())]:
         where = line_of(path, unknown[0])
         raise UserError(f"{where}: unknown key {unknown[0]}{nearest(unknown[0], list(vars(Sweep())))}")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Sweep)
     try:
-        made = parser.instantiate(parser.parse_object(tree | (overrides or {})))
-    except Exception as error:  # jsonargparse raises several kinds, each a wrong key or type
-        named = re.search(r"[Kk]ey '?\"?([\w.]+)", str(error))
+        sweep = fill(Sweep, tree | (overrides or {}))
+    except UserError as error:
+        named = re.search(r"[Kk]ey '?\"?([\w.]+)", str(error.__cause__))
         where = line_of(path, *named.group(1).split(".")) if named else str(path)
-        raise UserError(f"{where}: {plain(error)}") from error
-    sweep = Sweep(**{name: made[name] for name in vars(Sweep())})
+        raise UserError(f"{where}: {error}") from error
     sweep.name = sweep.name or path.stem
     check_sweep(sweep, path)
     return sweep

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from src.command import config_from_dict, load_config, make_parser, merge, parse
-from src.config import Config, SourceConfig, to_dict
+from src.config import Config, Count, SourceConfig, to_dict
 from src.errors import UserError
 
 
@@ -72,11 +72,21 @@ def test_bad_command_lines_are_refused_in_one_line() -> None:
         ("model.decoder.layers", "4", "is 4, should be less than or equal to 3"),
         ("model.decoder.dropout", "much", "is much, should be a valid number"),
         ("generate.top_p", "0", "is 0, should be greater than 0"),
+        ("train.compile", "maybe", "is maybe, should be true or false"),
+        ("train.schedule", "step", "is step, should be one of cosine, plateau, constant"),
+        ("model.backbone.mean", "x", "is x, should be a list"),
     ],
 )
-def test_a_number_out_of_its_range_is_named_with_what_it_should_be(key: str, value: str, told: str) -> None:
+def test_a_value_that_does_not_fit_is_named_with_what_it_should_be(key: str, value: str, told: str) -> None:
     with pytest.raises(UserError, match=f"^{key}: {told}"):
         parse(make_parser("train", ""), [f"--{key}", value])
+
+
+def test_an_option_is_named_as_it_is_typed() -> None:
+    parser = make_parser("predict", "", config=False)
+    parser.add_argument("--batch-size", type=Count)
+    with pytest.raises(UserError, match="^--batch-size: is 0, should be greater than or equal to 1"):
+        parser.parse_args(["--batch-size", "0"])
 
 
 def test_a_negative_share_is_refused() -> None:
