@@ -70,6 +70,8 @@ def check(config: Config) -> None:
         raise UserError("data.sources: no data set is named; start from a file: --config configs/demo.yaml")
     if not (config.model.mos.enabled or config.model.decoder.enabled):
         raise UserError("model: both heads are off; enable model.mos or model.decoder")
+    if config.track.name == "best":
+        raise UserError("track.name: best is what the run with the highest score is called; choose another name")
     if config.train.epochs % config.train.eval_every:
         every = f"train.eval_every {config.train.eval_every}"
         raise UserError(f"{every}: must divide train.epochs {config.train.epochs}, or the last goes without a score")

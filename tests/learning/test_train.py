@@ -13,9 +13,10 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from src.command import load_config
 from src.errors import UserError
 from src.learning.run import differing, identity, run_name
-from src.train import main
+from src.train import check, main
 from tests.tiny import CAPTIONS, tiny_config, write_photo
 
 if TYPE_CHECKING:
@@ -97,6 +98,21 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) 
     assert [name for name in one if not one[name].equal(other[name])] == []
     one, other = (last_weights(folder) for folder in (whole, killed))  # the model's may be from before the kill
     assert [name for name in one if not one[name].equal(other[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("data.sources", [], "data.sources: no data set is named"),
+        ("track.name", "best", "track.name: best is what the run with the highest score is called"),
+        ("train.eval_every", 3, "train.eval_every 3: must divide train.epochs 20"),
+        ("train.self_critical.epochs", 21, "train.self_critical.epochs: more than train.epochs"),
+        ("model.backbone.trainable", 1, "data.cache: a trained backbone's features change"),
+    ],
+)
+def test_what_a_config_cannot_ask_for_is_refused(key: str, value: object, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        check(load_config(ROOT / "configs/demo.yaml", {key: value}))
 
 
 def test_a_finished_run_is_not_trained_again_and_another_config_is_refused(
