@@ -53,7 +53,7 @@ class TokenizerConfig:
         kind: word (split at spaces and punctuation) or bpe.
         min_count: a word seen less often in training becomes <unk> (word).
         size: most entries in the vocabulary, special ones included.
-        max_length: most tokens of a caption, style and end tokens included; longer ones are cut.
+        max_length: most tokens of a caption, style and end tokens included, so 3 at least; longer ones are cut.
     """
 
     kind: Literal["word", "bpe"] = "word"

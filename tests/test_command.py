@@ -65,6 +65,7 @@ def test_bad_command_lines_are_refused_in_one_line() -> None:
         ("train.eval_every", "0", "is 0, should be greater than or equal to 1"),
         ("data.val", "1", "is 1, should be less than 1"),
         ("data.val", "-0.1", "is -0.1, should be greater than or equal to 0"),
+        ("data.tokenizer.max_length", "2", "is 2, should be greater than or equal to 3"),
         ("data.folds", "-1", "is -1, should be greater than or equal to 0"),
         ("model.decoder.layers", "0", "is 0, should be greater than or equal to 1"),
         ("model.decoder.llama.layers", "0", "is 0, should be greater than or equal to 1"),

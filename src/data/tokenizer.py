@@ -45,16 +45,12 @@ class Tokenizer:
         """Learns the vocabulary from captions, the same one for the same captions in any order.
 
         Raises:
-            UserError: the vocabulary's size leaves no room for words, or max_length none for a word.
+            UserError: the vocabulary's size leaves no room for words.
         """
         special = SPECIAL + [f"<style:{style}>" for style in styles]
         least = len(special) + (256 if config.kind == "bpe" else 1)
         if config.size < least:
             raise UserError(f"data.tokenizer.size is {config.size}: at least {least} are needed for {config.kind}")
-        if config.max_length < 3:
-            raise UserError(
-                f"data.tokenizer.max_length is {config.max_length}: at least 3 are needed (style, word, end)"
-            )
         engine, trainer = _engine(config, special)
         engine.train_from_iterator(captions, trainer)
         return cls(_without_added(engine), config.kind, styles, config.max_length)

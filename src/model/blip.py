@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from src.config import BackboneConfig, Config
 from src.data.source import style_names
-from src.data.tokenizer import SPECIAL, Tokenizer
+from src.data.tokenizer import Tokenizer
 from src.errors import UserError, one_line
 from src.model.hub import hub, require_network
 from src.model.lora import need
@@ -204,13 +204,11 @@ def own_tokenizer(config: Config) -> Tokenizer | None:
     """The tokenizer of a decoder that comes with its words; None where one is to be trained.
 
     Raises:
-        UserError: max_length leaves no room for a word, or as `read`.
+        UserError: as `read`.
     """
-    model, longest = config.model, config.data.tokenizer.max_length
+    model = config.model
     if not (model.decoder.enabled and model.decoder.kind == "blip" and is_blip(model.backbone.name)):
         return None
     if model.backbone.weights == "none":
         return None
-    if longest < len(SPECIAL):
-        raise UserError(f"data.tokenizer.max_length is {longest}: at least 3 are needed (style, word, end)")
-    return read_words(model.backbone.name).tokenizer(style_names(config.data.sources), longest)
+    return read_words(model.backbone.name).tokenizer(style_names(config.data.sources), config.data.tokenizer.max_length)

@@ -145,8 +145,6 @@ def test_errors_say_what_to_do(tmp_path) -> None:
         words().style("other")
     with pytest.raises(UserError, match="data.tokenizer.size is 100: at least 261"):
         words("bpe", size=100)
-    with pytest.raises(UserError, match="max_length is 2"):
-        words(max_length=2)
     with pytest.raises(UserError, match="is missing"):
         Tokenizer.load(tmp_path / "tokenizer.json")
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0"}')
