@@ -300,6 +300,8 @@ class SelfCriticalConfig:
             until the policy falls apart.
         lr: peak learning rate of the heads in those epochs.
         dropout: keep the decoder's dropout in those epochs.
+        ema: decay of the moving average of weights in those epochs, which then begin at the average of the epochs
+            before; 0: train.ema goes on. Without train.ema there is no average.
     """
 
     epochs: Whole = 0
@@ -309,6 +311,7 @@ class SelfCriticalConfig:
     cross_entropy: AtLeast0 = 0.2
     lr: Above0 = 1e-4
     dropout: bool = False
+    ema: Fraction = 0.0
 
 
 @dataclass

@@ -1,18 +1,17 @@
 """The training loop of one run: Lightning's trainer with its callbacks, gone on with where it was cut short."""
 
 import json
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar
 from lightning.pytorch.loggers.logger import Logger
-from torch import Tensor
 
 from src.config import Config, TrainConfig
 from src.data.module import Data
+from src.learning.averaging import MovingAverage
 from src.learning.checkpoint import WholeCheckpointIO, checkpoints
 from src.learning.module import Learner
 from src.learning.run import RunFolder
@@ -96,26 +95,12 @@ def callbacks(train: TrainConfig, folder: RunFolder) -> list[Callback]:
     result = checkpoints(folder.checkpoint.parent, "val/selected", train.checkpoint_steps)
     result.append(TQDMProgressBar(refresh_rate=10))
     if train.ema:
-        result.append(WeightAveraging(use_buffers=False, multi_avg_fn=moving_average(train.ema)))
+        result.append(MovingAverage(train))
     if train.patience:
         result.append(EarlyStopping("val/selected", mode="max", patience=max(1, train.patience // train.eval_every)))
     if train.minutes:
         result.append(Timer(timedelta(minutes=train.minutes), interval="step"))
     return result
-
-
-def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
-    """Exponential moving average of weights for torch's AveragedModel.
-
-    After n updates the decay is min(decay, (1 + n) / (10 + n)), or the first weights would weigh on short runs.
-    """
-
-    @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
-        n = float(updates)
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return update
 
 
 def fit(config: TrainConfig, learner: Learner, data: Data, folder: RunFolder, trainer: Trainer) -> None:

@@ -91,3 +91,16 @@ def test_what_to_start_from_must_fit(elsewhere: Path) -> None:
         main([*more, "--model.decoder.hidden", "12", "--track.name", "third"])
     with pytest.raises(UserError, match=r"self_critical.epochs: more than train.epochs"):
         main([*more, "--train.self_critical.epochs", "2", "--track.name", "fourth"])
+
+
+def test_self_critical_epochs_begin_at_the_moving_average(elsewhere: Path) -> None:
+    critical = {"epochs": 1, "ema": 0.5, "lr": 1e-12}  # so small that weights stay where these epochs begin
+    file = str(experiment(elsewhere, epochs=2, lr=0.05, ema=0.99, checkpoint_steps=0, self_critical=critical))
+    assert main(["--config", file]) == 0
+    assert main(["--config", file, "--track.name", "on", "--train.self_critical.ema", "0"]) == 0
+    apart = []
+    for name in ("tiny", "on"):
+        kept = torch.load(elsewhere / f"runs/{name}/checkpoints/last.ckpt", weights_only=True)
+        average, weights = kept["state_dict"], kept["current_model_state"]
+        apart.append(max(float((average[name] - weights[name]).abs().max()) for name in average))
+    assert apart[0] < 1e-6 < 1e-4 < apart[1]

@@ -80,7 +80,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
-        experiment(folder)
+        experiment(folder, self_critical={"epochs": 2, "ema": 0.8})  # killed within the first of these
     never = run(whole)
     first = run(killed)
     wait_for_step(killed, 5)
