@@ -175,7 +175,7 @@ def test_the_server_listens_on_this_machine_and_tells_nobody() -> None:
     assert "--browser.gatherUsageStats false" in command
     assert "--server.maxUploadSize 20 " in command
     assert command.endswith("-- --photos 3")
-    with pytest.raises(UserError, match="at_once: is 0"):
+    with pytest.raises(UserError, match="^--at-once: is 0"):
         main(["--at-once", "0"])
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="--port"):
         main(["--port", str(taken.getsockname()[1])])

@@ -220,7 +220,7 @@ def test_data_of_other_units(data: Path) -> None:
         (["--data", "test.csv", "--sample", "other.csv"], "other.csv.*no such photo"),
         (["--data", "test.csv", "--images", "nowhere"], "nowhere"),
         (["--data", "test.csv", "--columns", "name"], "--columns"),
-        (["--data", "test.csv", "--batch-size", "0"], "batch_size: is 0"),
+        (["--data", "test.csv", "--batch-size", "0"], "^--batch-size: is 0"),
         (["--data", "test.csv", "--generate.beem", "3"], "beem"),
         (["--data", "test.csv", "--output", "X.txt"], "csv"),
         (["--data", "test.csv", "--model", "nothing"], "no runs yet"),
