@@ -45,9 +45,9 @@ def parse(parser: Parser, args: Sequence[str] | None = None) -> tuple[Config, Na
     """
     first = parser.parse_args(args)
     if not first.config:
-        return _instantiate(parser, first), first
+        return _instantiate(parser, Config, first), first
     start = parser.parse_object(_checked(read_yaml(Path(first.config)), first.config))
-    return (config := _instantiate(parser, parser.parse_args(args, namespace=start))), Namespace(
+    return (config := _instantiate(parser, Config, parser.parse_args(args, namespace=start))), Namespace(
         **{k: v for k, v in vars(first).items() if k not in vars(config)}
     )
 
@@ -68,7 +68,7 @@ def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None
 def config_from_dict(tree: dict[str, Any], where: str = "config") -> Config:
     """A config from nested dicts, as to_dict gives; keys that are missing take their defaults."""
     parser = make_parser("train", "")
-    return _instantiate(parser, parser.parse_object(_checked(tree, where)))
+    return _instantiate(parser, Config, parser.parse_object(_checked(tree, where)))
 
 
 def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -179,12 +179,11 @@ def fill(kind: type[T], tree: dict[str, Any]) -> T:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     try:
-        made = parser.instantiate(parser.parse_object(tree))
+        return _instantiate(parser, kind, parser.parse_object(tree))
     except Exception as error:  # jsonargparse raises several kinds, each a wrong key or type
         raise UserError(plain(error)) from error
-    return kind(**{name: made[name] for name in vars(kind())})
 
 
-def _instantiate(parser: Parser, namespace: Namespace) -> Config:
+def _instantiate(parser: ArgumentParser, kind: type[T], namespace: Namespace) -> T:
     made = parser.instantiate(namespace)
-    return Config(**{name: made[name] for name in to_dict(Config())})
+    return kind(**{name: made[name] for name in vars(kind())})

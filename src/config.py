@@ -374,6 +374,11 @@ class TrainConfig:
     workers: Count = 1
     runs: str = "runs"
 
+    @property
+    def written_epochs(self) -> int:
+        """Epochs that learn from the captions as written: all but the self-critical ones, which are the last."""
+        return self.epochs - self.self_critical.epochs
+
 
 @dataclass
 class GenerationConfig:

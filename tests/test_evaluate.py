@@ -209,7 +209,7 @@ def test_similarity_joins_the_scores(elsewhere: Path) -> None:
     [
         ([], "--model"),
         (["--model", "run/model", "--attention", "true"], "--attention"),
-        (["--model", "run/model", "--boards", "-1"], "boards: is -1"),
+        (["--model", "run/model", "--boards", "-1"], "^--boards: is -1"),
         (["--model", "run/model", "--meteor", "false", "--spice", "true"], "python -m src.prepare spice"),
         (["--model", "run/model", "--against", "run/model", "--meteor", "false"], "given twice"),
         (["--predictions", "X.csv"], "--truth"),

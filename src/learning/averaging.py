@@ -19,15 +19,15 @@ class MovingAverage(WeightAveraging):
     def __init__(self, train: TrainConfig) -> None:
         """The decays and epochs of a run."""
         super().__init__(use_buffers=False, multi_avg_fn=self._update)
-        critical = train.self_critical
-        self.late = critical.ema or train.ema
-        self.decay = self.early = train.ema
-        self.first = train.epochs - critical.epochs if critical.epochs and critical.ema else train.epochs
+        self.train, self.decay = train, train.ema
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Chooses the decay; ahead of the first self-critical step, puts the average in the weights' place."""
-        self.decay = self.early if trainer.current_epoch < self.first else self.late
-        if trainer.current_epoch == self.first > 0 and batch_idx == 0:
+        late = self.train.self_critical.ema
+        if not late or trainer.current_epoch < self.train.written_epochs:
+            return
+        self.decay = late
+        if trainer.current_epoch == self.train.written_epochs and batch_idx == 0:
             self._copy_average_to_current(pl_module)
 
     @torch.no_grad()

@@ -91,7 +91,7 @@ class Learner(LightningModule):
     def _caption_loss(self, batch_idx: int) -> CaptionLoss | None:
         """The captions' loss where it is not the usual one: in a run's last epochs, as configured."""
         train = self.config.train
-        if self.critic is None or self.current_epoch < train.epochs - train.self_critical.epochs:
+        if self.critic is None or self.current_epoch < train.written_epochs:
             return None
         self.critic.seed = train.seed + (self.current_epoch << 20) + batch_idx + (self.global_rank << 40)
         return self.critic
