@@ -7,8 +7,10 @@ import numpy as np
 from src.config import RewardConfig
 from src.data.sample import Sample
 from src.errors import UserError
-from src.scoring.captions import Corpus, bleu_counts, bleu_of, rouge_l_of
-from src.scoring.cider import CiderD
+from src.scoring.captions import bleu_counts, bleu_of, rouge_l_of
+from src.scoring.cider import cider_d_of
+from src.scoring.corpus import Corpus
+from src.scoring.frequencies import Frequencies
 from src.scoring.ngrams import ORDERS
 from src.scoring.ptb import tokenize
 
@@ -31,15 +33,15 @@ class Reward:
         self.config = config
         known = [sample for sample in samples if sample.captions]
         self.references = {key(sample.source, sample.name): _ended(sample.captions) for sample in known}
-        self.cider = CiderD(list(self.references.values()), list(self.references), tokenized=True)
+        self.frequencies = Frequencies(list(self.references.values()))
 
     def __call__(self, names: Sequence[str], captions: Sequence[str]) -> np.ndarray:
         """The rewards [C] of captions, each with its photo's key; a photo may come several times."""
-        ended = _ended(captions)
-        total = self.config.cider_d * self.cider.score(names, ended, tokenized=True)
-        if self.config.bleu_4 or self.config.rouge_l:
-            corpus = Corpus(ended, [self.references[name] for name in names], tokenized=True)
+        corpus = Corpus(_ended(captions), [self.references[name] for name in names], tokenized=True)
+        total = self.config.cider_d * cider_d_of(corpus, self.frequencies)
+        if self.config.bleu_4:
             total += self.config.bleu_4 * bleu_of(bleu_counts(corpus))[1][:, ORDERS - 1]
+        if self.config.rouge_l:
             total += self.config.rouge_l * rouge_l_of(corpus)
         return total
 

@@ -1,60 +1,24 @@
 """BLEU, ROUGE-L, ROUGE-1 and CIDEr-D of captions, equal to pycocoevalcap's but counted in arrays.
 
 Each score takes raw captions and PTB-tokenises them; `Corpus` does that, and the counting, once for all scores.
-A score's answer is (corpus, per photo). Notation: P photos, R references of all photos together, N = 4 BLEU orders.
+A score's answer is (corpus, per photo). Notation: P photos, R references of all photos together, N = 4 BLEU orders,
+E entries of a table of n-grams (candidates' first).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
-from src.scoring.cider import CiderD, flatten
+from src.scoring.cider import cider_d_of
+from src.scoring.corpus import Corpus
+from src.scoring.frequencies import Frequencies
 from src.scoring.lcs import lcs_lengths
-from src.scoring.ngrams import ORDERS, Counts, Grams, Index
-from src.scoring.ptb import tokenize
+from src.scoring.ngrams import ORDERS
 
 ROUGE_BETA = 1.2
 # pycocoevalcap's: no division by zero, and an empty caption scores 0.
 SMALL, TINY = 1e-9, 1e-15
-
-
-class Corpus:
-    """One candidate and one to many references for each of P photos, tokenised and counted once.
-
-    Args:
-        candidates: P captions.
-        references: P lists of captions.
-        tokenized: all are PTB tokens joined by spaces already.
-
-    Raises:
-        ValueError: unequal numbers of candidates and references, no photo, or a photo without reference.
-    """
-
-    def __init__(self, candidates: Sequence[str], references: Sequence[Sequence[str]], tokenized: bool = False) -> None:
-        if len(candidates) != len(references):
-            raise ValueError(f"{len(candidates)} candidates but references for {len(references)} photos")
-        self.owner, flat = flatten(references)
-        self.candidates = list(candidates) if tokenized else tokenize(candidates)
-        self.references = flat if tokenized else tokenize(flat)
-
-    @cached_property
-    def grams(self) -> Grams:
-        return Grams(self.references)
-
-    @cached_property
-    def counted(self) -> tuple[list[Counts], np.ndarray]:
-        """The candidates' n-grams and lengths."""
-        return self.grams.count(self.candidates)
-
-    def nested(self) -> list[list[str]]:
-        """The tokenised references by photo."""
-        return nest(self.references, self.owner)
-
-    def __len__(self) -> int:
-        return len(self.candidates)
 
 
 @dataclass
@@ -92,7 +56,8 @@ def cider_d(
     candidates: Sequence[str], references: Sequence[Sequence[str]], tokenized: bool = False
 ) -> tuple[float, np.ndarray]:
     """CIDEr-D with document frequencies of these very references, 0..10: mean, and [P]. 0 for a single photo."""
-    return _mean(cider_d_of(Corpus(candidates, references, tokenized)))
+    corpus = Corpus(candidates, references, tokenized)
+    return _mean(cider_d_of(corpus, Frequencies(corpus.references)))
 
 
 def rouge_1(
@@ -104,16 +69,14 @@ def rouge_1(
 
 def bleu_counts(corpus: Corpus) -> BleuCounts:
     """The sums that BLEU is made of, per photo."""
-    counts, lengths = corpus.counted
     correct = np.zeros((len(corpus), ORDERS), dtype=np.int64)
-    for order, (table, refs) in enumerate(zip(counts, corpus.grams.counts, strict=True)):
-        entry, match = Index(corpus.owner[refs.row], refs.gram).join(table.row, table.gram)
+    for order, (table, (entry, match)) in enumerate(zip(corpus.grams.counts, corpus.matches, strict=True)):
         most = np.zeros(len(table.row), dtype=np.int64)
-        np.maximum.at(most, entry, refs.count[match])
+        np.maximum.at(most, entry, table.count[match])
         clipped = np.minimum(most, table.count)
-        correct[:, order] = np.bincount(table.row, weights=clipped, minlength=len(corpus))
-    guess = np.maximum(lengths[:, None] - np.arange(ORDERS), 0)
-    return BleuCounts(correct, guess, lengths, _closest(corpus, lengths))
+        correct[:, order] = np.bincount(table.row, weights=clipped, minlength=len(corpus))[: len(corpus)]
+    guess = np.maximum(corpus.lengths[:, None] - np.arange(ORDERS), 0)
+    return BleuCounts(correct, guess, corpus.lengths, _closest(corpus))
 
 
 def bleu_of(counts: BleuCounts) -> tuple[np.ndarray, np.ndarray]:
@@ -134,14 +97,14 @@ def bleu_values(correct: np.ndarray, guess: np.ndarray, length: np.ndarray, refe
 
 def rouge_l_of(corpus: Corpus) -> np.ndarray:
     """ROUGE-L of each photo: [P]."""
-    if any("\xa0" in caption for caption in (*corpus.candidates, *corpus.references)):
+    if any("\xa0" in caption for captions in (corpus.candidates, *corpus.references) for caption in captions):
         corpus = _whole_words(corpus)
-    counts = corpus.grams
-    words, lengths = counts.word_ids(corpus.candidates)
-    common = lcs_lengths(words, lengths, counts.ids, counts.lengths, corpus.owner)
+    lengths, ref_lengths = corpus.lengths, corpus.ref_lengths
+    words, ref_words = np.split(corpus.grams.ids, [lengths.sum()])
+    common = lcs_lengths(words, lengths, ref_words, ref_lengths, corpus.owner)
     # As in pycocoevalcap, an empty caption is one empty word, which another empty caption matches.
-    size, ref_size = np.maximum(lengths, 1), np.maximum(counts.lengths, 1)
-    both_empty = (lengths[corpus.owner] == 0) & (counts.lengths == 0)
+    size, ref_size = np.maximum(lengths, 1), np.maximum(ref_lengths, 1)
+    both_empty = (lengths[corpus.owner] == 0) & (ref_lengths == 0)
     common = np.where(both_empty, 1, common)
     precision = _best(common / size[corpus.owner], corpus)
     recall = _best(common / ref_size, corpus)
@@ -149,41 +112,29 @@ def rouge_l_of(corpus: Corpus) -> np.ndarray:
     return (1 + ROUGE_BETA**2) * precision * recall / np.where(below > 0, below, 1.0)
 
 
-def cider_d_of(corpus: Corpus) -> np.ndarray:
-    """CIDEr-D of each photo: [P]."""
-    counts, lengths = corpus.counted
-    return CiderD.from_grams(corpus.grams, corpus.owner).score_counts(np.arange(len(corpus)), counts, lengths)
-
-
 def rouge_1_of(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     """ROUGE-1 F of each photo, mean over its references and best: [P], [P]."""
-    counts, lengths = corpus.counted
-    table, refs = counts[0], corpus.grams.counts[0]
-    entry, match = Index(corpus.owner[refs.row], refs.gram).join(table.row, table.gram)
-    clipped = np.minimum(table.count[entry], refs.count[match])
-    common = np.bincount(refs.row[match], weights=clipped, minlength=len(corpus.owner))
-    f = 2 * common / np.maximum(lengths[corpus.owner] + corpus.grams.lengths, 1)
+    table, (entry, match) = corpus.grams.counts[0], corpus.matches[0]
+    clipped = np.minimum(table.count[entry], table.count[match])
+    common = np.bincount(table.row[match], weights=clipped, minlength=len(corpus.grams.lengths))[len(corpus) :]
+    f = 2 * common / np.maximum(corpus.lengths[corpus.owner] + corpus.ref_lengths, 1)
     mean = np.bincount(corpus.owner, weights=f) / np.bincount(corpus.owner)
     return mean, _best(f, corpus)
 
 
 def _whole_words(corpus: Corpus) -> Corpus:
     # A token such as "3 1/2" holds a no-break space: one word to pycocoevalcap's ROUGE-L, two to its BLEU and CIDEr-D.
-    words, refs = ([c.replace("\xa0", "_") for c in captions] for captions in (corpus.candidates, corpus.references))
-    return Corpus(words, nest(refs, corpus.owner), tokenized=True)
+    words, *references = (
+        [caption.replace("\xa0", "_") for caption in captions] for captions in (corpus.candidates, *corpus.references)
+    )
+    return Corpus(words, references, tokenized=True)
 
 
-def _closest(corpus: Corpus, lengths: np.ndarray) -> np.ndarray:
-    refs = corpus.grams.lengths
+def _closest(corpus: Corpus) -> np.ndarray:
+    refs = corpus.ref_lengths
     # Sorted by photo, then distance, then length: the first of each photo is the closest, the shorter one of two.
-    order = np.lexsort((refs, np.abs(refs - lengths[corpus.owner]), corpus.owner))
+    order = np.lexsort((refs, np.abs(refs - corpus.lengths[corpus.owner]), corpus.owner))
     return refs[order[_starts(corpus.owner)]]
-
-
-def nest(captions: list[str], owner: np.ndarray) -> list[list[str]]:
-    """Captions by the photo [C] they are of."""
-    edges = [*_starts(owner).tolist(), len(captions)]
-    return [captions[start:end] for start, end in pairwise(edges)]
 
 
 def _best(values: np.ndarray, corpus: Corpus) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from src.data.photo import PhotoError, load_photo
 from src.errors import UserError, one_line
-from src.scoring.cider import flatten
+from src.scoring.corpus import flatten
 from src.scoring.ptb import tokenize
 
 BATCH = 64

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 LEVEL = 0.95
-# Drawing counts in memory at one time: 2 ** 21 numbers, 16 MB.
-BLOCK = 2**21
+# Drawing counts in memory at one time: 2 ** 19 numbers, 4 MB.
+BLOCK = 2**19
 
 Resampled = dict[str, np.ndarray]
 

@@ -9,14 +9,15 @@ from src.scoring import challenge, quality
 from src.scoring import intervals as resampling
 from src.scoring.captions import (
     BleuCounts,
-    Corpus,
     bleu_counts,
     bleu_of,
     bleu_values,
-    cider_d_of,
     rouge_1_of,
     rouge_l_of,
 )
+from src.scoring.cider import cider_d_of
+from src.scoring.corpus import Corpus
+from src.scoring.frequencies import Frequencies
 from src.scoring.meteor import Meteor
 from src.scoring.ptb import tokenize
 
@@ -170,7 +171,7 @@ def _score_captions(
 
 
 def _score_corpus(report: Scores, rows: np.ndarray, corpus: Corpus, meteor: Meteor | None) -> Drawn:
-    counts = bleu_counts(corpus)
+    counts, means = _count(corpus)
     bleu, bleu_photos = bleu_of(counts)
     for i, name in enumerate(BLEUS):
         report.scores[name] = Score(float(bleu[i]))
@@ -178,14 +179,25 @@ def _score_corpus(report: Scores, rows: np.ndarray, corpus: Corpus, meteor: Mete
     table: dict[str, np.ndarray] = {}
     shift = 0.0
     if meteor:
-        whole, table["meteor"] = meteor.score(corpus.candidates, corpus.nested(), tokenized=True)
+        whole, table["meteor"] = meteor.score(corpus.candidates, corpus.references, tokenized=True)
         report.scores["meteor"] = Score(whole)
         shift = whole - float(table["meteor"].mean())
-    table |= dict(zip(MEANS, (rouge_l_of(corpus), cider_d_of(corpus), *rouge_1_of(corpus)), strict=True))
+    table |= means
     for name, values in table.items():
         report.scores.setdefault(name, Score(float(values.mean())))
         _spread(report, name, rows, values)
     return _caption_draws(rows, counts, table, shift)
+
+
+def _count(corpus: Corpus) -> tuple[BleuCounts, dict[str, np.ndarray]]:
+    """What BLEU is made of, and the scores that are means over photos, part by part: memory does not grow with them."""
+    frequencies = Frequencies(corpus.references)
+    counts, means = [], []
+    for part in corpus.parts():
+        counts.append(bleu_counts(part))
+        means.append((rouge_l_of(part), cider_d_of(part, frequencies), *rouge_1_of(part)))
+    whole = BleuCounts(**{name: np.concatenate([vars(one)[name] for one in counts]) for name in vars(counts[0])})
+    return whole, dict(zip(MEANS, map(np.concatenate, zip(*means, strict=True)), strict=True))
 
 
 def _caption_draws(rows: np.ndarray, counts: BleuCounts, table: Mapping[str, np.ndarray], shift: float) -> Drawn:

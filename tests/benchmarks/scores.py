@@ -11,7 +11,10 @@ import numpy as np
 
 from src.java import find_java
 from src.scoring import ptb
-from src.scoring.captions import Corpus, bleu_counts, bleu_of, cider_d_of, rouge_l_of
+from src.scoring.captions import bleu_counts, bleu_of, rouge_l_of
+from src.scoring.cider import cider_d_of
+from src.scoring.corpus import Corpus
+from src.scoring.frequencies import Frequencies
 from src.scoring.report import score_photos
 
 WORDS = 3000
@@ -42,12 +45,12 @@ def against_pycocoevalcap(photos: int = 1000) -> list[Row]:
     tokens, java = _tokens(candidates, references)
     corpus = Corpus(candidates, references)
     ours = {
-        "n-grams, shared": _seconds(lambda: (corpus.grams, corpus.counted)),
+        "n-grams, shared": _seconds(lambda: corpus.matches),
         "BLEU-1..4": _seconds(lambda: bleu_of(bleu_counts(corpus))),
         "ROUGE-L": _seconds(lambda: rouge_l_of(corpus)),
-        "CIDEr-D": _seconds(lambda: cider_d_of(corpus)),
+        "CIDEr-D": _seconds(lambda: cider_d_of(corpus, Frequencies(corpus.references))),
     }
-    theirs = _pycocoevalcap(corpus.candidates, corpus.nested())
+    theirs = _pycocoevalcap(corpus.candidates, corpus.references)
     table = [("PTB tokens", tokens, java), *((name, ours[name], theirs.get(name)) for name in ours)]
     total, total_theirs = sum(row[1] for row in table), sum(row[2] or 0 for row in table)
     return [

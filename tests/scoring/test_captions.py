@@ -8,8 +8,11 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from src.scoring.captions import Corpus, bleu, cider_d, rouge_1, rouge_l
-from src.scoring.cider import CiderD
+from src.scoring.captions import bleu, cider_d, rouge_1, rouge_l
+from src.scoring.cider import cider_d_of
+from src.scoring.corpus import Corpus
+from src.scoring.frequencies import Frequencies
+from src.scoring.ngrams import SHIFT, Grams
 from tests.scoring.reference import captions, scored
 
 LONG = " ".join(f"w{i % 50}" for i in range(150))
@@ -61,19 +64,51 @@ def test_cider_d_of_one_photo_is_0() -> None:
     assert cider_d(["a dog"], [["a dog", "the dog"]])[0] == 0.0
 
 
-def test_cider_d_as_reward_scores_batches_like_the_whole() -> None:
+def test_cider_d_of_some_photos_is_that_of_the_whole() -> None:
     candidates, references = captions(120)
-    names = [f"{i:04d}" for i in range(120)]
-    reward = CiderD(references, names)
-    whole = cider_d(candidates, references)[1]
+    frequencies, whole = Frequencies(references), cider_d(candidates, references, tokenized=True)[1]
     picked = [7, 3, 3, 119, 0]
-    batch = reward.score([names[i] for i in picked], [candidates[i] for i in picked])
-    np.testing.assert_allclose(batch, whole[picked], atol=1e-12)
-    np.testing.assert_allclose(CiderD(references).score(range(120), candidates), whole, atol=1e-12)
-    # Another photo's caption, for the same photos: as pycocoevalcap, whose document frequencies are the references'.
+    corpus = Corpus([candidates[i] for i in picked], [references[i] for i in picked], tokenized=True)
+    np.testing.assert_allclose(cider_d_of(corpus, frequencies), whole[picked], atol=1e-12)
+    # Another photo's caption: as pycocoevalcap, whose document frequencies are the references'.
     swapped = candidates[::-1]
     expected = scored(Cider(), swapped, references)[1]
-    np.testing.assert_allclose(reward.score(names, swapped), expected, atol=1e-9)
+    found = cider_d_of(Corpus(swapped, references, tokenized=True), frequencies)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("block", [1, 10_000])
+def test_frequencies_are_the_photos_that_have_an_ngram(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.scoring.frequencies.BLOCK", block)
+    references = captions(90, seed=3)[1]
+    references.append(["", "only here only here", "a", references[0][0]])
+    asked = Grams([references[0][0], "", "only here only here", f"zzz {references[5][1]} zzz", "here a"])
+    words, ngrams = list(asked.words), [(word,) for word in asked.words]
+    for order, found in enumerate(Frequencies(references).of(asked)):
+        if order:
+            ngrams = [(*ngrams[key >> SHIFT], words[key % (1 << SHIFT)]) for key in asked.keys[order - 1].tolist()]
+        photos = Counter(ngram for refs in references for ngram in {n for ref in refs for n in _ngrams(ref, order + 1)})
+        assert found.tolist() == [max(photos[ngram], 1) for ngram in ngrams]
+        assert found.max() > 1
+
+
+def _ngrams(caption: str, size: int) -> list[tuple[str, ...]]:
+    words = caption.split()
+    return [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
+
+
+def test_photos_times_ngrams_may_exceed_31_bits() -> None:
+    photos, words = 4000, 150
+    same = [" ".join(f"w{i}" for i in range(photo * words, (photo + 1) * words)) for photo in range(photos)]
+    np.testing.assert_allclose(bleu(same, [[caption] for caption in same], tokenized=True)[1], 1.0)
+
+
+def test_parts_hold_the_same_photos() -> None:
+    candidates, references = captions(7)
+    parts = list(Corpus(candidates, references).parts(3))
+    assert [len(part) for part in parts] == [3, 3, 1]
+    assert [c for part in parts for c in part.candidates] == Corpus(candidates, references).candidates
+    assert [r for part in parts for r in part.references] == Corpus(candidates, references).references
 
 
 def test_rouge_1_equals_its_definition() -> None:
@@ -103,9 +138,3 @@ def test_unequal_counts_and_missing_references_are_refused() -> None:
         Corpus(["a", "b"], [["a"], []])
     with pytest.raises(ValueError, match="no photos"):
         rouge_l([], [])
-    with pytest.raises(ValueError, match="1 photos but 2 candidates"):
-        CiderD([["a"]]).score([0], ["a", "b"])
-    with pytest.raises(IndexError, match="0 to 0"):
-        CiderD([["a"]]).score([1], ["a"])
-    with pytest.raises(ValueError, match="1 names but 2"):
-        CiderD([["a"], ["b"]], names=["x"])

@@ -5,11 +5,13 @@ from dataclasses import astuple
 
 import numpy as np
 import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
 
 from src.scoring import quality
 from src.scoring.captions import bleu, cider_d, rouge_1, rouge_l
 from src.scoring.report import Scores, score_photos
-from tests.scoring.reference import captions
+from tests.scoring.reference import captions, scored
 
 NAN = float("nan")
 
@@ -57,6 +59,17 @@ def test_each_score_is_over_the_photos_that_carry_its_label() -> None:
     }
     expected["quality"] = (expected["plcc"] + expected["srcc"]) / 2
     assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_table_of_several_parts_scores_as_pycocoevalcap() -> None:
+    photos = 5001
+    candidates, references = captions(photos, per_photo=3)
+    found = score_photos([str(i) for i in range(photos)], candidates=candidates, references=references)
+    bleus = scored(Bleu(4), candidates, references, verbose=0)[1]
+    for order in range(4):
+        np.testing.assert_allclose(found.per_photo[f"bleu_{order + 1}"], bleus[:, order], rtol=0, atol=1e-9)
+    cider = scored(Cider(), candidates, references)[1]
+    np.testing.assert_allclose(found.per_photo["cider_d"], cider, rtol=0, atol=1e-9)
 
 
 def test_challenge_scores_need_meteor() -> None:
