@@ -64,6 +64,7 @@ def work(rank: int, folder: Path) -> None:
     assert group.gather([rank]) == ([[0], [1]] if rank == 0 else [])
     assert group.from_first("first" if rank == 0 else "") == "first"
     assert group.sum(rank, 5) == [1, 10]
+    dist.barrier()  # neither leaves while the other still listens
     dist.destroy_process_group()
 
 
