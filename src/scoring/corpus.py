@@ -5,6 +5,7 @@ Notation: P photos, R references of all of them together.
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Corpus:
     def __init__(self, candidates: Sequence[str], references: Sequence[Sequence[str]], tokenized: bool = False) -> None:
         if len(candidates) != len(references):
             raise ValueError(f"{len(candidates)} candidates but references for {len(references)} photos")
-        self.owner = flatten(references)[0]
+        self.owner = owners(references)
         self.candidates = list(candidates) if tokenized else tokenize(candidates)
         self.references = [list(refs) if tokenized else tokenize(refs) for refs in references]
 
@@ -54,7 +55,7 @@ class Corpus:
     @cached_property
     def grams(self) -> Grams:
         """Of the candidates, then the references."""
-        return Grams([*self.candidates, *flatten(self.references)[1]])
+        return Grams([*self.candidates, *chain.from_iterable(self.references)])
 
     @property
     def lengths(self) -> np.ndarray:
@@ -69,10 +70,11 @@ class Corpus:
     @cached_property
     def matches(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Of 1-grams to N-grams: entries of candidates' n-grams, and those of the same ones in their references."""
-        return [self._match(table) for table in self.grams.counts]
-
-    def _match(self, table: Counts) -> tuple[np.ndarray, np.ndarray]:
         photo = np.concatenate([np.arange(len(self)), self.owner])
+        return [self._match(table, photo) for table in self.grams.counts]
+
+    def _match(self, table: Counts, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of one length; photo [P + R] is each caption's."""
         keys = photo[table.row] * (int(table.gram.max(initial=0)) + 1) + table.gram
         cut = int(np.searchsorted(table.row, len(self)))
         if not cut:
@@ -84,7 +86,12 @@ class Corpus:
 
 
 def flatten(references: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[str]]:
-    """The photo of each reference [R], and all references one after the other.
+    """The photo of each reference [R], and all references one after the other; raises as owners does."""
+    return owners(references), list(chain.from_iterable(references))
+
+
+def owners(references: Sequence[Sequence[str]]) -> np.ndarray:
+    """The photo of each reference: [R].
 
     Raises:
         ValueError: no photo, or a photo without reference.
@@ -94,4 +101,4 @@ def flatten(references: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[str]]
         raise ValueError("no photos to score")
     if not many.all():
         raise ValueError(f"photo {int(np.argmin(many))} (from 0) has no reference captions: leave it out of the scores")
-    return np.repeat(np.arange(len(many)), many), [caption for captions in references for caption in captions]
+    return np.repeat(np.arange(len(many)), many)
