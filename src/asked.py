@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,16 @@ def of_models(options: Namespace, parser: Parser, args: Sequence[str] | None) ->
             "fallbacks": [name for one in parts for name in one.about["fallbacks"]],
         }
     samples = [sample for one in parts for sample in one.samples]
+    warn_of_repeated(parts)
     return Found(" + ".join(options.model), Answers.join(one.answers for one in parts), samples, about, parts)
+
+
+def warn_of_repeated(parts: Sequence[Asked]) -> None:
+    """Says on stderr how many photos several models answered for."""
+    counts = Counter(path for one in parts for path in {sample.path for sample in one.samples})
+    if several := sum(count > 1 for count in counts.values()):
+        about = "each answer is scored as a photo of its own, so intervals are too narrow"
+        print(f"{several} of {len(counts)} photos were answered by several models: {about}", file=sys.stderr)
 
 
 def ask_model(name: str, parser: Parser, args: Sequence[str] | None, cache_as_trained: bool = False) -> Asked:

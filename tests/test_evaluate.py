@@ -115,6 +115,9 @@ def test_models_of_all_folds_answer_for_every_photo(model: Path, capsys: pytest.
     assert [about["model"] for about in found["models"]] == folders
     own = pearsonr([photos[name] for name in NAMES], MOS).statistic
     assert found["scores"]["all"]["plcc"]["value"] == pytest.approx(own, abs=1e-6)
+    assert "answered by several models" not in capsys.readouterr().err
+    assert main(["--model", *folders, folders[0], "--meteor", "false"]) == 0
+    assert f"of {len(NAMES)} photos were answered by several models" in capsys.readouterr().err
     with pytest.raises(UserError, match="--log: the scores are of several runs"):
         main(["--model", *folders, "--log", "true"])
 
