@@ -55,7 +55,6 @@ def kill_in_training(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_killed_comparison_goes_on_and_tells_of_failures(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = comparison(elsewhere)
     make_model(elsewhere / "kept/model", tiny_config())

@@ -24,7 +24,6 @@ def sweep_file(folder: Path, **settings: object) -> Path:
     return path
 
 
-@pytest.mark.timeout(290)
 def test_a_search_leaves_one_run_a_trial_and_is_not_repeated(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,7 +63,6 @@ def test_a_search_leaves_one_run_a_trial_and_is_not_repeated(
     assert capsys.readouterr().out.startswith(f"little: {3 - stopped} finished, {stopped} stopped, 0 running, 0 failed")
 
 
-@pytest.mark.timeout(290)
 @pytest.mark.slow
 def test_a_search_of_two_scores_goes_on_after_a_failure_and_stops_after_two_alike(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
@@ -87,7 +85,6 @@ def test_a_search_of_two_scores_goes_on_after_a_failure_and_stops_after_two_alik
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(290)
 def test_the_best_is_trained_out_on_all_folds_which_predict_together(elsewhere: Path) -> None:
     file = str(sweep_file(elsewhere, trials=1, folds=3))
     assert main(["--config", file]) == 0

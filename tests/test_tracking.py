@@ -120,7 +120,7 @@ def test_full_outbox_of_a_killed_process_is_sent_when_its_run_goes_on(elsewhere:
         "t = Tracker.start(TrackConfig('tests', 'one'), Path('runs/one'), {'a': 1}, every=1000, resources=0);"
         "t.log_metrics({'x': 1.0}, 7); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(ROOT)], cwd=elsewhere, timeout=250)
+    done = subprocess.run([sys.executable, "-c", code, str(ROOT)], cwd=elsewhere, timeout=500)
     assert done.returncode == -signal.SIGKILL
     folder = Path("runs/one")
     run_id = (folder / "run_id.txt").read_text().strip()
@@ -153,7 +153,7 @@ def test_a_run_has_one_process(elsewhere: Path) -> None:
     with start(Path("runs/one")):
         code = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src.tracking import *\n"
         code += "print(end_abandoned(Path('runs/one'), 'KILLED')); send_missed(Path('runs/one'))"
-        done = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, timeout=250)
+        done = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, timeout=500)
     assert done.stdout == "False\n"
     assert "UserError: runs/one: another process works on this run" in done.stderr
 
@@ -186,7 +186,7 @@ def test_two_processes_make_one_database(elsewhere: Path) -> None:
     for worker in workers:
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    assert [worker.communicate(timeout=250) for worker in workers] == [("1\n", "")] * 2
+    assert [worker.communicate(timeout=500) for worker in workers] == [("1\n", "")] * 2
 
 
 def test_server_that_comes_late_and_dies(elsewhere: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -64,7 +64,6 @@ def test_saved_twice_a_view_is_there_once_and_a_persons_own_stays(runs: dict[str
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(180)
 def test_the_ui_opens_on_them(runs: dict[str, str], elsewhere: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api")
     port = free_port()

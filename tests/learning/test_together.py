@@ -60,7 +60,6 @@ def make(folder: Path, name: str, **settings: Any) -> Config:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_two_workers_learn_as_one_and_go_on_after_a_death(elsewhere: Path) -> None:
     found, logs = {}, {}
     with ray_here():

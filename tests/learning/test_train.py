@@ -58,7 +58,7 @@ def wait_for_step(folder: Path, step: int) -> None:
     """Until the run's last checkpoint has reached a step."""
     import torch
 
-    last, end = folder / "runs/tiny/checkpoints/last.ckpt", time.monotonic() + 120
+    last, end = folder / "runs/tiny/checkpoints/last.ckpt", time.monotonic() + 400
     while time.monotonic() < end:
         if last.exists() and torch.load(last, weights_only=True)["global_step"] >= step:
             return
@@ -75,7 +75,6 @@ def last_weights(folder: Path) -> "dict[str, Tensor]":
     return kept["state_dict"] | {f"current.{name}": value for name, value in kept["current_model_state"].items()}
 
 
-@pytest.mark.timeout(280)
 def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
@@ -90,7 +89,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) 
     assert not (killed / "runs/tiny/result.json").exists(), "it was to be killed before it was done"
     second = run(killed)
     for process in (never, second):
-        output = process.communicate(timeout=200)[0].decode()
+        output = process.communicate(timeout=400)[0].decode()
         assert process.returncode == 0, output[-3000:]
     assert (killed / "runs/tiny/run_id.txt").read_text() == run_id
     one, other = (load_file(folder / "runs/tiny/model/model.safetensors") for folder in (whole, killed))
