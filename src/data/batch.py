@@ -47,7 +47,7 @@ class Batch:
         quality: what the mos head sees, or None where that head is off.
         captioning: what the caption decoder sees, or None where that head is off.
         references: B lists of captions as written; filled in evaluation only.
-        unreadable: names of photos that cannot be read; they are in no view.
+        unreadable: rows of photos that cannot be read, ascending.
     """
 
     names: list[str]
@@ -58,7 +58,7 @@ class Batch:
     quality: View | None = None
     captioning: View | None = None
     references: list[list[str]] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: list[int] = field(default_factory=list)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch with its tensors on a device; pixels that both tasks share are moved once and stay shared."""

@@ -190,7 +190,7 @@ class Photos(Dataset[Batch]):
             lost |= more
         else:
             batch.quality, batch.captioning, lost = self._live(index, turn, flip, quality, captions)
-        batch.unreadable = [batch.names[row] for row in sorted(lost)]
+        batch.unreadable = sorted(lost)
         return batch
 
     def _choose(self, index: np.ndarray, turn: np.ndarray) -> np.ndarray:

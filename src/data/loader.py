@@ -8,12 +8,10 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
-from src.config import Config
 from src.data.batch import Batch
-from src.data.dataset import Look, Photos
-from src.data.sample import Sample
+from src.data.dataset import Photos
 from src.data.sampler import EvalBatches, TrainBatches
-from src.data.tokenizer import Tokenizer
+from src.errors import UserError
 
 
 class Loader(DataLoader[Batch]):
@@ -63,20 +61,21 @@ class Loader(DataLoader[Batch]):
             self.resumed = True
 
     def _watched(self) -> Iterator[Batch]:
-        """The batches; photos that could not be read are named once, at the end."""
-        known = len(self.unreadable)
+        """The batches; photos that could not be read are named once, with the last batch.
+
+        Not after it: Lightning does not ask again when it has as many batches as there are.
+        """
+        known, readable = len(self.unreadable), 0
+        left = len(self.batches) - self.state_dict().get("done", 0)
+        whole = left == len(self.batches)
         for batch in super().__iter__():
-            self.unreadable.update(batch.unreadable)
+            self.unreadable.update(batch.names[row] for row in batch.unreadable)
+            readable, left = readable + len(batch) - len(batch.unreadable), left - 1
+            if not left and not readable and whole:
+                raise UserError(f"none of the photos can be read, {batch.names[0]} for one; check the sources' paths")
+            if not left and len(self.unreadable) > known:
+                warn_unreadable(sorted(self.unreadable), len(self.dataset))  # type: ignore[arg-type]
             yield batch
-        if len(self.unreadable) > known:
-            warn_unreadable(sorted(self.unreadable), len(self.dataset))  # type: ignore[arg-type]
-
-
-def predict_loader(samples: Sequence[Sample], config: Config, tokenizer: Tokenizer, style: str) -> Loader:
-    """Live photos without labels in their order, every head seeing all; those that cannot be read are named in
-    `batch.unreadable` and are in no view."""
-    photos = Photos(samples, tokenizer, [style] * len(samples), Look.of(config))
-    return Loader(photos, EvalBatches(len(samples), config.train.batch_size), config.data.workers)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -240,6 +240,8 @@ class Data:
                 except PhotoError:
                     continue  # training drops it too, and says so
                 levels.append(self.backbone.levels(pixels))  # type: ignore[operator]
+        if not levels:
+            raise UserError(f"none of the train photos can be read, {paths[0]} for one; check the sources' paths")
         return torch.cat(levels)
 
     def _commonest(self, styles: Sequence[str]) -> str:

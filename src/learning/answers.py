@@ -45,18 +45,23 @@ class Answers:
                 getattr(whole, name).extend(values)
         return whole
 
+    def without(self, rows: Iterable[int]) -> "Answers":
+        """All but some rows."""
+        left = sorted(set(range(len(self))) - set(rows))
+        return Answers(**{name: [values[row] for row in left] for name, values in vars(self).items()})
+
     def __len__(self) -> int:
         return len(self.names)
 
 
 def answer_batch(model: Multitask, batch: Batch, generation: GenerationConfig, tokenizer: Tokenizer) -> Answers:
-    """A model's answers for a batch whose views hold the rows to answer for."""
+    """A model's answers for a batch whose views hold the rows to answer for; none for photos that cannot be read."""
     mos, tokens = model.predict(batch, generation)
     captions = [""] * len(batch)
     if tokens is not None and batch.captioning is not None:
         for row, ids in zip(batch.captioning.rows.tolist(), tokens, strict=True):
             captions[row] = tokenizer.decode(ids)
-    return Answers(
+    answers = Answers(
         names=list(batch.names),
         sources=list(batch.sources),
         mos=mos.float().tolist(),
@@ -64,6 +69,7 @@ def answer_batch(model: Multitask, batch: Batch, generation: GenerationConfig, t
         captions=captions,
         references=batch.references or [[] for _ in batch.names],
     )
+    return answers.without(batch.unreadable) if batch.unreadable else answers
 
 
 @torch.inference_mode()

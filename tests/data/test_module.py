@@ -3,6 +3,7 @@
 import csv
 import json
 import warnings
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from src.config import BackboneConfig, Config, DataConfig, SourceConfig, Tokeniz
 from src.data.batch import Batch
 from src.data.cache import build_for_config
 from src.data.dataset import Look, Photos
-from src.data.loader import Loader, predict_loader
+from src.data.loader import Loader
 from src.data.module import Data
 from src.data.sample import Sample
 from src.errors import UserError
@@ -285,7 +286,8 @@ def test_unreadable_photos_are_counted_in_one_warning(config, tmp_path) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             loader = data.train_loader()
-            epochs = [list(loader), list(loader)]
+            # As many as there are and no more, as Lightning asks for them.
+            epochs = [list(islice(loader, len(loader))) for _ in range(2)]
         text = f"{len(broken)} of {len(data.parts['train'])} {'train ' if backbone else ''}photos cannot be read"
         assert [str(w.message).startswith(text) for w in caught] == [True]
         for epoch in epochs:
@@ -294,15 +296,15 @@ def test_unreadable_photos_are_counted_in_one_warning(config, tmp_path) -> None:
             assert len(used) > 20
 
 
-def test_photos_to_predict_keep_their_rows(config, tmp_path) -> None:
-    data = Data(config)
-    samples = [Sample(s.path, s.name, "new") for s in data.parts["train"][:5]]
-    samples[3] = Sample(tmp_path / "missing.jpg", "0213", "new")
-    batches = list(predict_loader(samples, config, data.tokenizer, "flickr"))
-    assert [name for batch in batches for name in batch.names] == [s.name for s in samples]
-    assert [name for batch in batches for name in batch.unreadable] == ["0213"]
-    assert [batch.quality.rows.tolist() for batch in batches] == [[0, 1, 2], [0]]
-    assert all((batch.style == data.tokenizer.style("flickr")).all() for batch in batches)
+def test_photos_none_of_which_can_be_read_train_nothing(config, tmp_path) -> None:
+    write_challenge(tmp_path / "broken", 6, broken=6)
+    config.data.sources = [SourceConfig(format="samsung", path=str(tmp_path / "broken"), name="samsung")]
+    config.data.cache = False
+    data = Data(config, Tiny(), progress=False)
+    with pytest.raises(UserError, match="none of the photos can be read, p"):
+        list(data.train_loader())
+    with pytest.raises(UserError, match="none of the train photos can be read"):
+        data.fit_scale(Head())
 
 
 def test_errors_say_what_to_do(config) -> None:

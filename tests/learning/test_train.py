@@ -130,9 +130,14 @@ def test_a_finished_run_is_not_trained_again_and_another_config_is_refused(
 
 
 @pytest.mark.parametrize(("head", "score"), [("decoder", "plcc"), ("mos", "cider_d")])
-def test_either_head_alone_is_a_config(elsewhere: Path, head: str, score: str) -> None:
+def test_either_head_alone_is_a_config_and_broken_photos_are_left_out(elsewhere: Path, head: str, score: str) -> None:
     file = str(experiment(elsewhere, epochs=1, checkpoint_steps=0))
-    assert main(["--config", file, f"--model.{head}.enabled", "false"]) == 0
+    for path in sorted(Path("data/train").iterdir())[::3]:  # of both parts
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.warns(UserWarning, match="photos cannot be read and are left out: 00") as told:
+        assert main(["--config", file, f"--model.{head}.enabled", "false"]) == 0
+    counts = [int(str(one.message).split()[0]) for one in told if "cannot be read" in str(one.message)]
+    assert sum(counts[:2]) == PHOTOS / 3  # of training and validation
     scores = json.loads((elsewhere / "runs/tiny/result.json").read_text())["scores"]
     assert score in scores
     assert not {"plcc", "cider_d"} - {score} & scores.keys()
