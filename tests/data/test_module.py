@@ -18,7 +18,6 @@ from src.data.cache import build_for_config
 from src.data.dataset import Look, Photos
 from src.data.loader import Loader
 from src.data.module import Data
-from src.data.sample import Sample
 from src.errors import UserError
 from src.model.backbone import Backbone
 from tests.data.test_cache import Tiny
