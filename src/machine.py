@@ -31,12 +31,14 @@ LIBRARIES = (
 def git_version(folder: Path | None = None) -> tuple[str, bool]:
     """The commit that is checked out and whether tracked files differ from it; ("", False) outside of git.
 
+    Submissions, which commands write, are no difference.
+
     Args:
         folder: where to look; None: where this code lies.
     """
     folder = folder or Path(__file__).parent
     commit = output(["git", "rev-parse", "HEAD"], folder)
-    changes = ["git", "status", "--porcelain", "--untracked-files=no"]
+    changes = ["git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)submissions"]
     return commit, bool(commit and output(changes, folder))
 
 

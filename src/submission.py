@@ -154,10 +154,17 @@ def check(
         raise UserError(f"{path}: has columns {', '.join(header)}; they must be {', '.join(allowed[0])}")
     if len(rows) != len(names):
         raise UserError(f"{path}: has {len(rows)} rows for {len(names)} photos; there must be one row a photo")
+    if not rows:
+        raise UserError(f"{path}: has no rows; there must be one row a photo")
+    first: dict[str, int] = {}
     for i, (row, name) in enumerate(zip(rows, names, strict=True)):
         where = f"{path}, row {i + 2}"
         if not name or row[0] != name:
             raise UserError(f"{where}: img_name is {row[0]!r}, must be {name or 'a name'!r}")
+        if first.setdefault(name, i) != i:
+            raise UserError(
+                f"{where}: img_name {name!r} is that of row {first[name] + 2} too; there must be one a photo"
+            )
         _check_values(dict(zip(header, row, strict=True)), f"{where} ({name})", mos_range)
     return rows
 

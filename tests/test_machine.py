@@ -26,8 +26,13 @@ def test_git_version_knows_commit_and_changes(elsewhere: Path) -> None:
     commit = git("rev-parse", "HEAD")
     Path("b").write_text("1")
     assert git_version(elsewhere) == (commit, False)
+    Path("submissions").mkdir()
+    Path("submissions/x.csv").write_text("1")
+    git("add", "submissions")
+    Path("folder").mkdir()
+    assert git_version(Path("folder")) == (commit, False)
     Path("a").write_text("2")
-    assert git_version(elsewhere) == (commit, True)
+    assert git_version(Path("folder")) == (commit, True)
 
 
 def test_no_git_is_tolerated(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

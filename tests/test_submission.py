@@ -73,6 +73,8 @@ def test_json_describes_the_csv_beside_it(tmp_path: Path) -> None:
         (Submission(["a"], [10.2], ["x"]), "outside 0 to 10"),
         (Submission(["a"], [5.0], [" \n"]), "comment is empty"),
         (Submission([""], [5.0], ["x"]), "img_name"),
+        (Submission(["a", "b", "a"], [5.0] * 3, ["x"] * 3), "row 4: img_name 'a' is that of row 2 too"),
+        (Submission([], [], []), "has no rows"),
         (Submission(["a\udcff"], [5.0], ["x"]), "not UTF-8"),
     ],
 )
