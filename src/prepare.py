@@ -49,7 +49,7 @@ def check_command(args: Sequence[str]) -> int:
 
     from src.data.check import check
 
-    report = check(config.data)
+    report = check(config)
     print(report)
     if report.failed:
         print("\ntraining would go wrong: mend the errors above, then run the same command again")
