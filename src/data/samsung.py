@@ -12,6 +12,7 @@ from src.data.table import index_photos, photo_names, photo_paths, read_table, r
 from src.errors import UserError
 
 MISSING = {"", "nan", "na", "none", "null"}
+LARGEST = 1e15  # a sum of many squares of such mos is finite in float32
 
 
 def read(source: SourceConfig) -> list[Sample]:
@@ -20,7 +21,7 @@ def read(source: SourceConfig) -> list[Sample]:
     The columns img_path, mos and comments may be missing or empty.
 
     Raises:
-        UserError: missing table or column img_name, a mos that is no finite number, a name with two paths.
+        UserError: missing table or column img_name, a mos that training cannot compute with, a name with two paths.
     """
     path = table_path(source)
     table = read_table(path, ["img_name"])
@@ -74,7 +75,7 @@ def read_mos(table: pd.DataFrame, path: Path) -> list[float | None]:
     """The column mos, None where it is empty.
 
     Raises:
-        UserError: a value is no finite number; the row is named.
+        UserError: a value is no number, or beyond LARGEST; the row is named.
     """
     if "mos" not in table:
         return [None] * len(table)
@@ -88,8 +89,9 @@ def _number(text: str, index: int, path: Path) -> float | None:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"{path}: {row(index)}: mos {text!r} is no finite number; correct it or leave it empty")
+    if not abs(value) <= LARGEST:
+        remedy = "correct it or leave it empty"
+        raise UserError(f"{path}: {row(index)}: mos {text!r} is no number within {LARGEST:g} of 0; {remedy}")
     return value
 
 

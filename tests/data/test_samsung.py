@@ -81,6 +81,8 @@ def test_names_decomposed_on_disk_are_found(tmp_path: Path) -> None:
     [
         (HEAD + "a,a.jpg,1,x\nb,b.jpg,good,x\n", r"train\.csv: row 3: mos 'good'"),
         (HEAD + "a,a.jpg,inf,x\n", r"row 2: mos 'inf'"),
+        (HEAD + "a,a.jpg,5,x\na,a.jpg,1e308,x\n", r"row 3: mos '1e308'"),
+        (HEAD + "a,a.jpg,-1e308,x\n", r"row 2: mos '-1e308'"),
         (HEAD + 'a,a.jpg,"5,5",x\n', r"row 2: mos '5,5'"),
         ("name,mos\na,1\n", r"no column img_name"),
         (HEAD, r"no rows"),
