@@ -15,7 +15,7 @@ from src.data.hashes import in_threads
 from src.data.labels import labelled, labelled_parts, learn_words
 from src.data.pairs import LEAKING, leaking
 from src.data.photo import PhotoError, decode
-from src.data.read import given_splits, read_all
+from src.data.read import given_splits, read_all, reader
 from src.data.sample import Sample
 from src.data.source import source_name
 from src.data.split import ORDER, Key, planned
@@ -105,7 +105,7 @@ def check(config: Config) -> Report:
         by_source[sample.source].append(sample)
     official = {(source, name): part for source, split in given.items() for name, part in split.items()}
     problems = [
-        *_photo_problems(samples, looks),
+        *_photo_problems(samples, looks, leaking(data)),
         *_leaks(samples, digests, official, parts, leaking(data)),
         _listed_twice(data),
         *_label_problems(config, samples, parts),
@@ -113,6 +113,7 @@ def check(config: Config) -> Report:
     for source in data.sources:
         problems += _mos_problems(by_source[source_name(source)], source)
         problems += _caption_problems(by_source[source_name(source)])
+        problems.append(_empty_captions(source))
     found = sorted((p for p in problems if p.count), key=lambda p: not p.fatal)
     return Report(_contents(by_source, parts), _mos_rows(by_source), found)
 
@@ -130,7 +131,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 def _look(path: Path) -> Look:
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # the latter where its name holds a zero byte: no file is called so
         return Look(missing=True)
     except OSError as error:
         return Look(reason=f"cannot be read ({error.strerror})")
@@ -147,15 +148,15 @@ def _problem(what: str, examples: Iterable[str], remedy: str, fatal: bool = Fals
     return Problem(what, len(found), found[:EXAMPLES], remedy, fatal)
 
 
-def _photo_problems(samples: Sequence[Sample], looks: Sequence[Look]) -> list[Problem]:
+def _photo_problems(samples: Sequence[Sample], looks: Sequence[Look], pairs: bool) -> list[Problem]:
     both = list(zip(samples, looks, strict=True))
     missing = [str(sample.path) for sample, look in both if look.missing]
     broken = [f"{sample.path} ({look.reason})" for sample, look in both if look.reason]
     huge = [f"{sample.path} ({look.pixels / 1e6:.0f} million)" for sample, look in both if look.pixels > HUGE]
     same = [
-        f"{' = '.join(str(sample.path) for sample in group[:3])}{_differing(group)}"
+        f"{' = '.join(f'{sample.name} in {sample.path}' for sample in group[:3])}{_differing(group)}"
         for group in _by_digest(samples, [look.digest for look in looks])
-        if len({sample.path for sample in group}) > 1
+        if _copies(group, pairs)
     ]
     return [
         _problem("photos are missing", missing, "copy them there, or correct path, images or img_path", True),
@@ -163,6 +164,11 @@ def _photo_problems(samples: Sequence[Sample], looks: Sequence[Look]) -> list[Pr
         _problem(f"photos have over {HUGE // 10**6} million pixels", huge, "shrink them, or training waits for them"),
         _problem("photos stand under several names", same, "they stay on one side of a split; remove copies"),
     ]
+
+
+def _copies(group: Sequence[Sample], pairs: bool) -> bool:
+    """Whether photos of the same bytes are several files, or one that a data set calls by several names."""
+    return len({sample.path for sample in group}) > 1 or (not pairs and len({s.source for s in group}) < len(group))
 
 
 def _differing(group: Sequence[Sample]) -> str:
@@ -304,6 +310,13 @@ def _caption_problems(samples: Sequence[Sample]) -> list[Problem]:
         ),
         _common(samples),
     ]
+
+
+def _empty_captions(source: SourceConfig) -> Problem:
+    """Captions without text of photos that have others; a photo that has none is another matter."""
+    written = reader(source).written_captions(source)
+    empty = [name for name, texts in written.items() if any(texts) for text in texts if not text]
+    return _problem("captions are empty", empty, "fill them in or remove them; they are left out")
 
 
 def _common(samples: Sequence[Sample]) -> Problem:

@@ -28,7 +28,7 @@ def read(source: SourceConfig) -> list[Sample]:
     names = photo_names(table, path)
     photos = _paths(table, names, source)
     mos = read_mos(table, path)
-    comments = table["comments"].str.strip().tolist() if "comments" in table else [""] * len(names)
+    comments = _comments(table)
     samples = []
     for name, rows in rows_by_name(names).items():
         known = [value for i in rows if (value := mos[i]) is not None]
@@ -38,6 +38,14 @@ def read(source: SourceConfig) -> list[Sample]:
         captions = tuple(comments[i] for i in rows if comments[i])
         samples.append(Sample(photos[rows[0]], name, source_name(source), mean, captions))
     return samples
+
+
+def written_captions(source: SourceConfig) -> dict[str, list[str]]:
+    """Each photo's comments as they stand in the table, empty ones too."""
+    path = table_path(source)
+    table = read_table(path, ["img_name"])
+    comments = _comments(table)
+    return {name: [comments[i] for i in rows] for name, rows in rows_by_name(photo_names(table, path)).items()}
 
 
 def table_path(source: SourceConfig) -> Path:
@@ -80,6 +88,10 @@ def read_mos(table: pd.DataFrame, path: Path) -> list[float | None]:
     if "mos" not in table:
         return [None] * len(table)
     return [_number(text, index, path) for index, text in enumerate(table["mos"].str.strip())]
+
+
+def _comments(table: pd.DataFrame) -> list[str]:
+    return table["comments"].str.strip().tolist() if "comments" in table else [""] * len(table)
 
 
 def _number(text: str, index: int, path: Path) -> float | None:

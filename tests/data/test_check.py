@@ -90,6 +90,30 @@ def test_same_bytes_under_two_names(tmp_path: Path) -> None:
     assert not report.failed
 
 
+def test_same_file_under_two_names(tmp_path: Path) -> None:
+    report = check(Config(data=challenge(tmp_path, "again,./train/p2.jpg,9,the same once more\n")))
+    assert found(report) == {"photos stand under several names": (1, False)}
+    path = tmp_path / "train" / "p2.jpg"
+    assert report.problems[0].examples == [f"p2 in {path} = again in {path} (mos 1 and 9)"]
+
+
+def test_names_that_no_file_can_have_are_missing(tmp_path: Path) -> None:
+    report = check(Config(data=challenge(tmp_path, "z,./train/z\0.jpg,9,a zero byte there\n")))
+    assert found(report) == {"photos are missing": (1, True)}
+
+
+def test_empty_captions_of_photos_that_have_others(tmp_path: Path) -> None:
+    data = challenge(tmp_path, 'p0,./train/p0.jpg,0,\np0,./train/p0.jpg,0,"   "\np3,./train/p3.jpg,1.5,\n')
+    report = check(Config(data=data))
+    assert found(report) == {"captions are empty": (3, False)}
+    assert report.problems[0].examples == ["p0", "p0", "p3"]
+    (tmp_path / "flickr").mkdir()
+    data = flickr(tmp_path / "flickr", {"train": ["a", "b"], "dev": ["c"], "test": ["d"]})
+    table = tmp_path / "flickr" / "captions.txt"
+    table.write_text(table.read_text() + "c.jpg,\n")
+    assert found(check(Config(data=data))) == {"captions are empty": (1, False)}
+
+
 def test_huge_photos_are_named(tmp_path: Path) -> None:
     config = challenge(tmp_path, "big,./train/big.jpg,5,it is huge indeed\n")
     code = cv2.imencode(".png", np.zeros((5001, 5000), np.uint8))[1]
