@@ -1,5 +1,6 @@
 """python -m src.prepare: checks data, makes the demo data, writes splits, builds the feature cache, fetches SPICE."""
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ def check_command(args: Sequence[str]) -> int:
 
     from src.data.check import check
 
-    report = check(config.data)
+    report = check(config)
     print(report)
     if report.failed:
         print("\ntraining would go wrong: mend the errors above, then run the same command again")
@@ -97,6 +98,11 @@ def split_command(args: Sequence[str]) -> int:
         align([["source", *ORDER], *([source, *(str(counts[source, part]) for part in ORDER)] for source in sources)])
     )
     print(f"{'wrote' if made else 'unchanged:'} {file}")
+    if missing := [sample.path for sample in samples if not os.path.isfile(sample.path)]:  # noqa: PTH113
+        print(
+            f"warning: {len(missing):,} photos are missing, {missing[0]} for one: copies are found by their bytes, so"
+        )
+        print(f"         copy the photos there, delete {file}, and type the same command again")
     print(f"next: python -m src.prepare cache --config {options.config or 'configs/X.yaml'}")
     return 0
 

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from src.config import DataConfig, SourceConfig
+from src.config import Config, DataConfig, ModelConfig, SourceConfig
 from src.data import flickr, samsung
 from src.data.hashes import in_threads
+from src.data.labels import labelled, labelled_parts, learn_words
 from src.data.pairs import LEAKING, leaking
 from src.data.photo import PhotoError, decode
-from src.data.read import given_splits, read_all
+from src.data.read import given_splits, read_all, reader
 from src.data.sample import Sample
 from src.data.source import source_name
 from src.data.split import ORDER, Key, planned
+from src.errors import UserError
 
 EXAMPLES = 5
 HUGE = 25_000_000  # pixels; decoding one takes longer than a training step
@@ -86,30 +88,32 @@ class Look:
     missing: bool = False
 
 
-def check(config: DataConfig) -> Report:
+def check(config: Config) -> Report:
     """Reads every table and decodes every photo of the config's data sets. Writes nothing.
 
     Raises:
         UserError: a table cannot be read at all.
     """
-    samples = read_all(config)
-    given = given_splits(config)
+    data = config.data
+    samples = read_all(data)
+    given = given_splits(data)
     looks = in_threads(lambda sample: _look(sample.path), samples, "reading photos")
     digests = [look.digest for look in looks]
-    parts = planned(samples, config, given, digests)
-    by_source: dict[str, list[Sample]] = {source_name(source): [] for source in config.sources}
+    parts = planned(samples, data, given, digests)
+    by_source: dict[str, list[Sample]] = {source_name(source): [] for source in data.sources}
     for sample in samples:
         by_source[sample.source].append(sample)
     official = {(source, name): part for source, split in given.items() for name, part in split.items()}
     problems = [
-        *_photo_problems(samples, looks),
-        *_leaks(samples, digests, official, parts, leaking(config)),
-        *_split_problems(config, samples, parts),
-        *_label_problems(samples),
+        *_photo_problems(samples, looks, leaking(data)),
+        *_leaks(samples, digests, official, parts, leaking(data)),
+        _listed_twice(data),
+        *_label_problems(config, samples, parts),
     ]
-    for source in config.sources:
+    for source in data.sources:
         problems += _mos_problems(by_source[source_name(source)], source)
         problems += _caption_problems(by_source[source_name(source)])
+        problems.append(_empty_captions(source))
     found = sorted((p for p in problems if p.count), key=lambda p: not p.fatal)
     return Report(_contents(by_source, parts), _mos_rows(by_source), found)
 
@@ -127,7 +131,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 def _look(path: Path) -> Look:
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # the latter where its name holds a zero byte: no file is called so
         return Look(missing=True)
     except OSError as error:
         return Look(reason=f"cannot be read ({error.strerror})")
@@ -144,15 +148,15 @@ def _problem(what: str, examples: Iterable[str], remedy: str, fatal: bool = Fals
     return Problem(what, len(found), found[:EXAMPLES], remedy, fatal)
 
 
-def _photo_problems(samples: Sequence[Sample], looks: Sequence[Look]) -> list[Problem]:
+def _photo_problems(samples: Sequence[Sample], looks: Sequence[Look], pairs: bool) -> list[Problem]:
     both = list(zip(samples, looks, strict=True))
     missing = [str(sample.path) for sample, look in both if look.missing]
     broken = [f"{sample.path} ({look.reason})" for sample, look in both if look.reason]
     huge = [f"{sample.path} ({look.pixels / 1e6:.0f} million)" for sample, look in both if look.pixels > HUGE]
     same = [
-        f"{' = '.join(str(sample.path) for sample in group[:3])}{_differing(group)}"
+        f"{' = '.join(f'{sample.name} in {sample.path}' for sample in group[:3])}{_differing(group)}"
         for group in _by_digest(samples, [look.digest for look in looks])
-        if len({sample.path for sample in group}) > 1
+        if _copies(group, pairs)
     ]
     return [
         _problem("photos are missing", missing, "copy them there, or correct path, images or img_path", True),
@@ -160,6 +164,11 @@ def _photo_problems(samples: Sequence[Sample], looks: Sequence[Look]) -> list[Pr
         _problem(f"photos have over {HUGE // 10**6} million pixels", huge, "shrink them, or training waits for them"),
         _problem("photos stand under several names", same, "they stay on one side of a split; remove copies"),
     ]
+
+
+def _copies(group: Sequence[Sample], pairs: bool) -> bool:
+    """Whether photos of the same bytes are several files, or one that a data set calls by several names."""
+    return len({sample.path for sample in group}) > 1 or (not pairs and len({s.source for s in group}) < len(group))
 
 
 def _differing(group: Sequence[Sample]) -> str:
@@ -211,24 +220,45 @@ def _crossing(groups: Sequence[Sequence[Sample]], parts: Mapping[Key, str]) -> l
     return found
 
 
-def _split_problems(config: DataConfig, samples: Sequence[Sample], parts: Mapping[Key, str]) -> list[Problem]:
+def _listed_twice(config: DataConfig) -> Problem:
     twice: list[str] = []
     for source in config.sources:
         if source.split == "official" and source.format in flickr.CAPTIONS:
             counts = Counter(name for _, name in flickr.read_lists(source))
             twice += [name for name, count in counts.items() if count > 1]
-    nothing = [] if "train" in parts.values() or not samples else ["all sources together"]
-    return [
-        _problem("photos are in two official lists", twice, "remove each from one of the lists", True),
-        _problem("split has no training photos", nothing, "lower data.val and data.test, or set split: random", True),
+    return _problem("photos are in two official lists", twice, "remove each from one of the lists", True)
+
+
+def _label_problems(config: Config, samples: Sequence[Sample], parts: Mapping[Key, str]) -> list[Problem]:
+    """Where training finds nothing to learn from or to be scored on."""
+    everything = ["all sources together"]
+    labels = _labels(config.model)
+    if not labelled(samples, config.model):
+        what = f"data set has no {labels}" if samples else "data set has no photos"
+        remedy = "fill in the columns mos or comments, or name the caption file with `captions`"
+        return [_problem(what, everything, remedy, True)]
+    learned = labelled_parts(samples, parts, config.model)
+    remedies = {"train": "lower data.val and data.test", "val": "raise data.val, or lower data.folds"}
+    empty = [
+        _problem(f"split has no {part} photos with {labels}", everything, f"{remedy}, or set split: random", True)
+        for part, remedy in remedies.items()
+        if not learned[part]
     ]
+    return [*empty, _word_problem(config, learned["train"])]
 
 
-def _label_problems(samples: Sequence[Sample]) -> list[Problem]:
-    labelled = any(sample.captions or sample.mos is not None for sample in samples)
-    what = "data set has neither mos nor captions" if samples else "data set has no photos"
-    remedy = "fill in the columns mos or comments, or name the caption file with `captions`"
-    return [_problem(what, [] if labelled else ["all sources together"], remedy, True)]
+def _labels(model: ModelConfig) -> str:
+    return " or ".join(name for name, head in (("mos", model.mos), ("captions", model.decoder)) if head.enabled)
+
+
+def _word_problem(config: Config, train: Sequence[Sample]) -> Problem:
+    wrong = []
+    try:
+        if config.model.decoder.kind != "blip":  # which comes with its words
+            learn_words(train, config)
+    except UserError as error:
+        wrong.append(str(error))
+    return _problem("tokenizer does not go with the training captions", wrong, "correct data.tokenizer", True)
 
 
 def _mos_problems(samples: Sequence[Sample], source: SourceConfig) -> list[Problem]:
@@ -280,6 +310,13 @@ def _caption_problems(samples: Sequence[Sample]) -> list[Problem]:
         ),
         _common(samples),
     ]
+
+
+def _empty_captions(source: SourceConfig) -> Problem:
+    """Captions without text of photos that have others; a photo that has none is another matter."""
+    written = reader(source).written_captions(source)
+    empty = [name for name, texts in written.items() if any(texts) for text in texts if not text]
+    return _problem("captions are empty", empty, "fill them in or remove them; they are left out")
 
 
 def _common(samples: Sequence[Sample]) -> Problem:

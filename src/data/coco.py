@@ -28,6 +28,14 @@ def read(source: SourceConfig) -> list[Sample]:
     return samples
 
 
+def written_captions(source: SourceConfig) -> dict[str, list[str]]:
+    """Each photo's captions as they stand in the files, empty ones too."""
+    captions: dict[str, list[str]] = {}
+    for path in caption_files(source):
+        captions |= _captions(karpathy.read_json(path), path)
+    return captions
+
+
 def given_split(source: SourceConfig) -> dict[str, str]:
     """train, val or test by photo name: Karpathy's, or by the official file that the photo is in."""
     split: dict[str, str] = {}
@@ -37,7 +45,7 @@ def given_split(source: SourceConfig) -> dict[str, str]:
             split |= karpathy.read_split(content, path)
         else:
             part = _part(path)[0]
-            split |= {f"{_part(path)[1]}/{image['file_name']}": part for image in content["images"]}
+            split |= dict.fromkeys(_names(content, path).values(), part)
     return split
 
 
@@ -72,14 +80,23 @@ def _images(source: SourceConfig) -> Path:
 def _captions(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
     if karpathy.is_karpathy(content):
         return karpathy.read_captions(content, path)
+    names = _names(content, path)
+    captions: dict[str, list[str]] = {name: [] for name in names.values()}
     try:
-        names = {image["id"]: f"{_part(path)[1]}/{image['file_name']}" for image in content["images"]}
-        captions: dict[str, list[str]] = {name: [] for name in names.values()}
         for note in content["annotations"]:
-            captions[names[note["image_id"]]].append(note["caption"].strip())
+            name = names[note["image_id"]]
+            captions[name].append(karpathy.text_of(note, "caption", name, path))
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: no COCO captions ({error} is missing); download it again") from error
     return captions
+
+
+def _names(content: dict[str, Any], path: Path) -> dict[Any, str]:
+    """The photos' names by COCO's id."""
+    try:
+        return {image["id"]: f"{_part(path)[1]}/{image['file_name']}" for image in content["images"]}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: no COCO captions ({error} is missing); download it again") from error
 
 
 def _part(path: Path) -> tuple[str, str]:

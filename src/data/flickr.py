@@ -40,17 +40,20 @@ def read(source: SourceConfig) -> list[Sample]:
     Raises:
         UserError: no caption file, no folder of photos, a line that cannot be read.
     """
-    folder = root(source)
-    path = find_file(folder, source.captions, CAPTIONS[source.format], "captions")
-    images = find_folder(folder, source.images, IMAGES[source.format], "images")
-    captions = _captions(path)
-    for _, name in read_lists(source):
-        captions.setdefault(name, [])
+    captions, images = written_captions(source), _images(source)
     samples = []
-    for name, texts in _mended(captions, images).items():
+    for name, texts in captions.items():
         kept = tuple(text for text in texts if text)
         samples.append(Sample(photo_path(images, name), name, source_name(source), None, kept))
     return samples
+
+
+def written_captions(source: SourceConfig) -> dict[str, list[str]]:
+    """Each photo's captions as they stand in the file, empty ones too."""
+    captions = _captions(_caption_file(source))
+    for _, name in read_lists(source):
+        captions.setdefault(name, [])
+    return _mended(captions, _images(source))
 
 
 def given_split(source: SourceConfig) -> dict[str, str]:
@@ -62,7 +65,7 @@ def given_split(source: SourceConfig) -> dict[str, str]:
         UserError: there are neither.
     """
     folder = root(source)
-    path = find_file(folder, source.captions, CAPTIONS[source.format], "captions")
+    path = _caption_file(source)
     if path.suffix == ".json":
         return karpathy.read_split(karpathy.read_json(path), path)
     split: dict[str, str] = {}
@@ -82,7 +85,10 @@ def given_split(source: SourceConfig) -> dict[str, str]:
 
 
 def read_lists(source: SourceConfig) -> list[tuple[str, str]]:
-    """(part, photo name) of every line of the official lists; empty where there are none."""
+    """(part, photo name) of every line of the official lists; empty where there are none.
+
+    Flickr30k Entities lists numbers alone: 100 is 100.jpg where that has captions.
+    """
     folder = root(source)
     found = []
     for place in (folder, folder / "Flickr8k_text"):
@@ -91,8 +97,23 @@ def read_lists(source: SourceConfig) -> list[tuple[str, str]]:
                 lines = (line.strip() for line in read_text(path).splitlines())
                 found += [(LISTS[match[1]], line) for line in lines if line]
         if found:
-            return list(dict.fromkeys(found))
+            return list(dict.fromkeys(_with_suffix(found, source)))
     return []
+
+
+def _with_suffix(listed: list[tuple[str, str]], source: SourceConfig) -> list[tuple[str, str]]:
+    if all("." in name for _, name in listed):
+        return listed
+    captions = _captions(_caption_file(source))
+    return [(part, f"{name}.jpg" if "." not in name and f"{name}.jpg" in captions else name) for part, name in listed]
+
+
+def _caption_file(source: SourceConfig) -> Path:
+    return find_file(root(source), source.captions, CAPTIONS[source.format], "captions")
+
+
+def _images(source: SourceConfig) -> Path:
+    return find_folder(root(source), source.images, IMAGES[source.format], "images")
 
 
 def _captions(path: Path) -> dict[str, list[str]]:

@@ -55,13 +55,14 @@ def _load(file: Path) -> dict[str, list]:
         known = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}  # no file yet, or one damaged from outside: it is made anew
-    return known if isinstance(known, dict) else {}
+    known = known if isinstance(known, dict) else {}
+    return {key: value for key, value in known.items() if isinstance(value, list) and len(value) == 3}
 
 
 def _stat(path: Path) -> tuple[int, int] | None:
     try:
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # the latter where its name holds a zero byte: no file is called so
         return None
     return stat.st_size, stat.st_mtime_ns
 
@@ -70,5 +71,5 @@ def photo_hash(path: str) -> str | None:
     """A file's SHA-256, None where it cannot be read."""
     try:
         return sha256(Path(path))
-    except OSError:
+    except (OSError, ValueError):  # as above
         return None

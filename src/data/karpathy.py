@@ -38,8 +38,27 @@ def read_captions(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
     """Captions by photo name, in the file's order.
 
     A photo's name is its file name; in COCO's, its folder goes before it (val2014/COCO_val2014_000000391895.jpg).
+
+    Raises:
+        UserError: an image without name, or a sentence without text.
     """
-    return {_name(image, path): [s["raw"].strip() for s in image.get("sentences", [])] for image in content["images"]}
+    captions = {}
+    for image in content["images"]:
+        name = _name(image, path)
+        captions[name] = [text_of(sentence, "raw", name, path) for sentence in image.get("sentences") or []]
+    return captions
+
+
+def text_of(entry: Any, key: str, name: str, path: Path) -> str:
+    """A caption's text, which stands under a key of its entry.
+
+    Raises:
+        UserError: it is no text; the photo is named.
+    """
+    text = entry.get(key) if isinstance(entry, dict) else None
+    if not isinstance(text, str):
+        raise UserError(f"{path}: a caption of {name} has no text under {key!r}; correct or remove it")
+    return text.strip()
 
 
 def read_split(content: dict[str, Any], path: Path) -> dict[str, str]:
@@ -58,7 +77,7 @@ def read_split(content: dict[str, Any], path: Path) -> dict[str, str]:
 
 
 def _name(image: dict[str, Any], path: Path) -> str:
-    if "filename" not in image:
+    if not isinstance(image, dict) or not isinstance(image.get("filename"), str):
         raise UserError(f"{path}: an image has no `filename`; this is not Karpathy's json")
     folder = image.get("filepath", "")
     return f"{folder}/{image['filename']}" if folder else image["filename"]

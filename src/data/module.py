@@ -18,13 +18,14 @@ from src.data import transforms
 from src.data.cache import Built, Want, build
 from src.data.dataset import Cached, Look, Photos
 from src.data.hashes import photo_hashes
+from src.data.labels import labelled_parts, learn_words, sees
 from src.data.loader import Loader, warn_unreadable
 from src.data.photo import PhotoError, load_photo
 from src.data.read import given_splits, read_all
 from src.data.sample import Sample
 from src.data.sampler import EvalBatches, Mixture, TrainBatches
-from src.data.source import source_name, style_names
-from src.data.split import parts_of, split_photos
+from src.data.source import source_name
+from src.data.split import split_photos
 from src.data.store import FeatureStore, Kind, Recipe
 from src.data.tokenizer import Tokenizer, plain
 from src.errors import UserError
@@ -77,11 +78,10 @@ class Data:
         self.styles = {source_name(source): source.style or source_name(source) for source in config.data.sources}
         samples = read_all(config.data)
         split = split_photos(samples, config.data, given_splits(config.data))
-        self.parts = {part: self._labelled(parts_of(samples, split, part)) for part in ("train", "val", "test")}
+        self.parts = labelled_parts(samples, split, config.model)
         if not self.parts["train"]:
             raise UserError("no training photo carries a label that the model learns; check data.sources and the split")
-        captions = (text for sample in self.parts["train"] for text in sample.captions)
-        self.tokenizer = tokenizer or Tokenizer.train(captions, config.data.tokenizer, style_names(config.data.sources))
+        self.tokenizer = tokenizer or learn_words(self.parts["train"], config)
         self.data_hash = _hash(samples, split)
         self._photos: dict[str, Photos] = {}
         if self.cached and config.data.augment_captions:
@@ -132,10 +132,11 @@ class Data:
         """Computes what the feature cache lacks for some parts: what the heads need of photos with their label."""
         if not self.cached or self.backbone is None:
             raise UserError("data.cache is false, or the backbone is trained: there is nothing to compute")
+        model = self.config.model
         samples = [sample for part in parts for sample in self.parts[part]]
         pairs = list(zip(samples, self._hashes(samples), strict=True))
         wants = [
-            Want(store, {digest: sample.path for sample, digest in pairs if digest and self._sees(sample, kind)})
+            Want(store, {digest: sample.path for sample, digest in pairs if digest and sees(sample, kind, model)})
             for kind, store in self.stores.items()
         ]
         home = next(self.backbone.parameters()).device
@@ -194,27 +195,19 @@ class Data:
             for kind, size in sizes.items()
         }
 
-    def _sees(self, sample: Sample, kind: str) -> bool:
-        """Whether the head that sees features of a kind has a label of the photo to learn."""
-        if kind == "levels":
-            return self.config.model.mos.enabled and sample.mos is not None
-        return self.config.model.decoder.enabled and bool(sample.captions)
-
-    def _labelled(self, samples: Sequence[Sample]) -> list[Sample]:
-        return [sample for sample in samples if self._sees(sample, "levels") or self._sees(sample, "grid")]
-
     def _hashes(self, samples: Sequence[Sample]) -> list[str | None]:
         return photo_hashes([sample.path for sample in samples], Path(self.config.data.split_dir))
 
     def _make_photos(self, part: str) -> Photos:
-        samples, look = self.parts[part], Look.of(self.config, training=part == "train", labelled=True)
+        samples, model = self.parts[part], self.config.model
+        look = Look.of(self.config, training=part == "train", labelled=True)
         if not self.cached:
             return Photos(samples, self.tokenizer, self._styles(samples), look)
         self.build([part] if part == "test" else ["train", "val"])
         hashes = [digest or "" for digest in self._hashes(samples)]
         rows = {kind: store.rows(hashes) for kind, store in self.stores.items()}
         there = [
-            any(rows[kind][i] >= 0 for kind in rows if self._sees(sample, kind)) for i, sample in enumerate(samples)
+            any(rows[kind][i] >= 0 for kind in rows if sees(sample, kind, model)) for i, sample in enumerate(samples)
         ]
         lost = [sample.name for sample, found in zip(samples, there, strict=True) if not found]
         if lost:

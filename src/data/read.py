@@ -51,5 +51,5 @@ def given_splits(config: DataConfig) -> dict[str, dict[str, str]]:
 
 
 def reader(source: SourceConfig) -> ModuleType:
-    """The module that reads a format: `read` and `given_split`."""
+    """The module that reads a format: `read`, `given_split` and `written_captions`."""
     return {"samsung": samsung, "flickr8k": flickr, "flickr30k": flickr, "coco": coco}[source.format]

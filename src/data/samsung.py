@@ -12,6 +12,7 @@ from src.data.table import index_photos, photo_names, photo_paths, read_table, r
 from src.errors import UserError
 
 MISSING = {"", "nan", "na", "none", "null"}
+LARGEST = 1e15  # a sum of many squares of such mos is finite in float32
 
 
 def read(source: SourceConfig) -> list[Sample]:
@@ -20,14 +21,14 @@ def read(source: SourceConfig) -> list[Sample]:
     The columns img_path, mos and comments may be missing or empty.
 
     Raises:
-        UserError: missing table or column img_name, a mos that is no finite number, a name with two paths.
+        UserError: missing table or column img_name, a mos that training cannot compute with, a name with two paths.
     """
     path = table_path(source)
     table = read_table(path, ["img_name"])
     names = photo_names(table, path)
     photos = _paths(table, names, source)
     mos = read_mos(table, path)
-    comments = table["comments"].str.strip().tolist() if "comments" in table else [""] * len(names)
+    comments = _comments(table)
     samples = []
     for name, rows in rows_by_name(names).items():
         known = [value for i in rows if (value := mos[i]) is not None]
@@ -37,6 +38,14 @@ def read(source: SourceConfig) -> list[Sample]:
         captions = tuple(comments[i] for i in rows if comments[i])
         samples.append(Sample(photos[rows[0]], name, source_name(source), mean, captions))
     return samples
+
+
+def written_captions(source: SourceConfig) -> dict[str, list[str]]:
+    """Each photo's comments as they stand in the table, empty ones too."""
+    path = table_path(source)
+    table = read_table(path, ["img_name"])
+    comments = _comments(table)
+    return {name: [comments[i] for i in rows] for name, rows in rows_by_name(photo_names(table, path)).items()}
 
 
 def table_path(source: SourceConfig) -> Path:
@@ -74,11 +83,15 @@ def read_mos(table: pd.DataFrame, path: Path) -> list[float | None]:
     """The column mos, None where it is empty.
 
     Raises:
-        UserError: a value is no finite number; the row is named.
+        UserError: a value is no number, or beyond LARGEST; the row is named.
     """
     if "mos" not in table:
         return [None] * len(table)
     return [_number(text, index, path) for index, text in enumerate(table["mos"].str.strip())]
+
+
+def _comments(table: pd.DataFrame) -> list[str]:
+    return table["comments"].str.strip().tolist() if "comments" in table else [""] * len(table)
 
 
 def _number(text: str, index: int, path: Path) -> float | None:
@@ -88,8 +101,9 @@ def _number(text: str, index: int, path: Path) -> float | None:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"{path}: {row(index)}: mos {text!r} is no finite number; correct it or leave it empty")
+    if not abs(value) <= LARGEST:
+        remedy = "correct it or leave it empty"
+        raise UserError(f"{path}: {row(index)}: mos {text!r} is no number within {LARGEST:g} of 0; {remedy}")
     return value
 
 

@@ -1,5 +1,6 @@
 """What all readers share: where a data set's files are, and how its text is decoded."""
 
+import os
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,10 +60,11 @@ def photo_path(folder: Path, name: str) -> Path:
     Korean names may be decomposed (NFD, as a Mac writes them) on disk and composed in the table, or the other way.
     """
     path = folder / name
-    if name.isascii() or path.exists():
+    if name.isascii():
         return path
     forms = [folder / unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
-    return next((other for other in forms if other.exists()), path)
+    # os.path knows a name that no file can have, too long for one, as absent, where Path.exists raises OSError.
+    return next((other for other in [path, *forms] if os.path.exists(other)), path)  # noqa: PTH110
 
 
 def read_text(path: Path) -> str:

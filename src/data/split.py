@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from src.config import DataConfig
-from src.data.hashes import photo_hashes
+from src.data.hashes import in_threads, photo_hash, photo_hashes
 from src.data.pairs import LEAKING, leaking, warn
 from src.data.sample import Sample
 from src.errors import UserError
@@ -22,6 +22,7 @@ Key = tuple[str, str]
 Given = Mapping[str, Mapping[str, str]]
 ORDER = ["train", "val", "test"]
 BIN = 20
+COLUMNS = ["source", "img_name", "part", "sha256"]
 
 
 def split_photos(samples: Sequence[Sample], config: DataConfig, given: Given) -> dict[Key, str]:
@@ -35,7 +36,7 @@ def split_photos(samples: Sequence[Sample], config: DataConfig, given: Given) ->
         given: the official split of each source that asks for it (read.given_splits).
 
     Raises:
-        UserError: impossible settings, or a split file that does not go with the photos.
+        UserError: impossible settings, or a split file that does not go with the photos or was made without some.
     """
     _check(config)
     file = split_file(samples, config, given)
@@ -172,16 +173,35 @@ def _folds(mos: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
 
 def _write(file: Path, samples: Sequence[Sample], parts: Mapping[Key, str], hashes: Sequence[str | None]) -> None:
     rows = [(*_key(s), parts.get(_key(s), ""), digest or "") for s, digest in zip(samples, hashes, strict=True)]
-    table = pd.DataFrame(rows, columns=["source", "img_name", "part", "sha256"])
+    table = pd.DataFrame(rows, columns=COLUMNS)
     with write_whole(file) as part:
         table.to_csv(part, index=False, encoding="utf-8")
 
 
 def _read(file: Path, samples: Sequence[Sample]) -> dict[Key, str]:
-    table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    if list(table.columns) != ["source", "img_name", "part", "sha256"] or not table["part"].isin(["", *ORDER]).all():
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except ValueError:  # empty, binary or no table
+        table = pd.DataFrame()
+    if list(table.columns) != COLUMNS or not table["part"].isin(["", *ORDER]).all():
         raise UserError(f"{file}: is no split file; delete it, and the split is made anew")
     keys = list(zip(table["source"], table["img_name"], strict=True))
     if set(keys) != {_key(sample) for sample in samples}:
         raise UserError(f"{file}: names other photos than the data set; delete it, and the split is made anew")
+    unseen = {key for key, digest in zip(keys, table["sha256"], strict=True) if not digest}
+    _refuse_late(file, [sample for sample in samples if _key(sample) in unseen])
     return {key: part for key, part in zip(keys, table["part"], strict=True) if part}
+
+
+def _refuse_late(file: Path, unseen: Sequence[Sample]) -> None:
+    """Raises UserError where photos can be read that could not when the split was made.
+
+    Nothing kept them from lying on another side than their copies.
+    """
+    hashes = in_threads(lambda sample: photo_hash(str(sample.path)), unseen)
+    late = [sample for sample, digest in zip(unseen, hashes, strict=True) if digest]
+    if late:
+        raise UserError(
+            f"{file}: was made when {len(late):,} photos were missing that are there now, {late[0].path} for one, so "
+            "copies of a photo may be on two sides; delete it, and the split is made anew"
+        )

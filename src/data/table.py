@@ -11,7 +11,7 @@ import pandas as pd
 from src.data.photo import SUFFIXES
 from src.data.sample import Sample
 from src.data.source import photo_path, read_text
-from src.errors import UserError
+from src.errors import UserError, one_line
 
 
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
@@ -22,24 +22,32 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
         columns: columns that it must have.
 
     Raises:
-        UserError: missing file or column, undecodable text, rows of unequal length, no rows.
+        UserError: missing file or column, two columns of one name, undecodable text, rows of unequal length, no rows.
     """
     text = read_text(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
+            head = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, header=None, nrows=1)
             table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, index_col=False)
-    except (ValueError, pd.errors.ParserWarning) as error:
-        raise UserError(
-            f"{path}: not a valid CSV table ({' '.join(str(error).split())}); quote texts with commas"
-        ) from error
+    except pd.errors.ParserWarning as error:
+        raise UserError(f"{path}: {row(0)} has more fields than the header; quote texts with commas") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not a valid CSV table ({one_line(error)}); quote texts with commas") from error
     table.columns = table.columns.str.strip()
+    _refuse_same_columns(head.iloc[0].str.strip().tolist(), path)
     for column in columns:
         if column not in table.columns:
             raise UserError(f"{path}: has no column {column} (it has {', '.join(table.columns)}); add it")
     if table.empty:
         raise UserError(f"{path}: has no rows below its header")
     return table.fillna("")  # short rows
+
+
+def _refuse_same_columns(columns: list[str], path: Path) -> None:
+    for column in filter(None, columns):
+        if columns.count(column) > 1:
+            raise UserError(f"{path}: has {columns.count(column)} columns {column}; rename or remove all but one")
 
 
 def row(index: int) -> str:

@@ -60,6 +60,11 @@ class Tokenizer:
         """Entries of the vocabulary, special ones included."""
         return self.engine.get_vocab_size()
 
+    @property
+    def words(self) -> int:
+        """Entries of the vocabulary that are neither special nor a style."""
+        return self.size - len(SPECIAL) - len(self.styles)
+
     def style(self, name: str) -> int:
         """The id of a style's token.
 

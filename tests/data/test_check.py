@@ -1,15 +1,18 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from src.config import DataConfig, SourceConfig
+from src.config import Config, DataConfig, ModelConfig, MosConfig, SourceConfig, TokenizerConfig
 from src.data.check import Report, _mos_problems, align, check
+from src.data.module import Data
 from src.data.read import given_splits, read_all
 from src.data.sample import Sample
 from src.data.split import split_photos
+from src.errors import UserError
 
 HEAD = "img_name,img_path,mos,comments\n"
 
@@ -36,7 +39,7 @@ def found(report: Report) -> dict[str, tuple[int, bool]]:
 
 def test_good_data_has_no_problems_and_right_figures(tmp_path: Path) -> None:
     config = challenge(tmp_path, "p0,./train/p0.jpg,0,another comment on it\n")
-    report = check(config)
+    report = check(Config(data=config))
     assert found(report) == {}
     assert not report.failed
     row = dict(zip(*report.contents, strict=True))
@@ -67,7 +70,7 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     config = challenge(tmp_path, rows + "t,./train/t.jpg,5,cut in two\nn,./train/n.jpg,5,no photo at all\n")
     (tmp_path / "train" / "t.jpg").write_bytes(picture(99)[:-300])
     (tmp_path / "train" / "n.jpg").write_text("<html>not found</html>")
-    report = check(config)
+    report = check(Config(data=config))
     assert found(report) == {"photos are missing": (7, True), "files are no photo or truncated": (2, True)}
     assert report.failed
     missing, broken = report.problems
@@ -81,24 +84,48 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
 def test_same_bytes_under_two_names(tmp_path: Path) -> None:
     config = challenge(tmp_path, "copy,./train/copy.jpg,9,the same once more\n")
     (tmp_path / "train" / "copy.jpg").write_bytes(picture(2))
-    report = check(config)
+    report = check(Config(data=config))
     assert found(report) == {"photos stand under several names": (1, False)}
     assert "mos 1 and 9" in report.problems[0].examples[0]
     assert not report.failed
+
+
+def test_same_file_under_two_names(tmp_path: Path) -> None:
+    report = check(Config(data=challenge(tmp_path, "again,./train/p2.jpg,9,the same once more\n")))
+    assert found(report) == {"photos stand under several names": (1, False)}
+    path = tmp_path / "train" / "p2.jpg"
+    assert report.problems[0].examples == [f"p2 in {path} = again in {path} (mos 1 and 9)"]
+
+
+def test_names_that_no_file_can_have_are_missing(tmp_path: Path) -> None:
+    report = check(Config(data=challenge(tmp_path, "z,./train/z\0.jpg,9,a zero byte there\n")))
+    assert found(report) == {"photos are missing": (1, True)}
+
+
+def test_empty_captions_of_photos_that_have_others(tmp_path: Path) -> None:
+    data = challenge(tmp_path, 'p0,./train/p0.jpg,0,\np0,./train/p0.jpg,0,"   "\np3,./train/p3.jpg,1.5,\n')
+    report = check(Config(data=data))
+    assert found(report) == {"captions are empty": (3, False)}
+    assert report.problems[0].examples == ["p0", "p0", "p3"]
+    (tmp_path / "flickr").mkdir()
+    data = flickr(tmp_path / "flickr", {"train": ["a", "b"], "dev": ["c"], "test": ["d"]})
+    table = tmp_path / "flickr" / "captions.txt"
+    table.write_text(table.read_text() + "c.jpg,\n")
+    assert found(check(Config(data=data))) == {"captions are empty": (1, False)}
 
 
 def test_huge_photos_are_named(tmp_path: Path) -> None:
     config = challenge(tmp_path, "big,./train/big.jpg,5,it is huge indeed\n")
     code = cv2.imencode(".png", np.zeros((5001, 5000), np.uint8))[1]
     (tmp_path / "train" / "big.jpg").write_bytes(code.tobytes())
-    assert found(check(config)) == {"photos have over 25 million pixels": (1, False)}
+    assert found(check(Config(data=config))) == {"photos have over 25 million pixels": (1, False)}
 
 
 def test_mos_out_of_range_and_disagreeing(tmp_path: Path) -> None:
     config = challenge(tmp_path, "p1,./train/p1.jpg,3,a second opinion here\n")
     table = (tmp_path / "train.csv").read_text().replace("p4.jpg,2.0", "p4.jpg,77").replace("p5.jpg,2.5", "p5.jpg,-1")
     (tmp_path / "train.csv").write_text(table)
-    report = check(config)
+    report = check(Config(data=config))
     assert found(report) == {
         "mos are outside 0..10": (2, False),
         "photos have rows with different mos": (1, False),
@@ -124,7 +151,7 @@ def test_odd_captions(tmp_path: Path) -> None:
     (tmp_path / "train" / "q.jpg").write_bytes(picture(50))
     with (tmp_path / "train.csv").open("a") as file:
         file.write("q,./train/q.jpg,5,\n")
-    report = check(config)
+    report = check(Config(data=config))
     assert found(report) == {
         "photos of samsung have no captions": (1, False),
         "captions have fewer than 3 words": (1, False),
@@ -142,7 +169,7 @@ def test_one_caption_for_all_is_named(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("\n".join(line.split("the photo")[0] for line in table.splitlines()))
     text = (tmp_path / "train.csv").read_text().splitlines()
     (tmp_path / "train.csv").write_text("\n".join([text[0], *(f"{line}nice picture." for line in text[1:])]))
-    report = check(config)
+    report = check(Config(data=config))
     assert "captions stand under many photos" in found(report)
     assert "'nice picture.' (40 photos)" in str(report)
 
@@ -150,8 +177,8 @@ def test_one_caption_for_all_is_named(tmp_path: Path) -> None:
 def test_no_labels_at_all_is_fatal(tmp_path: Path) -> None:
     config = challenge(tmp_path)
     (tmp_path / "train.csv").write_text("img_name\n" + "".join(f"p{i}\n" for i in range(12)))
-    report = check(config)
-    assert found(report) == {"data set has neither mos nor captions": (1, True)}
+    report = check(Config(data=config))
+    assert found(report) == {"data set has no mos or captions": (1, True)}
     assert report.failed
 
 
@@ -164,17 +191,17 @@ def flickr(folder: Path, lists: dict[str, list[str]], twin: bool = False) -> Dat
     for part, names in lists.items():
         (folder / f"Flickr_8k.{part}Images.txt").write_text("".join(f"{name}.jpg\n" for name in names))
     source = SourceConfig(format="flickr8k", path=str(folder), split="official")
-    return DataConfig(sources=[source], split_dir=str(folder / "splits"))
+    return DataConfig(sources=[source], split_dir=str(folder / "splits"), tokenizer=TokenizerConfig(min_count=1))
 
 
 def test_official_lists_without_leaks(tmp_path: Path) -> None:
-    report = check(flickr(tmp_path, {"train": ["a", "b"], "dev": ["c"], "test": ["d"]}))
+    report = check(Config(data=flickr(tmp_path, {"train": ["a", "b"], "dev": ["c"], "test": ["d"]})))
     assert found(report) == {}
     assert report.contents[1][-4:] == ["2", "1", "1", "0"]
 
 
 def test_leaks_between_official_lists(tmp_path: Path) -> None:
-    report = check(flickr(tmp_path, {"train": ["a", "c"], "test": ["b", "d"]}, twin=True))
+    report = check(Config(data=flickr(tmp_path, {"train": ["a", "c"], "test": ["b", "d"]}, twin=True)))
     problems = found(report)
     assert problems["photos are on two sides of an official split"] == (1, True)
     assert "a.jpg (train) = b.jpg (test)" in str(report)
@@ -182,14 +209,53 @@ def test_leaks_between_official_lists(tmp_path: Path) -> None:
 
 
 def test_name_in_two_official_lists(tmp_path: Path) -> None:
-    report = check(flickr(tmp_path, {"train": ["a", "b"], "dev": ["b", "c"], "test": ["d"]}))
+    report = check(Config(data=flickr(tmp_path, {"train": ["a", "b"], "dev": ["b", "c"], "test": ["d"]})))
     assert found(report) == {"photos are in two official lists": (1, True)}
     assert report.failed
 
 
 def test_lists_without_training_photos(tmp_path: Path) -> None:
-    report = check(flickr(tmp_path, {"test": ["a", "b"]}))
-    assert found(report) == {"split has no training photos": (1, True)}
+    report = check(Config(data=flickr(tmp_path, {"test": ["a", "b"]})))
+    assert found(report) == {
+        "split has no train photos with mos or captions": (1, True),
+        "split has no val photos with mos or captions": (1, True),
+    }
+
+
+NO_VAL = "split has no val photos with mos or captions"
+NO_WORDS = "tokenizer does not go with the training captions"
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "problem", "refusal"),
+    [
+        (1, {}, NO_VAL, "no labelled val photos"),
+        (12, {"val": 0.0}, NO_VAL, "no labelled val photos"),
+        (12, {"folds": 1000, "fold": 999}, NO_VAL, "no labelled val photos"),
+        (12, {"tokenizer": TokenizerConfig(min_count=1000)}, NO_WORDS, r"data\.tokenizer\.min_count is 1000: no word"),
+        (12, {"tokenizer": TokenizerConfig(kind="bpe", size=100)}, NO_WORDS, r"data\.tokenizer\.size is 100"),
+    ],
+)
+def test_what_training_refuses_is_fatal(
+    tmp_path: Path, count: int, options: dict[str, Any], problem: str, refusal: str
+) -> None:
+    words = {"tokenizer": TokenizerConfig(min_count=1)}
+    config = Config(data=replace(challenge(tmp_path, count=count), **{**words, **options}))
+    assert found(check(config)) == {problem: (1, True)}
+    with pytest.raises(UserError, match=refusal):
+        Data(config).photos("val")
+
+
+def test_labels_count_that_the_model_learns(tmp_path: Path) -> None:
+    data = flickr(tmp_path, {"train": ["x"], "dev": ["a"]})
+    (tmp_path / "Images" / "x.jpg").write_bytes(picture(9))
+    assert found(check(Config(data=data)))["split has no train photos with mos or captions"] == (1, True)
+    (tmp_path / "other").mkdir()
+    rated = Config(data=challenge(tmp_path / "other"), model=ModelConfig(mos=MosConfig(enabled=False)))
+    assert not check(rated).failed
+    table = tmp_path / "other" / "train.csv"
+    table.write_text("".join(f"{line.rpartition(',')[0]},\n" for line in table.read_text().splitlines()))
+    assert found(check(rated)) == {"data set has no captions": (1, True)}
 
 
 def test_leak_into_a_split_on_disk(tmp_path: Path) -> None:
@@ -198,10 +264,10 @@ def test_leak_into_a_split_on_disk(tmp_path: Path) -> None:
     parts = split_photos(samples, config, given_splits(config))
     train, val = (next(s for s in samples if parts[s.source, s.name] == part) for part in ("train", "val"))
     train.path.write_bytes(val.path.read_bytes())
-    report = check(config)
+    report = check(Config(data=config))
     assert found(report)["photos are on two sides of the split on disk"] == (1, True)
     assert report.failed
-    assert not check(replace(config, split_dir=str(tmp_path / "other"))).failed
+    assert not check(Config(data=replace(config, split_dir=str(tmp_path / "other")))).failed
 
 
 def test_columns_are_aligned() -> None:
@@ -212,4 +278,4 @@ def test_columns_are_aligned() -> None:
 def test_real_data_is_good_to_train() -> None:
     from src.command import load_config
 
-    assert not check(load_config("configs/both.yaml").data).failed
+    assert not check(load_config("configs/both.yaml")).failed

@@ -80,11 +80,19 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         ("{", "not valid json"),
         ("[]", "no list `images`"),
         ('{"images": [], "annotations": [{"image_id": 3, "caption": "x"}]}', "no COCO captions"),
+        ('{"images": [{"id": 3}], "annotations": []}', "'file_name' is missing"),
+        (
+            '{"images": [{"id": 3, "file_name": "a"}], "annotations": [{"image_id": 3, "caption": null}]}',
+            "a caption of val2017/a has no text under 'caption'",
+        ),
     ]:
         file.write_text(text)
         with pytest.raises(UserError, match=message) as caught:
             read_source(source(tmp_path))
         assert "captions_val2017.json" in str(caught.value)
+    file.write_text('{"images": [{"id": 3}], "annotations": []}')
+    with pytest.raises(UserError, match="'file_name' is missing"):
+        reader(source(tmp_path)).given_split(source(tmp_path))
     file.rename(tmp_path / "captions_all.json")
     (tmp_path / "captions_all.json").write_text('{"images": [{"id": 1, "file_name": "a"}], "annotations": []}')
     with pytest.raises(UserError, match="neither train nor val"):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from src.config import DataConfig, SourceConfig
+from src.config import Config, DataConfig, SourceConfig
 from src.data import scene
 from src.data.check import check
 from src.data.demo import AWKWARD, AWKWARD_TEST, make_demo
@@ -49,7 +49,7 @@ def test_demo_goes_through_the_readers_and_has_no_problems(demo: Path) -> None:
     assert all(sample.mos is None and len(sample.captions) == 5 for sample in samples[80:])
     parts = list(assign(samples[80:], config, given_splits(config), [None] * 100).values())
     assert [parts.count(part) for part in ("train", "val", "test")] == [80, 10, 10]
-    assert check(config).problems == []
+    assert check(Config(data=config)).problems == []
 
 
 def test_awkward_names_are_in_both_layouts(demo: Path) -> None:

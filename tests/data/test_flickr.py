@@ -48,6 +48,13 @@ def test_official_lists_and_photos_whose_captions_are_withheld(tmp_path: Path) -
     assert captions(tmp_path)["3_c.jpg"] == ()
 
 
+def test_lists_of_numbers_name_captioned_photos(tmp_path: Path) -> None:
+    files(tmp_path, "flickr30k-images", results__csv="image_name| comment_number| comment\n100.jpg| 0| A dog .\n")
+    (tmp_path / "train.txt").write_text("100\n200\n")
+    assert split(tmp_path, "flickr30k") == {"100.jpg": "train", "200": "train"}
+    assert captions(tmp_path, "flickr30k") == {"100.jpg": ("A dog .",), "200": ()}
+
+
 def test_photo_in_two_lists_is_kept_from_training(tmp_path: Path) -> None:
     files(tmp_path, Flickr8k__token__txt=TOKENS)
     (tmp_path / "Flickr_8k.testImages.txt").write_text("1_a.jpg\n")
@@ -131,6 +138,14 @@ def test_official_slip_in_a_file_name(tmp_path: Path) -> None:
 def test_files_named_in_the_config(tmp_path: Path) -> None:
     files(tmp_path, "pictures", words__token=TOKENS)
     assert len(captions(tmp_path, captions="words.token", images="pictures")) == 2
+
+
+@pytest.mark.parametrize("sentence", [{}, {"raw": None}, None, "A dog."])
+def test_sentence_without_text_is_named(tmp_path: Path, sentence: object) -> None:
+    image = {"filename": "a.jpg", "split": "train", "sentences": [sentence]}
+    files(tmp_path, dataset_flickr8k__json=json.dumps({"images": [image]}))
+    with pytest.raises(UserError, match=r"dataset_flickr8k\.json: a caption of a\.jpg has no text under 'raw'"):
+        captions(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config import DataConfig, SourceConfig
+from src.config import Config, DataConfig, SourceConfig
 from src.data.check import check
 from src.data.module import Data
 from src.data.pairs import as_pairs
@@ -65,7 +65,7 @@ def test_a_pair_carries_its_own_caption_and_no_mos() -> None:
 
 def test_the_leak_does_not_get_in_by_accident(tmp_path: Path) -> None:
     data = config(tmp_path, "leaking_pairs")
-    report = check(data)
+    report = check(Config(data=data))
     assert report.failed
     assert "leaking_pairs" in report.problems[0].what
     data.sources.append(SourceConfig(path=str(tmp_path), name="honest"))

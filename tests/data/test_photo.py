@@ -177,6 +177,7 @@ def test_what_is_no_photo_is_named(tmp_path: Path) -> None:
         assert check_photo(path)
     assert "cannot be read" in (check_photo(tmp_path / "absent.jpg") or "")
     assert "cannot be read" in (check_photo(tmp_path) or "")
+    assert "cannot be read" in (check_photo(tmp_path / "zero\0byte.jpg") or "")
 
 
 def test_random_damage_never_escapes_as_another_error() -> None:

@@ -82,6 +82,14 @@ def test_split_writes_what_training_reads(experiment: str, capsys: pytest.Captur
     assert file.stat().st_mtime_ns == before
 
 
+def test_split_says_which_photos_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.csv").write_text("img_name,mos\n" + "".join(f"p{i},{i}\n" for i in range(7)))
+    words = ["split", "--folder", str(tmp_path), "--data.split_dir", str(tmp_path / "splits")]
+    for _ in range(2):
+        assert main(words) == 0
+        assert f"warning: 7 photos are missing, {tmp_path}/p0.jpg for one" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", [[], ["check"], ["demo"], ["split"], ["cache"]])
 def test_help_explains(command: list[str]) -> None:
     shown = run(*command, "--help")

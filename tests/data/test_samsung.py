@@ -65,6 +65,11 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     assert (sample.name, sample.captions) == ("사진 1", ("좋은 사진",))
 
 
+def test_text_too_long_for_a_path_is_an_absent_photo(tmp_path: Path) -> None:
+    (sample,) = read_source(source(tmp_path, HEAD + f"a,{'사진' * 100},5,x\n"))
+    assert sample.path.name == "사진" * 100
+
+
 def test_names_decomposed_on_disk_are_found(tmp_path: Path) -> None:
     import unicodedata
 
@@ -81,6 +86,8 @@ def test_names_decomposed_on_disk_are_found(tmp_path: Path) -> None:
     [
         (HEAD + "a,a.jpg,1,x\nb,b.jpg,good,x\n", r"train\.csv: row 3: mos 'good'"),
         (HEAD + "a,a.jpg,inf,x\n", r"row 2: mos 'inf'"),
+        (HEAD + "a,a.jpg,5,x\na,a.jpg,1e308,x\n", r"row 3: mos '1e308'"),
+        (HEAD + "a,a.jpg,-1e308,x\n", r"row 2: mos '-1e308'"),
         (HEAD + 'a,a.jpg,"5,5",x\n', r"row 2: mos '5,5'"),
         ("name,mos\na,1\n", r"no column img_name"),
         (HEAD, r"no rows"),

@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -185,26 +186,47 @@ def test_damaged_split_file_is_named(tmp_path: Path) -> None:
     config = DataConfig(split_dir=str(tmp_path))
     split_photos(samples, config, {})
     file = split_file(samples, config, {})
-    text = file.read_text()
-    for damage in ("x,y\n1,2\n", text.replace("train", "trian"), text.replace("a,b,", "a,z,")):
-        file.write_text(damage)
+    text = file.read_bytes()
+    damaged = [b"x,y\n1,2\n", text.replace(b"train", b"trian"), text.replace(b"a,b,", b"a,z,"), b"", b"\xff\xfe\x00"]
+    for damage in damaged:
+        file.write_bytes(damage)
         with pytest.raises(UserError, match="delete it"):
             split_photos(samples, config, {})
 
 
+def test_photos_that_came_after_the_split_are_refused(tmp_path: Path) -> None:
+    samples = written(tmp_path, list("abcdef"))
+    config = DataConfig(val=0.5, split_dir=str(tmp_path / "splits"))
+    late = [sample.path for sample in samples[:2]]
+    for path in late:
+        path.unlink()
+    parts = split_photos(samples, config, {})
+    assert split_photos(samples, config, {}) == parts
+    file = split_file(samples, config, {})
+    for path in late:
+        path.write_bytes(b"the same")
+    with pytest.raises(UserError, match=r"csv: was made when 2 photos were missing .*a\.jpg.*; delete it"):
+        split_photos(samples, config, {})
+    file.unlink()
+    parts = split_photos(samples, config, {})
+    assert parts["a", "a"] == parts["a", "b"]
+    assert split_photos(samples, config, {}) == parts
+
+
 def test_hashes_are_right_remembered_and_renewed(tmp_path: Path) -> None:
     samples = written(tmp_path, ["a", "b", "바다 1"])
-    paths = [*(sample.path for sample in samples), tmp_path / "absent.jpg", tmp_path]
+    paths = [*(sample.path for sample in samples), tmp_path / "absent.jpg", tmp_path, Path("\0"), Path("x" * 300)]
     folder = tmp_path / "hashes"
     wanted: list[str | None] = [hashlib.sha256(name.encode()).hexdigest() for name in ("a", "b", "바다 1")]
-    assert photo_hashes(paths, folder) == [*wanted, None, None]
+    assert photo_hashes(paths, folder) == [*wanted, None, None, None, None]
     first = (folder / "hashes.json").stat().st_mtime_ns
     paths[1].write_bytes(b"longer than before")
     wanted[1] = hashlib.sha256(b"longer than before").hexdigest()
-    assert photo_hashes(paths, folder) == [*wanted, None, None]
+    assert photo_hashes(paths, folder) == [*wanted, None, None, None, None]
     assert (folder / "hashes.json").stat().st_mtime_ns != first
-    (folder / "hashes.json").write_text("{damaged")
-    assert photo_hashes(paths, folder) == [*wanted, None, None]
+    for damaged in ("{damaged", json.dumps({str(paths[0]): 1, str(paths[1]): ["too", "few"]})):
+        (folder / "hashes.json").write_text(damaged)
+        assert photo_hashes(paths, folder) == [*wanted, None, None, None, None]
 
 
 def test_second_call_reads_no_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,3 +102,21 @@ def test_row_with_too_many_values_is_refused_and_short_ones_are_filled(tmp_path:
     path.write_text("img_name,comments\na,one, two\n")
     with pytest.raises(UserError, match="quote texts with commas"):
         read_table(path, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("img_name,mos\na,1,one\nb,2\n", "row 2 has more fields than the header; quote"),
+        ("img_name,mos\na,1\nb,2,two\n", "line 3"),
+        ("img_name,mos, mos\na,1,2\n", "has 2 columns mos; rename"),
+        ("img_name,mos,mos\na,1,2\n", "has 2 columns mos; rename"),
+    ],
+)
+def test_rows_and_columns_that_do_not_fit_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(UserError, match=rf"x\.csv: .*{message}") as caught:
+        read_table(tmp_path / "x.csv", ["img_name"])
+    assert "\n" not in str(caught.value)
+    (tmp_path / "x.csv").write_text("img_name,mos,,\na,1,,\n")  # as some spreadsheets save it
+    assert read_table(tmp_path / "x.csv", ["img_name"])["mos"].tolist() == ["1"]

@@ -1,0 +1,44 @@
+"""What a model learns from: the photos of each part that carry a label its heads learn, and the training captions."""
+
+from collections.abc import Mapping, Sequence
+
+from src.config import Config, ModelConfig
+from src.data.sample import Sample
+from src.data.source import style_names
+from src.data.split import ORDER, Key, parts_of
+from src.data.tokenizer import Tokenizer
+from src.errors import UserError
+
+
+def sees(sample: Sample, kind: str, model: ModelConfig) -> bool:
+    """Whether the head that sees features of a kind (levels or grid) has a label of the photo to learn."""
+    if kind == "levels":
+        return model.mos.enabled and sample.mos is not None
+    return model.decoder.enabled and bool(sample.captions)
+
+
+def labelled(samples: Sequence[Sample], model: ModelConfig) -> list[Sample]:
+    """The samples that carry a label which the model learns, in their order."""
+    return [sample for sample in samples if sees(sample, "levels", model) or sees(sample, "grid", model)]
+
+
+def labelled_parts(samples: Sequence[Sample], parts: Mapping[Key, str], model: ModelConfig) -> dict[str, list[Sample]]:
+    """As labelled, of train, val and test."""
+    return {part: labelled(parts_of(samples, parts, part), model) for part in ORDER}
+
+
+def learn_words(train: Sequence[Sample], config: Config) -> Tokenizer:
+    """The tokenizer of the training photos' captions.
+
+    Raises:
+        UserError: the vocabulary has no room for words, or none is frequent enough for a caption decoder to write.
+    """
+    captions = (text for sample in train for text in sample.captions)
+    words = config.data.tokenizer
+    tokenizer = Tokenizer.train(captions, words, style_names(config.data.sources))
+    if not tokenizer.words and any(sees(sample, "grid", config.model) for sample in train):
+        raise UserError(
+            f"data.tokenizer.min_count is {words.min_count}: no word of the training captions is seen that often; "
+            "lower it"
+        )
+    return tokenizer
