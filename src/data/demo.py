@@ -38,6 +38,7 @@ def make_demo(folder: Path, photos: int = 300, seed: int = 0) -> bool:
         return False
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is there already and holds no demo data; name another with --output")
+    folder = folder.resolve()  # where a link leads: nothing can be moved onto the link
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

@@ -85,6 +85,16 @@ def test_another_folder_is_not_touched_and_too_few_photos_are_refused(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_a_link_to_an_empty_folder_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene, "draw", lambda *_: np.zeros((32, 32, 3), np.uint8))
+    monkeypatch.setattr(scene, "degrade", lambda picture, *_: picture)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    assert make_demo(tmp_path / "link", photos=50)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "challenge" / "train.csv").is_file()
+
+
 def test_interrupted_it_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
     draw = scene.draw
