@@ -36,7 +36,12 @@ def test_config_survives_a_round_trip() -> None:
     [
         ("train: {epoch: 3}", "did you mean train.epochs"),
         ("train: {epochs: many}", "train.epochs"),
-        ("data: {sources: [{formt: samsung}]}", "formt"),
+        ("data: {sources: [{}, {pathh: a}]}", r"^\S+/x.yaml: data.sources\[1\].pathh: .*; did you mean path\?"),
+        ("data: {1: 2}", "unknown key data.1"),
+        ("data: {sources: [{zzz: a}]}", r"data.sources\[0\].zzz: there is no such key; there are format, path, "),
+        ("data: {sources: [{format: samsun}]}", r"^\S+/x.yaml: data.sources\[0\].format: is samsun, should be one of"),
+        ("data: {sources: [{share: -1}]}", r"^\S+/x.yaml: data.sources\[0\].share: is -1, should be greater"),
+        ("data: {sources: [samsung]}", r"^\S+/x.yaml: data.sources\[0\]: is samsung, should be keys and values"),
         ("train: [", "not valid YAML"),
         ("include: x.yaml", "includes itself"),
         ("just words", "must hold keys"),
@@ -90,9 +95,9 @@ def test_an_option_is_named_as_it_is_typed() -> None:
         parser.parse_args(["--batch-size", "0"])
 
 
-def test_a_negative_share_is_refused() -> None:
-    with pytest.raises(UserError, match="share: is -1, should be greater than or equal to 0"):
-        load_config(None, {"data.sources": [{"share": -1}]})
+def test_a_wrong_data_source_on_the_command_line_is_named_by_its_key() -> None:
+    with pytest.raises(UserError, match=r"^data.sources: share: is -1, should be greater than or equal to 0"):
+        parse(make_parser("train", ""), ["--data.sources", "[{share: -1}]"])
 
 
 def test_merge_keeps_both_sides() -> None:
