@@ -72,7 +72,10 @@ def test_same_seed_same_bytes_other_seed_others(demo: Path, tmp_path: Path) -> N
 
 def test_second_call_changes_nothing(demo: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in demo.rglob("*")}
-    assert not make_demo(demo, photos=300)
+    assert not make_demo(demo)
+    assert not make_demo(demo, photos=100, seed=0)
+    with pytest.raises(UserError, match="demo: is there already, made with --photos 100, not 300, --seed 0, not 7; "):
+        make_demo(demo, photos=300, seed=7)
     assert {path: path.stat().st_mtime_ns for path in demo.rglob("*")} == before
 
 
