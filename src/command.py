@@ -3,8 +3,10 @@
 import difflib
 import re
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -19,6 +21,8 @@ class Parser(ArgumentParser):
     """A parser whose errors are one line that ends in the remedy."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
+        if not self.exit_on_error:  # of an item in a list, whose keys are no options: the list's own error has this one
+            return super().error(message, ex)
         raise UserError(self._typed(plain(message)) + remedy(str(message)))
 
     def _typed(self, message: str) -> str:
@@ -113,7 +117,7 @@ def config_keys() -> list[str]:
 def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
     keys: list[str] = []
     for key, value in tree.items():
-        keys.append(prefix + key)
+        keys.append(f"{prefix}{key}")
         if isinstance(value, dict):
             keys += _keys(value, f"{prefix}{key}.")
     return keys
@@ -130,18 +134,52 @@ def _checked(tree: dict[str, Any], where: str) -> dict[str, Any]:
     for key in _keys(tree):
         if key not in known and not key.startswith("model.backbone.options."):
             raise UserError(f"{where}: unknown key {key}{nearest(key, list(known))}")
-    return tree
+    try:
+        check_lists(Config, tree)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    return deepcopy(tree)  # the parser changes lists in place
 
 
-def nearest(key: str, keys: list[str]) -> str:
+def check_lists(kind: type, tree: dict[str, Any], prefix: str = "") -> None:
+    """Raises UserError where an item of a list of dataclasses is wrong; it is named: data.sources[0].share."""
+    for name, hint in get_type_hints(kind).items():
+        value, inner = tree.get(name), get_args(hint)
+        if is_dataclass(hint) and isinstance(value, dict):
+            check_lists(hint, value, f"{prefix}{name}.")  # type: ignore[arg-type]
+        elif get_origin(hint) is list and is_dataclass(inner[0]) and isinstance(value, list):
+            for index, item in enumerate(value):
+                check_item(inner[0], item, f"{prefix}{name}[{index}]")  # type: ignore[arg-type]
+
+
+def check_item(kind: type, item: Any, where: str) -> None:
+    """Raises UserError where an item of a list is none of its kind."""
+    keys = [key.name for key in fields(kind)]  # type: ignore[arg-type]
+    if not isinstance(item, dict):
+        raise UserError(f"{where}: is {item}, should be keys and values: {', '.join(keys)}")
+    if unknown := [str(key) for key in item if key not in keys]:
+        remedy = nearest(unknown[0], keys, f"there are {', '.join(keys)}")
+        raise UserError(f"{where}.{unknown[0]}: there is no such key{remedy}")
+    for key in fields(kind):
+        if key.name not in item and key.default is MISSING and key.default_factory is MISSING:
+            raise UserError(f"{where}.{key.name}: is missing; add it")
+    try:
+        fill(kind, item)
+    except UserError as error:
+        raise UserError(f"{where}.{error}") from error
+
+
+def nearest(key: str, keys: list[str], otherwise: str = "--help lists all keys") -> str:
+    """The remedy for a wrong key: the right one that is spelled most alike, or what to do where none is."""
     near = difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
-    return f"; did you mean {near[0]}?" if near else "; --help lists all keys"
+    return f"; did you mean {near[0]}?" if near else f"; {otherwise}"
 
 
 def plain(message: object) -> str:
     """A message of jsonargparse in one line, without what its type checker says of itself: `train.lr: is -1, ...`."""
     number = r'Parser key "([^"]+)": \d+ validation errors? for \S+ Input (should .*?) \[type=.*?Got value: (.*)'
-    told = re.sub(number, r"\1: is \3, \2", one_line(message))
+    item = r"Parser key \"([^\"]+)\": Problem with given class_path '[^']+':"
+    told = re.sub(number, r"\1: is \3, \2", re.sub(item, r"\1:", one_line(message)))
     other = re.match(r'Parser key "([^"]+)": Expected a (.+?)\. Got value: (.*)', told)
     return f"{other[1]}: is {other[3]}, should be {kind_of(other[2])}" if other else told
 
@@ -171,19 +209,20 @@ def nest(key: str, value: Any) -> dict[str, Any]:
 
 
 def fill(kind: type[T], tree: dict[str, Any]) -> T:
-    """A dataclass, every field of which has a default, from a mapping; types and ranges are checked.
+    """A dataclass from a mapping; types and ranges are checked.
 
     Raises:
         UserError: an unknown key, a wrong type or a number out of its range; `__cause__` is jsonargparse's own error.
     """
+    check_lists(kind, tree)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     try:
-        return _instantiate(parser, kind, parser.parse_object(tree))
+        return _instantiate(parser, kind, parser.parse_object(deepcopy(tree)))
     except Exception as error:  # jsonargparse raises several kinds, each a wrong key or type
         raise UserError(plain(error)) from error
 
 
 def _instantiate(parser: ArgumentParser, kind: type[T], namespace: Namespace) -> T:
     made = parser.instantiate(namespace)
-    return kind(**{name: made[name] for name in vars(kind())})
+    return kind(**{field.name: made[field.name] for field in fields(kind)})  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ Above0 = Annotated[float, Gt(0)]
 AtLeast0 = Annotated[float, Ge(0)]
 Port = Annotated[int, Interval(ge=0, le=65535)]
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
+Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # what numpy takes
 
 
 @dataclass
@@ -90,7 +91,7 @@ class DataConfig:
     test: Fraction = 0.0
     folds: Whole = 0
     fold: Whole = 0
-    split_seed: int = 0
+    split_seed: Seed = 0
     split_dir: str = "cache/splits"
     caption_size: Count = 224
     mos_size: Whole = 224
@@ -367,7 +368,7 @@ class TrainConfig:
     checkpoint_steps: Whole = 0
     eval_every: Count = 1
     eval_photos: Whole = 0
-    seed: int = 0
+    seed: Seed = 0
     threads: Whole = 0
     cpus: AtLeast0 = 0.0
     compile: bool = False
@@ -402,7 +403,7 @@ class GenerationConfig:
     max_length: Count = 24
     temperature: AtLeast0 = 1.0
     top_p: Annotated[float, Interval(gt=0, le=1)] = 0.9
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass

@@ -1,9 +1,18 @@
 """Errors that a person can cause and mend: one line, the remedy in it, exit code 2."""
 
+import errno
 import os
 import select
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# What a place answers that is full, and one where nothing can be written.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+UNFIT = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY}
+UNFIT |= {errno.EBUSY, errno.EXDEV, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 class UserError(Exception):
@@ -29,12 +38,46 @@ def run_command(command: Callable[[], int | None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command goes on from what it has kept, or starts anew", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         if not reader_gone():
             raise
         sys.exit(141)
+    except OSError as error:
+        if not (told := bad_place(error)):
+            raise
+        print(f"error: {told}", file=sys.stderr)
+        sys.exit(2)
+
+
+def bad_place(error: OSError) -> str:
+    """What is wrong with the place that a command writes to, and what to do; empty where the error is no such thing."""
+    name = error.filename2 or error.filename
+    if error.errno in FULL:
+        return f"{name or 'disk'}: {error.strerror}; make room, or choose another place"
+    if name and (error.errno in UNFIT or (error.errno == errno.ENOENT and not takes_files(Path(str(name)).parent))):
+        return f"{name}: {error.strerror}; choose another place"
+    return ""
+
+
+def takes_files(folder: Path) -> bool:
+    """Whether files can be made in a folder; in /proc they cannot, which it tells as if the folder were not there."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return not folder.is_dir()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Gives an OSError of the block, such as that of a full disk, the path where it has none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def reader_gone() -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from src.errors import naming
+
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
@@ -16,7 +18,8 @@ def write_whole(path: Path) -> Iterator[Path]:
     os.close(handle)
     part = Path(name)
     try:
-        yield part
+        with naming(path):
+            yield part
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.chmod(0o644)

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from jsonargparse import Namespace
+
 from src.command import Parser, make_parser, parse
-from src.config import Config, SourceConfig
+from src.config import Config, Count, Seed, SourceConfig
 from src.errors import UserError, run_command
 
 FORMATS = ["samsung", "flickr8k", "flickr30k", "coco"]
@@ -55,8 +57,7 @@ def check_command(args: Sequence[str]) -> int:
     if report.failed:
         print("\ntraining would go wrong: mend the errors above, then run the same command again")
         return 1
-    where = options.config or f"X.yaml, where X.yaml lists {options.folder} under data.sources"
-    print(f"\ngood to train; next: python -m src.train --config {where}")
+    print(f"\ngood to train; next: python -m src.train --config {config_to_name(options)}")
     return 0
 
 
@@ -64,8 +65,8 @@ def demo_command(args: Sequence[str]) -> int:
     """Makes the demo data, or says that it is there."""
     parser = make_parser("prepare demo", "Makes the demo data: rendered scenes with captions and mos.", config=False)
     parser.add_argument("--output", type=str, default="data/demo", help="a new folder for it")
-    parser.add_argument("--photos", type=int, default=300, help="photos in each of the two layouts, at least 50")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same photos")
+    parser.add_argument("--photos", type=Count, help="photos in each of the two layouts, at least 50; 300 if not given")
+    parser.add_argument("--seed", type=Seed, help="the same seed gives the same photos; 0 if not given")
     options = parser.parse_args(args)
 
     from src.data.demo import make_demo
@@ -103,7 +104,7 @@ def split_command(args: Sequence[str]) -> int:
             f"warning: {len(missing):,} photos are missing, {missing[0]} for one: copies are found by their bytes, so"
         )
         print(f"         copy the photos there, delete {file}, and type the same command again")
-    print(f"next: python -m src.prepare cache --config {options.config or 'configs/X.yaml'}")
+    print(f"next: python -m src.prepare cache --config {config_to_name(options)}")
     return 0
 
 
@@ -143,16 +144,24 @@ def add_shortcut(parser: Parser) -> None:
     parser.add_argument("--format", choices=FORMATS, default="samsung", help="how --folder is laid out")
 
 
+def config_to_name(options: Namespace) -> str:
+    """What to give --config next: the file that was read, or one that lists the folder that was looked at instead."""
+    if options.folder:
+        return f"X.yaml, where X.yaml lists {options.folder} under data.sources"
+    return options.config or "configs/X.yaml"
+
+
 def with_folder(config: Config, folder: str, format: str) -> Config:
     """The config, with one folder as its only data set where one is named; its official split if it has one."""
     if not folder:
         return config
     from src.data.read import reader
+    from src.data.source import NoSplit
 
     source = SourceConfig(format=format, path=folder, split="official")  # type: ignore[arg-type]
     try:
         reader(source).given_split(source)
-    except UserError:  # it has none; what else is wrong shows when it is read
+    except NoSplit:
         source = replace(source, split="random")
     return replace(config, data=replace(config.data, sources=[source]))
 

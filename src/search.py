@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from src.command import check_key, fill, load_config, nearest, read_yaml
-from src.config import Above0, AtLeast0, Config, Count, Whole, to_dict
+from src.config import Above0, AtLeast0, Config, Count, Seed, Whole, to_dict
 from src.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Sweep:
     algorithm: Literal["tpe", "gp", "random", "cmaes", "nsga2"] = "tpe"
     startup: Whole = 5
     resources: Resources = field(default_factory=Resources)
-    seed: int = 0
+    seed: Seed = 0
     start: list[dict[str, Any] | str] = field(default_factory=list)
     predict: str = ""
     output: str = ""

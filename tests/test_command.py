@@ -36,7 +36,12 @@ def test_config_survives_a_round_trip() -> None:
     [
         ("train: {epoch: 3}", "did you mean train.epochs"),
         ("train: {epochs: many}", "train.epochs"),
-        ("data: {sources: [{formt: samsung}]}", "formt"),
+        ("data: {sources: [{}, {pathh: a}]}", r"^\S+/x.yaml: data.sources\[1\].pathh: .*; did you mean path\?"),
+        ("data: {1: 2}", "unknown key data.1"),
+        ("data: {sources: [{zzz: a}]}", r"data.sources\[0\].zzz: there is no such key; there are format, path, "),
+        ("data: {sources: [{format: samsun}]}", r"^\S+/x.yaml: data.sources\[0\].format: is samsun, should be one of"),
+        ("data: {sources: [{share: -1}]}", r"^\S+/x.yaml: data.sources\[0\].share: is -1, should be greater"),
+        ("data: {sources: [samsung]}", r"^\S+/x.yaml: data.sources\[0\]: is samsung, should be keys and values"),
         ("train: [", "not valid YAML"),
         ("include: x.yaml", "includes itself"),
         ("just words", "must hold keys"),
@@ -63,6 +68,9 @@ def test_bad_command_lines_are_refused_in_one_line() -> None:
         ("train.lr", "-1", "is -1, should be greater than 0"),
         ("train.epochs", "2.5", "is 2.5, should be a valid integer"),
         ("train.eval_every", "0", "is 0, should be greater than or equal to 1"),
+        ("data.split_seed", "-1", "is -1, should be greater than or equal to 0"),
+        ("train.seed", str(2**32), f"is {2**32}, should be less than or equal to {2**32 - 1}"),
+        ("generate.seed", "-1", "is -1, should be greater than or equal to 0"),
         ("data.val", "1", "is 1, should be less than 1"),
         ("data.val", "-0.1", "is -0.1, should be greater than or equal to 0"),
         ("data.tokenizer.max_length", "2", "is 2, should be greater than or equal to 3"),
@@ -90,9 +98,9 @@ def test_an_option_is_named_as_it_is_typed() -> None:
         parser.parse_args(["--batch-size", "0"])
 
 
-def test_a_negative_share_is_refused() -> None:
-    with pytest.raises(UserError, match="share: is -1, should be greater than or equal to 0"):
-        load_config(None, {"data.sources": [{"share": -1}]})
+def test_a_wrong_data_source_on_the_command_line_is_named_by_its_key() -> None:
+    with pytest.raises(UserError, match=r"^data.sources: share: is -1, should be greater than or equal to 0"):
+        parse(make_parser("train", ""), ["--data.sources", "[{share: -1}]"])
 
 
 def test_merge_keeps_both_sides() -> None:

@@ -117,6 +117,8 @@ def test_one_comparison_must_be_named(words: list[str]) -> None:
         ([{"name": "a"}, {"name": "a"}], "name 'a': give each its own"),
         ([{"name": "../a"}], "give each its own"),
         ([], "variants: is empty"),
+        ([{"name": "a", "modell": "b"}], r"variants\[0\].modell: there is no such key; did you mean model\?"),
+        ([{"name": "a"}, {"model": "b"}], r"variants\[1\].name: is missing"),
     ],
 )
 def test_a_wrong_variant_is_refused_before_anything_starts(elsewhere: Path, variants: list[dict], message: str) -> None:

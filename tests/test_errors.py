@@ -32,7 +32,11 @@ def run(body: str, reader: str = "cat") -> tuple[int, str, str]:
             2,
             "error: x.csv: no row; add one\n",
         ),
-        ("def main(): raise KeyboardInterrupt\nrun_command(main)", 130, "interrupted; the same command goes on"),
+        (
+            "def main(): raise KeyboardInterrupt\nrun_command(main)",
+            130,
+            "interrupted; the same command goes on from what",
+        ),
     ],
 )
 def test_codes_and_lines(body: str, code: int, told: str) -> None:
@@ -50,3 +54,37 @@ def test_another_broken_pipe_is_one() -> None:
     code, _, stderr = run("def main(): raise BrokenPipeError('of a child')\nrun_command(main)")
     assert code == 1
     assert "BrokenPipeError: of a child" in stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("write_text(Path('README.md/a/b'), 'text')", "README.md/a: Not a directory; choose another place"),
+        ("Path('README.md').mkdir()", "README.md: File exists; choose another place"),
+        ("Path('README.md').replace('src')", "src: Is a directory; choose another place"),
+        ("write_text(Path('/proc/a/b'), 'text')", "/proc/a: No such file or directory; choose another place"),
+        ("write_text(Path('x' * 300), 'text')", "File name too long; choose another place"),
+        ("print('text', file=Path('/dev/full').open('w'), flush=True)", "disk: No space left on device; make room"),
+    ],
+)
+def test_a_place_that_takes_no_files_is_one_line(body: str, told: str) -> None:
+    code, _, stderr = run(f"from pathlib import Path\nfrom src.files import write_text\nrun_command(lambda: {body})")
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert stderr.startswith("error: ")
+    assert told in stderr
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    body = (
+        "from pathlib import Path\nfrom src.files import write_text\nimport resource\nresource.setrlimit(1, (9, 9))\n"
+    )
+    code, _, stderr = run(f"{body}run_command(lambda: write_text(Path({str(path)!r}), 'text' * 9))")
+    assert (code, stderr) == (2, f"error: {path}: File too large; make room, or choose another place\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_missing_within_the_program_is_a_mistake_of_its_own(tmp_path: Path) -> None:
+    code, _, stderr = run(f"run_command(lambda: open({str(tmp_path / 'absent')!r}))")
+    assert code == 1
+    assert "FileNotFoundError" in stderr

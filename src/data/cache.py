@@ -89,12 +89,20 @@ def build_for_config(config: Config) -> Built:
     """Computes the features that a config's training and validation need.
 
     Raises:
-        UserError: the data or the weights cannot be read, the cache is off, or the disk is too small.
+        UserError: the data, the weights or all photos cannot be read, the cache is off, or the disk is too small.
     """
     from src.data.module import Data
     from src.model.backbone import Backbone
 
-    return Data(config, Backbone(config.model.backbone)).build()
+    data = Data(config, Backbone(config.model.backbone))
+    built = data.build()
+    paths = {sample.path for part in ("train", "val") for sample in data.parts[part]}
+    if built.failed.keys() >= paths:
+        path, reason = next(iter(built.failed.items()))
+        raise UserError(
+            f"none of {len(paths):,} photos can be read, {path} ({reason}) for one; check the sources' paths"
+        )
+    return built
 
 
 class Runner:
@@ -164,8 +172,10 @@ class Runner:
                 digest, path, future = queue.popleft()
                 try:
                     photo = future.result()
-                except (OSError, PhotoError) as error:
-                    failed[path] = str(error)
+                except PhotoError as error:
+                    failed[path] = error.reason
+                except OSError as error:
+                    failed[path] = f"cannot be read ({error.strerror})"
                 else:
                     yield digest, photo
         finally:

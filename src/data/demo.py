@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from src.data import scene
-from src.errors import UserError
+from src.errors import UserError, one_line
 
 SIDE = 96
 # Names that break readers who parse them as numbers, split them at spaces or expect ASCII.
@@ -21,41 +21,59 @@ AWKWARD_TEST = ["0213074527", "1e6", "000", "two more words", "사진_2"]
 MARK = "demo.json"
 
 
-def make_demo(folder: Path, photos: int = 300, seed: int = 0) -> bool:
+def make_demo(folder: Path, photos: int | None = None, seed: int | None = None) -> bool:
     """Writes folder/challenge and folder/flickr8k, whole or not at all; False where they were there already.
 
     Args:
         folder: a new folder.
-        photos: in each of the two, at least 50.
-        seed: the same one gives the same files.
+        photos: in each of the two, at least 50; None: as many as are there, else 300.
+        seed: the same one gives the same files; None: that of what is there, else 0.
 
     Raises:
-        UserError: too few photos, or the folder holds something else.
+        UserError: too few photos, or the folder holds something else, or a demo of other photos.
     """
-    if photos < 50:
+    if photos is not None and photos < 50:
         raise UserError(f"--photos {photos}: at least 50 are needed, or the splits are too small")
     if (folder / MARK).is_file():
+        _check_same(folder, {"photos": photos, "seed": seed})
         return False
+    photos, seed = 300 if photos is None else photos, seed or 0
+    wishes = {"photos": photos, "seed": seed}
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is there already and holds no demo data; name another with --output")
+    folder = folder.resolve()  # where a link leads: nothing can be moved onto the link
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         with tqdm(total=2 * photos, desc="rendering scenes") as bar:
             _write_challenge(part / "challenge", photos, seed, bar)
             _write_flickr(part / "flickr8k", photos, seed, bar)
-        (part / MARK).write_text(json.dumps({"photos": photos, "seed": seed}) + "\n", encoding="utf-8")
+        (part / MARK).write_text(json.dumps(wishes) + "\n", encoding="utf-8")
         part.chmod(0o755)
-        return _move(part, folder)
+        return _move(part, folder, wishes)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _move(part: Path, folder: Path) -> bool:
+def _check_same(folder: Path, wishes: Mapping[str, int | None]) -> None:
+    """Raises UserError where the demo data that is there is other than wished for; None: no wish."""
+    remedy = f"delete {folder}, or name another with --output"
+    try:
+        made = {key: int(value) for key, value in json.loads((folder / MARK).read_text(encoding="utf-8")).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder / MARK}: is damaged ({one_line(error)}); {remedy}") from error
+    other = [key for key, wish in wishes.items() if wish is not None and made.get(key) != wish]
+    if other:
+        found = ", ".join(f"--{key} {made.get(key)}, not {wishes[key]}" for key in other)
+        raise UserError(f"{folder}: is there already, made with {found}; {remedy}")
+
+
+def _move(part: Path, folder: Path, wishes: Mapping[str, int]) -> bool:
     try:
         part.replace(folder)
     except OSError:
-        if (folder / MARK).is_file():  # another process was quicker, with the same files
+        if (folder / MARK).is_file():  # another process was quicker
+            _check_same(folder, wishes)
             return False
         raise
     return True

@@ -7,7 +7,7 @@ from pathlib import Path
 from src.config import SourceConfig
 from src.data import karpathy
 from src.data.sample import Sample
-from src.data.source import find_file, find_folder, photo_path, read_text, root, source_name
+from src.data.source import NoSplit, find_file, find_folder, photo_path, read_text, root, source_name
 from src.errors import UserError
 
 CAPTIONS = {
@@ -62,7 +62,8 @@ def given_split(source: SourceConfig) -> dict[str, str]:
     A photo in two lists is kept for the more careful use: test before val before train.
 
     Raises:
-        UserError: there are neither.
+        NoSplit: there are neither.
+        UserError: they cannot be read.
     """
     folder = root(source)
     path = _caption_file(source)
@@ -77,7 +78,7 @@ def given_split(source: SourceConfig) -> dict[str, str]:
         return split
     json = folder / f"dataset_{source.format}.json"
     if not json.is_file():
-        raise UserError(
+        raise NoSplit(
             f"{folder}: has no official split (Flickr_8k.trainImages.txt and its like, or {json.name}); "
             "add it or set split: random"
         )

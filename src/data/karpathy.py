@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from src.data.source import read_text
+from src.data.source import NoSplit, read_text
 from src.errors import UserError
 
 # restval: COCO's validation photos that the split gives to training.
@@ -65,8 +65,11 @@ def read_split(content: dict[str, Any], path: Path) -> dict[str, str]:
     """train, val or test by photo name.
 
     Raises:
+        NoSplit: no image has a part.
         UserError: an image has an unknown part.
     """
+    if not any("split" in image for image in content["images"]):
+        raise NoSplit(f"{path}: has no official split, for no image has `split`; set split: random")
     split = {}
     for image in content["images"]:
         name = _name(image, path)

@@ -141,9 +141,11 @@ class Data:
         ]
         home = next(self.backbone.parameters()).device
         try:
-            return build(self.backbone.to("cuda" if torch.cuda.is_available() else home), wants, self.progress)
+            built = build(self.backbone.to("cuda" if torch.cuda.is_available() else home), wants, self.progress)
         finally:
             self.backbone.to(home)
+        built.failed |= {sample.path: "is missing, or cannot be read" for sample, digest in pairs if not digest}
+        return built
 
     def fit_scale(self, model: Scaled) -> None:
         """Hands the model the mos of all training photos, and the level statistics of many."""

@@ -7,7 +7,7 @@ import pandas as pd
 
 from src.config import SourceConfig
 from src.data.sample import Sample
-from src.data.source import find_file, find_folder, photo_path, root, source_name
+from src.data.source import NoSplit, find_file, find_folder, photo_path, root, source_name
 from src.data.table import index_photos, photo_names, photo_paths, read_table, row
 from src.errors import UserError
 
@@ -54,8 +54,8 @@ def table_path(source: SourceConfig) -> Path:
 
 
 def given_split(source: SourceConfig) -> dict[str, str]:
-    """Raises UserError: the challenge names no validation photos."""
-    raise UserError(f"data source {source_name(source)}: format samsung has no official split; set split: random")
+    """Raises NoSplit: the challenge names no validation photos."""
+    raise NoSplit(f"data source {source_name(source)}: format samsung has no official split; set split: random")
 
 
 def disagreeing(source: SourceConfig) -> dict[str, list[float]]:

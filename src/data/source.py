@@ -9,6 +9,10 @@ from src.config import SourceConfig
 from src.errors import UserError
 
 
+class NoSplit(UserError):
+    """A data set that comes without an official split."""
+
+
 def source_name(source: SourceConfig) -> str:
     """What a data set is called in splits, scores and style tokens."""
     return source.name or source.format

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from src.data import transforms
-from src.errors import UserError
+from src.errors import UserError, naming
 from src.files import write_text
 
 DIGEST = 32  # bytes of a SHA-256
@@ -127,7 +127,8 @@ class FeatureStore:
             except BlockingIOError:
                 print(f"waiting for another process that fills {self.folder}", file=sys.stderr, flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            with naming(self.folder):
+                yield
 
     def __getstate__(self) -> dict:
         # A map that is pickled would be copied whole into every worker.

@@ -11,11 +11,14 @@ import subprocess
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from src.errors import UserError, one_line
 from src.files import write_whole
@@ -23,8 +26,12 @@ from src.java import find_java
 
 FOLDER = Path("cache/spice")
 NAME = "stanford-corenlp-full-2015-12-09"
-ADDRESS = f"http://nlp.stanford.edu/software/{NAME}.zip"  # 420 MB
-JARS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
+ADDRESS = f"https://nlp.stanford.edu/software/{NAME}.zip"  # 420 MB
+# The libraries, and what Java is to find in each.
+JARS = {
+    "stanford-corenlp-3.6.0.jar": "edu/stanford/nlp/pipeline/StanfordCoreNLP.class",
+    "stanford-corenlp-3.6.0-models.jar": "edu/stanford/nlp/models/",
+}
 FETCH = "fetch what it needs, some 400 MB: python -m src.prepare spice"
 # Its own libraries are older than Java's modules, and reach into these.
 OPENED = ("java.lang", "java.util", "java.math", "java.nio", "java.text")
@@ -80,10 +87,13 @@ def fetch(folder: Path = FOLDER, address: str = ADDRESS) -> bool:
     """Copies the program and fetches what it lacks, from an address or a local zip file. False: all is there already.
 
     Raises:
-        UserError: pycocoevalcap is not installed, the address does not answer, or the archive is not the right one.
+        UserError: pycocoevalcap is not installed, the address does not answer, there is no such file, or the archive is
+            not the right one.
     """
     if not missing(folder):
         return False
+    if "://" not in address and not Path(address).is_file():
+        raise UserError(f"{address}: no such file; correct --archive, or leave it out to fetch it from {ADDRESS}")
     spec = importlib.util.find_spec("pycocoevalcap")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("pycocoevalcap is missing: pip install pycocoevalcap")
@@ -98,24 +108,51 @@ def fetch(folder: Path = FOLDER, address: str = ADDRESS) -> bool:
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         archive = Path(temporary) / "corenlp.zip"
         try:
-            urllib.request.urlretrieve(address, archive)
-        except (OSError, ValueError) as error:
+            download(address, archive)
+        except (OSError, ValueError, HTTPException) as error:
             remedy = f"fetch {NAME}.zip by hand and name it: python -m src.prepare spice --archive {NAME}.zip"
             raise UserError(f"{address}: cannot be fetched ({one_line(error)[:120]}); {remedy}") from error
         unpack(archive, folder / "lib")
     return True
 
 
+def download(address: str, path: Path) -> None:
+    """Fetches a file, with a progress bar.
+
+    Raises:
+        OSError: the address does not answer, or ends before the file does.
+    """
+    with urllib.request.urlopen(address, timeout=60) as source, path.open("wb") as file:
+        size = int(source.headers["Content-Length"] or 0)
+        with tqdm(total=size or None, desc="fetching", unit="B", unit_scale=True) as bar:
+            while part := source.read(2**20):
+                file.write(part)
+                bar.update(len(part))
+    if path.stat().st_size < size:
+        raise OSError(f"{path.stat().st_size:,} of {size:,} bytes came")
+
+
 def unpack(archive: Path, folder: Path) -> None:
     """Takes the two libraries out of CoreNLP's archive, whole or not at all.
 
     Raises:
-        UserError: it is no zip archive, or they are not in it.
+        UserError: it is no zip archive, they are not in it, or they are not what Java needs.
     """
     try:
         with zipfile.ZipFile(archive) as packed:
-            for jar in JARS:
-                with packed.open(f"{NAME}/{jar}") as source, write_whole(folder / jar) as part, part.open("wb") as file:
-                    shutil.copyfileobj(source, file)
-    except (zipfile.BadZipFile, KeyError) as error:
+            for jar, needed in JARS.items():
+                with packed.open(f"{NAME}/{jar}") as source, write_whole(folder / jar) as part:
+                    with part.open("wb") as file:
+                        shutil.copyfileobj(source, file)
+                    check_jar(part, jar, needed)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         raise UserError(f"{archive}: is not {NAME}.zip ({one_line(error)[:120]}); fetch it again") from error
+
+
+def check_jar(path: Path, jar: str, needed: str) -> None:
+    """Raises BadZipFile where a library is no zip file, or holds nothing that `needed` begins the name of."""
+    if not zipfile.is_zipfile(path):
+        raise zipfile.BadZipFile(f"its {jar} is no library")
+    with zipfile.ZipFile(path) as packed:
+        if not any(name.startswith(needed) and not name.endswith("/") for name in packed.namelist()):
+            raise zipfile.BadZipFile(f"its {jar} has no {needed}")

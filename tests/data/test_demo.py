@@ -72,7 +72,10 @@ def test_same_seed_same_bytes_other_seed_others(demo: Path, tmp_path: Path) -> N
 
 def test_second_call_changes_nothing(demo: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in demo.rglob("*")}
-    assert not make_demo(demo, photos=300)
+    assert not make_demo(demo)
+    assert not make_demo(demo, photos=100, seed=0)
+    with pytest.raises(UserError, match="demo: is there already, made with --photos 100, not 300, --seed 0, not 7; "):
+        make_demo(demo, photos=300, seed=7)
     assert {path: path.stat().st_mtime_ns for path in demo.rglob("*")} == before
 
 
@@ -83,6 +86,16 @@ def test_another_folder_is_not_touched_and_too_few_photos_are_refused(tmp_path: 
     with pytest.raises(UserError, match="at least 50"):
         make_demo(tmp_path / "new", photos=10)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_link_to_an_empty_folder_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene, "draw", lambda *_: np.zeros((32, 32, 3), np.uint8))
+    monkeypatch.setattr(scene, "degrade", lambda picture, *_: picture)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    assert make_demo(tmp_path / "link", photos=50)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "challenge" / "train.csv").is_file()
 
 
 def test_interrupted_it_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

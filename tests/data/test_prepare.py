@@ -1,12 +1,16 @@
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from src.config import Config
 from src.data.demo import make_demo
 from src.data.split import split_photos
-from src.prepare import main
+from src.errors import UserError
+from src.prepare import main, with_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,6 +103,29 @@ def test_help_explains(command: list[str]) -> None:
         assert word in shown.stdout
 
 
+def test_a_seed_below_0_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="^--seed: is -1, should be greater than or equal to 0"):
+        main(["demo", "--output", str(tmp_path / "demo"), "--seed", "-1"])
+
+
+def test_next_names_what_was_looked_at(demo: Path, experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(demo / "challenge")
+    assert main(["check", "--config", experiment, "--folder", folder]) == 0
+    assert f"--config X.yaml, where X.yaml lists {folder} under data.sources" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("split", [{"split": "foo"}, {}])
+def test_an_official_split_that_cannot_be_read_is_no_random_one(tmp_path: Path, split: dict[str, str]) -> None:
+    images = [{"filename": f"{i}.jpg", "sentences": [{"raw": "a dog runs"}], **split} for i in range(3)]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
+    if split:
+        with pytest.raises(UserError, match="dataset_flickr8k.json: image 0.jpg: unknown split 'foo'"):
+            with_folder(Config(), str(tmp_path), "flickr8k")
+    else:
+        assert with_folder(Config(), str(tmp_path), "flickr8k").data.sources[0].split == "random"
+
+
 def test_unknown_command_is_one_line() -> None:
     shown = run("chek")
     assert (shown.returncode, shown.stderr) == (
@@ -107,13 +134,17 @@ def test_unknown_command_is_one_line() -> None:
     )
 
 
-def test_cache_is_built_once(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cache_is_built_once_and_counts_what_is_missing(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import timm
     from safetensors.torch import save_file
 
     weights = tmp_path / "weights.safetensors"  # of a file, for random weights are others in each run
     save_file(timm.create_model("test_resnet").state_dict(), weights)
-    words = ["cache", "--config", experiment, "--data.cache_dir", str(tmp_path / "features")]
+    own = Path(shutil.copytree(demo / "challenge", tmp_path / "own"))
+    words = ["cache", "--data.sources", f"[{{path: {own}}}]", "--data.split_dir", str(tmp_path / "splits")]
+    words += ["--data.cache_dir", str(tmp_path / "features")]
     words += ["--model.backbone.name", "test_resnet", "--model.backbone.weights", str(weights)]
     words += ["--data.caption_size", "64", "--data.mos_size", "64", "--data.tokenizer.min_count", "1"]
     assert main(words) == 0
@@ -122,3 +153,12 @@ def test_cache_is_built_once(experiment: str, tmp_path: Path, capsys: pytest.Cap
     assert "next: python -m src.train" in first
     assert main(words) == 0
     assert "the features of 0 photos" in capsys.readouterr().out
+    for path in sorted((own / "train").iterdir())[1:]:
+        path.unlink()
+    assert main(words) == 0
+    out, told = capsys.readouterr()
+    assert "39 left out" in out
+    assert told.count(f"{own}/train/") == told.count("left out: ") == 5
+    shutil.rmtree(own / "train")
+    with pytest.raises(UserError, match="none of 40 photos can be read, .*; check the sources' paths"):
+        main(words)
