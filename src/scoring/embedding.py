@@ -115,14 +115,19 @@ def read_glove(path: Path, wanted: set[str]) -> dict[str, np.ndarray]:
         UserError: the file cannot be read, or a line does not hold a word and as many numbers as others.
     """
     found: dict[str, np.ndarray] = {}
+    size = 0
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             for at, line in enumerate(file, 1):
                 word, _, rest = line.rstrip().partition(" ")
-                if word in wanted and not (at == 1 and rest.isdigit()):  # word2vec's text has a first line of sizes
-                    found[word] = np.array(rest.split(), dtype=np.float32)
-                    if len(found[word]) != len(next(iter(found.values()))):
-                        raise ValueError(f"line {at} has {len(found[word])} numbers")
+                sizes = at == 1 and rest.isdigit()  # word2vec's text has a first line of sizes
+                size = size or (int(rest) if sizes else len(rest.split()))
+                if word in wanted and not sizes:
+                    numbers = rest.split()
+                    if len(numbers) < size:
+                        raise ValueError(f"line {at} has {len(numbers)} numbers, not {size}")
+                    if len(numbers) == size:  # else its word holds spaces, such as "at name@domain.com" of Common Crawl
+                        found[word] = np.array(numbers, dtype=np.float32)
     except OSError as error:
         raise UserError(f"--glove {path}: cannot be read ({error.strerror}); name a GloVe text file") from error
     except ValueError as error:
