@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+LOCK = ".tracking.lock"  # in a run's folder
 LONGEST_VALUE = 6000  # characters of a param, MLflow's limit
 log = logging.getLogger(__name__)
 
@@ -262,7 +263,7 @@ def hold(run_folder: Path) -> TextIO:
     Raises:
         UserError: another process holds it.
     """
-    file = (run_folder / ".tracking.lock").open("a")
+    file = (run_folder / LOCK).open("a")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, not kept by loader processes left behind
     except (BlockingIOError, PermissionError) as error:

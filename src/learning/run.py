@@ -11,6 +11,7 @@ from src.command import merge
 from src.config import Config, to_dict
 from src.errors import UserError
 from src.files import write_text
+from src.tracking import LOCK, hold
 
 
 @dataclass
@@ -48,10 +49,10 @@ class RunFolder:
         """Makes the folder for a config, or takes up what is there of the same config.
 
         Raises:
-            UserError: the folder belongs to a run with another config.
+            UserError: the folder belongs to a run with another config, or is to be thrown away and in use.
         """
         if again and self.path.exists():
-            shutil.rmtree(self.path)
+            self.clear()
         kept = self.path / "config.json"
         if changed := self.changed(config):
             names = ", ".join(changed)
@@ -59,6 +60,19 @@ class RunFolder:
             raise UserError(f"{self.path}: holds a run with another config ({names}); {remedy}")
         if not kept.exists():
             write_text(kept, json.dumps(identity(config), indent=1))
+
+    def clear(self) -> None:
+        """Throws away what an earlier run left.
+
+        Raises:
+            UserError: another process works on the run.
+        """
+        with hold(self.path):
+            for path in self.path.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:  # by which processes that want the folder meet
+                    path.unlink()
 
     def changed(self, config: Config) -> list[str]:
         """Dotted keys in which a config differs from that of the run that is here; none where there is no run."""
