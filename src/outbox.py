@@ -134,8 +134,8 @@ class Outbox:
     def put(self, call: dict[str, Any]) -> None:
         """Adds a call to those that wait. A full disk loses it, with a warning: no reason to stop training."""
         try:
-            with self.writing, self.spool.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(call) + "\n")
+            with self.writing:
+                append(self.spool, json.dumps(call) + "\n")
         except OSError as error:
             log.warning("%s: cannot be written (%s); some values are not tracked", self.spool, error.strerror)
 
@@ -172,9 +172,18 @@ class Outbox:
             return status(error) not in REFUSED
 
     def _mend(self) -> None:
-        """Takes away a last line that a kill cut short, or the next call would be glued to it."""
-        if self.spool.exists() and not (text := self.spool.read_text(encoding="utf-8")).endswith("\n"):
-            write_text(self.spool, text[: text.rfind("\n") + 1])
+        """Puts lines aside that a kill or a crash of the machine cut short, or the next call would be glued to one."""
+        if not self.spool.exists():
+            return
+        text = self.spool.read_text(encoding="utf-8", errors="replace")
+        lines = text.splitlines()
+        calls = [line for line in lines if is_call(line)]
+        if len(calls) < len(lines):
+            aside = self.folder / "unreadable.jsonl"
+            append(aside, "".join(f"{line}\n" for line in lines if not is_call(line)))
+            log.warning("%s: %d damaged lines, now in %s, are not sent", self.spool, len(lines) - len(calls), aside)
+        if (mended := "".join(f"{line}\n" for line in calls)) != text:
+            write_text(self.spool, mended)
 
     def _send(self, calls: list[dict[str, Any]]) -> tuple[int, Exception | None]:
         sent = 0
@@ -225,6 +234,31 @@ class Outbox:
             )
         self.pause = min(LONGEST_PAUSE, max(5.0, self.pause * 2))
         self.next_try = time.monotonic() + self.pause
+
+
+def append(file: Path, text: str) -> None:
+    """Adds UTF-8 text to a file, all of it or, where the disk takes no more, nothing.
+
+    Raises:
+        OSError: it could not be added.
+    """
+    before = file.stat().st_size if file.exists() else 0
+    try:
+        with file.open("a", encoding="utf-8") as end:
+            end.write(text)
+    except OSError:
+        if file.exists() and file.stat().st_size > before:
+            os.truncate(file, before)
+        raise
+
+
+def is_call(line: str) -> bool:
+    """Whether a line of the spool can be read."""
+    try:
+        call = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(call, dict) and "call" in call
 
 
 def status(error: Exception) -> int:

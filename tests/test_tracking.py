@@ -4,6 +4,7 @@ import json
 import math
 import mmap
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,7 +21,7 @@ import yaml
 
 from src.config import Config, DataConfig, SourceConfig, TrackConfig, to_dict
 from src.errors import UserError
-from src.outbox import make_client, tracking_uri
+from src.outbox import Outbox, make_client, tracking_uri
 from src.tracking import Tracker, end_abandoned, flatten, send_missed, server_command, server_environment
 from tests.servers import free_port
 
@@ -147,6 +149,38 @@ def test_an_end_that_a_process_wrote_but_died_before_sending_is_sent(elsewhere: 
     assert end_abandoned(folder, "KILLED")
     assert make_client(tracking_uri()).get_run(tracker.run_id).info.status == "FINISHED"
     assert not end_abandoned(folder, "KILLED")
+
+
+def metric(value: int) -> dict[str, Any]:
+    return {"call": "metrics", "metrics": {"x": value}, "step": value, "time": 1}
+
+
+def test_a_call_that_a_full_disk_cuts_short_is_the_only_one_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = Outbox(tmp_path, "http://127.0.0.1:1")
+    outbox.put(metric(0))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (outbox.spool.stat().st_size + 10, limits[1]))
+    try:
+        outbox.put(metric(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    outbox.put(metric(2))
+    assert outbox.waiting() == [metric(0), metric(2)]
+    assert ["cannot be written" in line for line in warnings(caplog)] == [True]
+
+
+def test_a_damaged_line_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    calls = [json.dumps(metric(value)) for value in range(3)]
+    damaged = ['{"call": "metr' + calls[1], "\0\0", "7"]
+    (tmp_path / "untracked.jsonl").write_text("\n".join([calls[0], *damaged, calls[2]]))
+    outbox = Outbox(tmp_path, "http://127.0.0.1:1")
+    outbox.put(metric(3))
+    assert outbox.waiting() == [metric(0), metric(2), metric(3)]
+    [told] = warnings(caplog)
+    assert "3 damaged lines" in told
+    assert (tmp_path / "unreadable.jsonl").read_text().splitlines() == damaged
 
 
 def test_a_run_has_one_process(elsewhere: Path) -> None:
