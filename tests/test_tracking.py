@@ -80,10 +80,14 @@ def test_resumed_run_is_the_same_mlflow_run(elsewhere: Path) -> None:
     assert third.run_id != run_id
 
 
-def test_what_mlflow_refuses_takes_nothing_else_with_it(elsewhere: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_mlflow_does_not_take_takes_nothing_else_with_it(
+    elsewhere: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with start(Path("runs/one")) as tracker:
         tracker.outbox.send(now=True)
         tracker.every, run_id = 1000.0, tracker.run_id
+        tracker.log_text("a file", "plots")
+        tracker.log_artifact(tracker.folder / "config.yaml", "plots")  # which is no folder
         tracker.log_metrics({"good": 1.0})
         tracker.log_metrics({"bad|name": 1.0})
         tracker.log_metrics({"bad": math.nan, "better": math.inf})
@@ -95,11 +99,16 @@ def test_what_mlflow_refuses_takes_nothing_else_with_it(elsewhere: Path, caplog:
     assert run.data.metrics["better"] > 1e300
     assert run.data.params["train.lr"] == str(CONFIG["train"]["lr"])
     assert run.data.params["long"] == "x" * 5997 + "..."
-    assert len(warnings(caplog)) == 1
-    assert "bad|name" in warnings(caplog)[0]
+    refused, kept, waits = warnings(caplog)
+    assert "bad|name" in refused
+    assert "cannot store config.yaml" in kept
+    assert "1 calls did not reach MLflow" in waits
     assert [json.loads(line)["metrics"] for line in Path("runs/one/refused.jsonl").read_text().splitlines()] == [
         {"bad|name": 1.0}
     ]
+    (elsewhere / "mlartifacts" / run_id / "artifacts" / "plots").unlink()
+    assert send_missed(Path("runs/one"))
+    assert [one.path for one in make_client(tracking_uri()).list_artifacts(run_id, "plots")] == ["plots/config.yaml"]
 
 
 def test_address_of_a_database_holds_in_any_folder(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
