@@ -11,6 +11,7 @@ from src.command import merge
 from src.config import Config, to_dict
 from src.errors import UserError
 from src.files import write_text
+from src.outbox import RUN_ID
 from src.tracking import LOCK, hold
 
 
@@ -44,6 +45,14 @@ class RunFolder:
     def result(self) -> Path:
         """Scores of the finished run."""
         return self.path / "result.json"
+
+    def finished(self) -> dict[str, Any]:
+        """What result.json holds. The run's id in MLflow is filled in there once MLflow has heard of the run."""
+        result, known = json.loads(self.result.read_text()), self.path / RUN_ID
+        if not result["run_id"] and known.exists():
+            result["run_id"] = known.read_text().strip()
+            write_text(self.result, json.dumps(result, indent=1))
+        return result
 
     def open(self, config: Config, again: bool = False) -> None:
         """Makes the folder for a config, or takes up what is there of the same config.
