@@ -22,7 +22,7 @@ import yaml
 from src.config import Config, DataConfig, SourceConfig, TrackConfig, to_dict
 from src.errors import UserError
 from src.outbox import Outbox, make_client, tracking_uri
-from src.tracking import Tracker, end_abandoned, flatten, send_missed, server_command, server_environment
+from src.tracking import Tracker, end_abandoned, flatten, main, send_missed, server_command, server_environment
 from tests.servers import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -122,6 +122,23 @@ def test_address_of_a_database_holds_in_any_folder(elsewhere: Path, monkeypatch:
 def test_unknown_kind_of_address_is_the_users_error(elsewhere: Path) -> None:
     with pytest.raises(UserError, match="gopher"):
         start(Path("runs/one"), uri="gopher://x")
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:1", "postgresql://127.0.0.1:1/x"])
+def test_the_ui_of_what_does_not_answer_is_the_users_error(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match=f"MLflow at {uri} does not answer") as caught:
+        main(["--port", str(free_port())])
+    assert "\n" not in str(caught.value)
+
+
+def test_only_a_run_can_be_sent(elsewhere: Path) -> None:
+    for folder in (elsewhere, elsewhere / "absent"):
+        with pytest.raises(UserError, match=f"{folder}: holds no run"):
+            main(["--send", str(folder)])
+    assert not list(elsewhere.iterdir())
 
 
 def test_full_outbox_of_a_killed_process_is_sent_when_its_run_goes_on(elsewhere: Path) -> None:
