@@ -1,7 +1,8 @@
 """Calls to MLflow, kept in the run's folder until they are sent, in order: a server that goes away stops no training.
 
 A call is one JSON line of `untracked.jsonl`. It goes there first and leaves when MLflow has taken it, so what a killed
-process left is sent when its run goes on. After a kill between the two, a call may be sent twice, never lost.
+process left is sent when its run goes on. After a kill between the two, a call may be sent twice, never lost. A file
+that cannot be stored lets the calls behind it pass.
 """
 
 import fcntl
@@ -13,6 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +107,26 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
         yield
 
 
+@dataclass
+class Delivery:
+    """What became of the calls that waited.
+
+    Attributes:
+        tried: how many of them, from the oldest on.
+        kept: those tried that go on waiting.
+        trouble: why not all were taken; empty: all were.
+    """
+
+    tried: int = 0
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    trouble: str = ""
+
+    @property
+    def sent(self) -> int:
+        """How many wait no more."""
+        return self.tried - len(self.kept)
+
+
 class Outbox:
     """The calls of one run that MLflow has not taken yet.
 
@@ -134,8 +156,8 @@ class Outbox:
     def put(self, call: dict[str, Any]) -> None:
         """Adds a call to those that wait. A full disk loses it, with a warning: no reason to stop training."""
         try:
-            with self.writing, self.spool.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(call) + "\n")
+            with self.writing:
+                append(self.spool, json.dumps(call) + "\n")
         except OSError as error:
             log.warning("%s: cannot be written (%s); some values are not tracked", self.spool, error.strerror)
 
@@ -153,13 +175,13 @@ class Outbox:
             calls = self.waiting()
             if not calls:
                 return True
-            sent, error = self._send(calls)
+            done = self._send(calls)
             try:
-                self._drop(sent)
+                self._drop(done)
             except OSError as full:  # what was sent is then sent once more
-                error = error or full
-            self._tell(error, sent)
-            return error is None
+                done.trouble = done.trouble or f"{self.spool} cannot be written ({full.strerror})"
+            self._tell(done)
+            return not done.trouble
 
     def is_running(self) -> bool:
         """Whether MLflow takes the run for running. True also where it does not answer and no end is waiting."""
@@ -172,22 +194,45 @@ class Outbox:
             return status(error) not in REFUSED
 
     def _mend(self) -> None:
-        """Takes away a last line that a kill cut short, or the next call would be glued to it."""
-        if self.spool.exists() and not (text := self.spool.read_text(encoding="utf-8")).endswith("\n"):
-            write_text(self.spool, text[: text.rfind("\n") + 1])
+        """Puts lines aside that a kill or a crash of the machine cut short, or the next call would be glued to one."""
+        if not self.spool.exists():
+            return
+        text = self.spool.read_text(encoding="utf-8", errors="replace")
+        lines = text.splitlines()
+        calls = [line for line in lines if is_call(line)]
+        if len(calls) < len(lines):
+            aside = self.folder / "unreadable.jsonl"
+            append(aside, "".join(f"{line}\n" for line in lines if not is_call(line)))
+            log.warning("%s: %d damaged lines, now in %s, are not sent", self.spool, len(lines) - len(calls), aside)
+        if (mended := "".join(f"{line}\n" for line in calls)) != text:
+            write_text(self.spool, mended)
 
-    def _send(self, calls: list[dict[str, Any]]) -> tuple[int, Exception | None]:
-        sent = 0
+    def _send(self, calls: list[dict[str, Any]]) -> Delivery:
+        done = Delivery()
         try:
             self.client = self.client or make_client(self.uri)
             for group in grouped(calls):
-                self._deliver(group)
-                sent += len(group)
+                if trouble := self._offer(group):
+                    done.trouble = done.trouble or trouble
+                    done.kept += group
+                done.tried += len(group)
         except UserError:
             raise
         except Exception as error:  # whatever a store, a proxy or a network can raise: training goes on
-            return sent, error
-        return sent, None
+            done.trouble = f"MLflow at {self.uri} does not answer ({one_line(error)[:300]})"
+        return done
+
+    def _offer(self, group: list[dict[str, Any]]) -> str:
+        """Delivers a group. Returns why an artifact is not stored where MLflow answers all else; else empty."""
+        assert self.client
+        try:
+            self._deliver(group)
+        except Exception as error:  # files are kept elsewhere than scores, by code that may not be installed here
+            if group[0]["call"] != "artifact":
+                raise
+            self.client.get_run(self.run_id)
+            return f"MLflow at {self.uri} cannot store {group[0]['path']} ({one_line(error)[:300]})"
+        return ""
 
     def _deliver(self, group: list[dict[str, Any]]) -> None:
         assert self.client
@@ -204,27 +249,50 @@ class Outbox:
             with (self.folder / "refused.jsonl").open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(call) + "\n" for call in group)
 
-    def _drop(self, sent: int) -> None:
+    def _drop(self, done: Delivery) -> None:
         with self.writing:
-            rest = self.spool.read_text(encoding="utf-8").splitlines(keepends=True)[sent:]
+            rest = self.spool.read_text(encoding="utf-8").splitlines(keepends=True)[done.tried :]
+            rest = [json.dumps(call) + "\n" for call in done.kept] + rest
             if not rest:
                 self.spool.unlink()
-            elif sent:
+            elif done.sent:
                 write_text(self.spool, "".join(rest))
 
-    def _tell(self, error: Exception | None, sent: int) -> None:
-        if error is None:
+    def _tell(self, done: Delivery) -> None:
+        if not done.trouble:
             if self.pause:
-                log.warning("MLflow at %s is back: %d missed calls were sent", self.uri, sent)
+                log.warning("MLflow at %s is back: %d missed calls were sent", self.uri, done.sent)
             self.pause = 0.0
             return
         if not self.pause:
-            why = one_line(error)[:300]
-            log.warning(
-                "MLflow at %s does not answer (%s): the run goes on, values wait in %s", self.uri, why, self.spool
-            )
+            log.warning("%s: the run goes on, what is not sent waits in %s", done.trouble, self.spool)
         self.pause = min(LONGEST_PAUSE, max(5.0, self.pause * 2))
         self.next_try = time.monotonic() + self.pause
+
+
+def append(file: Path, text: str) -> None:
+    """Adds UTF-8 text to a file, all of it or, where the disk takes no more, nothing.
+
+    Raises:
+        OSError: it could not be added.
+    """
+    before = file.stat().st_size if file.exists() else 0
+    try:
+        with file.open("a", encoding="utf-8") as end:
+            end.write(text)
+    except OSError:
+        if file.exists() and file.stat().st_size > before:
+            os.truncate(file, before)
+        raise
+
+
+def is_call(line: str) -> bool:
+    """Whether a line of the spool can be read."""
+    try:
+        call = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(call, dict) and "call" in call
 
 
 def status(error: Exception) -> int:

@@ -75,6 +75,15 @@ def open_client(uri: str = "") -> "MlflowClient":
     file = database(uri)
     if file and not file.exists():
         raise UserError(f"{file}: no runs yet; train one, or set MLFLOW_TRACKING_URI to where they are kept")
+    return reach(uri)
+
+
+def reach(uri: str) -> "MlflowClient":
+    """A client that was answered; a new database is made.
+
+    Raises:
+        UserError: no answer.
+    """
     try:
         client = make_client(uri)
         client.search_experiments(max_results=1)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,8 +62,9 @@ def check_output(path: Path) -> None:
         raise UserError(f"{path}: is a folder; name a file in it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent).close()
     except OSError as error:
-        raise UserError(f"{path.parent}: cannot be made ({error.strerror}); choose another --output") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --output") from error
 
 
 def write(path: Path, submission: Submission, facts: dict[str, Any], mos_range: tuple[float, float] = RANGE) -> None:

@@ -25,14 +25,15 @@ from src.config import Port, TrackConfig
 from src.errors import UserError, run_command
 from src.files import write_text, write_whole
 from src.machine import ResourceMonitor, command_line, git_version, machine, versions
-from src.outbox import RUN_ID, SPOOL, Outbox, database, make_client, tracking_uri
-from src.runs import list_runs
+from src.outbox import RUN_ID, SPOOL, Outbox, database, tracking_uri
+from src.runs import list_runs, reach
 from src.views import save_views
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+LOCK = ".tracking.lock"  # in a run's folder
 LONGEST_VALUE = 6000  # characters of a param, MLflow's limit
 log = logging.getLogger(__name__)
 
@@ -262,7 +263,7 @@ def hold(run_folder: Path) -> TextIO:
     Raises:
         UserError: another process holds it.
     """
-    file = (run_folder / ".tracking.lock").open("a")
+    file = (run_folder / LOCK).open("a")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, not kept by loader processes left behind
     except (BlockingIOError, PermissionError) as error:
@@ -340,14 +341,20 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def print_views(uri: str, where: str) -> None:
     """Saves views of the runs that `uri` keeps, and prints their addresses at `where` the UI is."""
-    for name, path in save_views(make_client(uri)).items():
+    for name, path in save_views(reach(uri)).items():
         print(f"{name}: {where.rstrip('/')}{path}", flush=True)
 
 
 def send_folder(run_folder: Path) -> int:
-    """Sends what a run could not send, and says so. Exit code 1: MLflow does not answer."""
-    if not run_folder.is_dir():
-        raise UserError(f"{run_folder}: no such folder; give a run's folder, such as runs/both")
+    """Sends what a run could not send, and says so. Exit code 1: not all of it was taken.
+
+    Raises:
+        UserError: no run's folder.
+    """
+    if not any((run_folder / name).exists() for name in (RUN_ID, SPOOL)):
+        raise UserError(
+            f"{run_folder}: holds no run, neither {RUN_ID} nor {SPOOL}; give a run's folder, such as runs/both"
+        )
     sent = send_missed(run_folder)
     print(f"{run_folder}: everything is in MLflow" if sent else f"{run_folder}: values still wait in {SPOOL}")
     return 0 if sent else 1
@@ -357,7 +364,7 @@ def serve(uri: str, port: int) -> NoReturn:
     """Runs the MLflow server on a database until Ctrl-C, with one worker: each takes a quarter of a gigabyte.
 
     Raises:
-        UserError: the port is taken.
+        UserError: the port is taken, or the database does not answer.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -365,7 +372,7 @@ def serve(uri: str, port: int) -> NoReturn:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UserError(f"port {port} is taken; choose another: make ui PORT={port + 1}") from error
-    make_client(uri)
+    reach(uri)
     end_all_abandoned(uri)
     print_views(uri, f"http://127.0.0.1:{port}")
     print("the UI answers in some 15 s; Ctrl-C ends it", flush=True)

@@ -1,6 +1,5 @@
 """python -m src.train --config configs/X.yaml: one run, from photos and a table to a model folder."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,13 +52,23 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
     folder.open(config, again)
     if folder.result.exists():
         print(f"run {name} is already done; --again true trains it anew", file=sys.stderr)
-        return json.loads(folder.result.read_text())
+        send_rest(folder)
+        return folder.finished()
     config.track.name = name
     if config.train.workers > 1:
         from src.learning.together import train_together
 
         return train_together(config, folder, more)
     return train_here(config, folder, more)
+
+
+def send_rest(folder: "RunFolder") -> None:
+    """Sends what MLflow missed of a finished run, unless the run's own process is about to."""
+    from src.outbox import SPOOL
+    from src.tracking import is_held, send_missed
+
+    if (folder.path / SPOOL).exists() and not is_held(folder.path):
+        send_missed(folder.path)
 
 
 def check(config: Config) -> None:
@@ -121,7 +130,8 @@ def train_here(
         learner = Learner(model, config, data.tokenizer, meteor, make_critic(config, model, data), group)
         trainer = make_trainer(config, folder, tracker, more, group.world)
         fit(config.train, learner, data, folder, trainer)
-        return keep(config, folder, learner, data, tracker)
+        keep(config, folder, learner, data, tracker)
+    return folder.finished() if first else {}
 
 
 def make_model(config: Config, backbone: "Backbone", data: "Data") -> "Multitask":

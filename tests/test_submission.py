@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from src.errors import UserError
-from src.submission import Submission, check, fold, matches, read, write
+from src.submission import Submission, check, check_output, fold, matches, read, write
 
 NAMES = ["0213074526", "1e5", "00", "with space", "사진 하나", "NA", "null", 'a,"b"', "true", "-0"]
 
@@ -152,5 +152,8 @@ def test_output_is_looked_at_first(tmp_path: Path) -> None:
         with pytest.raises(UserError):
             write(tmp_path / name, submission(), {})
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError):
-        write(tmp_path / "file" / "X.csv", submission(), {})
+    for place in (tmp_path / "file", Path("/proc")):  # where not even root may write
+        with pytest.raises(UserError, match="X.csv: cannot be written .*choose another --output"):
+            check_output(place / "X.csv")
+    check_output(tmp_path / "new" / "X.csv")
+    assert not list((tmp_path / "new").iterdir())

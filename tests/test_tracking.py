@@ -4,6 +4,7 @@ import json
 import math
 import mmap
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,8 +21,8 @@ import yaml
 
 from src.config import Config, DataConfig, SourceConfig, TrackConfig, to_dict
 from src.errors import UserError
-from src.outbox import make_client, tracking_uri
-from src.tracking import Tracker, end_abandoned, flatten, send_missed, server_command, server_environment
+from src.outbox import Outbox, make_client, tracking_uri
+from src.tracking import Tracker, end_abandoned, flatten, main, send_missed, server_command, server_environment
 from tests.servers import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -78,10 +80,14 @@ def test_resumed_run_is_the_same_mlflow_run(elsewhere: Path) -> None:
     assert third.run_id != run_id
 
 
-def test_what_mlflow_refuses_takes_nothing_else_with_it(elsewhere: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_mlflow_does_not_take_takes_nothing_else_with_it(
+    elsewhere: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with start(Path("runs/one")) as tracker:
         tracker.outbox.send(now=True)
         tracker.every, run_id = 1000.0, tracker.run_id
+        tracker.log_text("a file", "plots")
+        tracker.log_artifact(tracker.folder / "config.yaml", "plots")  # which is no folder
         tracker.log_metrics({"good": 1.0})
         tracker.log_metrics({"bad|name": 1.0})
         tracker.log_metrics({"bad": math.nan, "better": math.inf})
@@ -93,11 +99,16 @@ def test_what_mlflow_refuses_takes_nothing_else_with_it(elsewhere: Path, caplog:
     assert run.data.metrics["better"] > 1e300
     assert run.data.params["train.lr"] == str(CONFIG["train"]["lr"])
     assert run.data.params["long"] == "x" * 5997 + "..."
-    assert len(warnings(caplog)) == 1
-    assert "bad|name" in warnings(caplog)[0]
+    refused, kept, waits = warnings(caplog)
+    assert "bad|name" in refused
+    assert "cannot store config.yaml" in kept
+    assert "1 calls did not reach MLflow" in waits
     assert [json.loads(line)["metrics"] for line in Path("runs/one/refused.jsonl").read_text().splitlines()] == [
         {"bad|name": 1.0}
     ]
+    (elsewhere / "mlartifacts" / run_id / "artifacts" / "plots").unlink()
+    assert send_missed(Path("runs/one"))
+    assert [one.path for one in make_client(tracking_uri()).list_artifacts(run_id, "plots")] == ["plots/config.yaml"]
 
 
 def test_address_of_a_database_holds_in_any_folder(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +122,23 @@ def test_address_of_a_database_holds_in_any_folder(elsewhere: Path, monkeypatch:
 def test_unknown_kind_of_address_is_the_users_error(elsewhere: Path) -> None:
     with pytest.raises(UserError, match="gopher"):
         start(Path("runs/one"), uri="gopher://x")
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:1", "postgresql://127.0.0.1:1/x"])
+def test_the_ui_of_what_does_not_answer_is_the_users_error(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match=f"MLflow at {uri} does not answer") as caught:
+        main(["--port", str(free_port())])
+    assert "\n" not in str(caught.value)
+
+
+def test_only_a_run_can_be_sent(elsewhere: Path) -> None:
+    for folder in (elsewhere, elsewhere / "absent"):
+        with pytest.raises(UserError, match=f"{folder}: holds no run"):
+            main(["--send", str(folder)])
+    assert not list(elsewhere.iterdir())
 
 
 def test_full_outbox_of_a_killed_process_is_sent_when_its_run_goes_on(elsewhere: Path) -> None:
@@ -147,6 +175,38 @@ def test_an_end_that_a_process_wrote_but_died_before_sending_is_sent(elsewhere: 
     assert end_abandoned(folder, "KILLED")
     assert make_client(tracking_uri()).get_run(tracker.run_id).info.status == "FINISHED"
     assert not end_abandoned(folder, "KILLED")
+
+
+def metric(value: int) -> dict[str, Any]:
+    return {"call": "metrics", "metrics": {"x": value}, "step": value, "time": 1}
+
+
+def test_a_call_that_a_full_disk_cuts_short_is_the_only_one_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = Outbox(tmp_path, "http://127.0.0.1:1")
+    outbox.put(metric(0))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (outbox.spool.stat().st_size + 10, limits[1]))
+    try:
+        outbox.put(metric(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    outbox.put(metric(2))
+    assert outbox.waiting() == [metric(0), metric(2)]
+    assert ["cannot be written" in line for line in warnings(caplog)] == [True]
+
+
+def test_a_damaged_line_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    calls = [json.dumps(metric(value)) for value in range(3)]
+    damaged = ['{"call": "metr' + calls[1], "\0\0", "7"]
+    (tmp_path / "untracked.jsonl").write_text("\n".join([calls[0], *damaged, calls[2]]))
+    outbox = Outbox(tmp_path, "http://127.0.0.1:1")
+    outbox.put(metric(3))
+    assert outbox.waiting() == [metric(0), metric(2), metric(3)]
+    [told] = warnings(caplog)
+    assert "3 damaged lines" in told
+    assert (tmp_path / "unreadable.jsonl").read_text().splitlines() == damaged
 
 
 def test_a_run_has_one_process(elsewhere: Path) -> None:

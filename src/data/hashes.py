@@ -1,6 +1,7 @@
 """SHA-256 of photos, computed once: a file keyed by path, size and time of change remembers them."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from src.files import sha256, write_text
 
 FILE = "hashes.json"
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -21,7 +23,7 @@ def photo_hashes(paths: Sequence[Path], folder: Path) -> list[str | None]:
 
     Args:
         paths: the photos.
-        folder: where the file of known hashes is kept; a second call reads no photo.
+        folder: where the file of known hashes is kept, if it can be; a second call then reads no photo.
     """
     known = _load(folder / FILE)
     stats = in_threads(_stat, paths)
@@ -31,7 +33,7 @@ def photo_hashes(paths: Sequence[Path], folder: Path) -> list[str | None]:
     if wanted:
         hashed = in_threads(lambda item: photo_hash(item[0]), wanted, "hashing photos")
         known |= {key: [*stat, digest] for (key, stat), digest in zip(wanted, hashed, strict=True) if digest}
-        write_text(folder / FILE, json.dumps(known, ensure_ascii=False, separators=(",", ":")))
+        _keep(folder / FILE, known)
     return [known[key][2] if stat and key in known else None for key, stat in zip(keys, stats, strict=True)]
 
 
@@ -57,6 +59,13 @@ def _load(file: Path) -> dict[str, list]:
         return {}  # no file yet, or one damaged from outside: it is made anew
     known = known if isinstance(known, dict) else {}
     return {key: value for key, value in known.items() if isinstance(value, list) and len(value) == 3}
+
+
+def _keep(file: Path, known: dict[str, list]) -> None:
+    try:
+        write_text(file, json.dumps(known, ensure_ascii=False, separators=(",", ":")))
+    except OSError as error:  # it only saves time
+        log.warning("%s: cannot be written (%s); photos are hashed anew each time", file, error.strerror)
 
 
 def _stat(path: Path) -> tuple[int, int] | None:

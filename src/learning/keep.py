@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,16 +25,15 @@ if TYPE_CHECKING:
 SAMPLES = 12
 
 
-def keep(config: Config, folder: RunFolder, learner: Learner, data: Data, tracker: Tracker | None) -> dict[str, Any]:
+def keep(config: Config, folder: RunFolder, learner: Learner, data: Data, tracker: Tracker | None) -> None:
     """Scores the best weights on the validation photos and keeps everything.
 
-    Returns:
-        What result.json holds; nothing in a process of a group that is not its first, and has no tracker.
+    A process of a group that is not its first has no tracker, and only answers its part.
     """
     own = answer(learner.model, data.val_loader(), config.generate, data.tokenizer, config.train.precision)
     answers = Answers.join(learner.group.gather(own))
     if tracker is None:
-        return {}
+        return
     scores = {name: asdict(value) for name, value in score(answers, learner.meteor, intervals=True).items()}
     save(folder.model, learner.model, data.tokenizer.to_json(), config, data.meta() | {"scores": scores})
     best = selected({name: s["value"] for name, s in scores.items()}, config.train.select)
@@ -49,7 +48,6 @@ def keep(config: Config, folder: RunFolder, learner: Learner, data: Data, tracke
     result = {"name": config.track.name, "model": str(folder.model), "run_id": tracker.run_id, "selected": best}
     result |= {"seconds": learner.seconds, "captions": learner.captions, "scores": scores}
     write_text(folder.result, json.dumps(result, indent=1))
-    return result
 
 
 def figures(answers: Answers, folder: RunFolder, data: Data) -> Iterable[tuple[str, "Figure"]]:

@@ -11,6 +11,8 @@ from src.command import merge
 from src.config import Config, to_dict
 from src.errors import UserError
 from src.files import write_text
+from src.outbox import RUN_ID
+from src.tracking import LOCK, hold
 
 
 @dataclass
@@ -44,14 +46,22 @@ class RunFolder:
         """Scores of the finished run."""
         return self.path / "result.json"
 
+    def finished(self) -> dict[str, Any]:
+        """What result.json holds. The run's id in MLflow is filled in there once MLflow has heard of the run."""
+        result, known = json.loads(self.result.read_text()), self.path / RUN_ID
+        if not result["run_id"] and known.exists():
+            result["run_id"] = known.read_text().strip()
+            write_text(self.result, json.dumps(result, indent=1))
+        return result
+
     def open(self, config: Config, again: bool = False) -> None:
         """Makes the folder for a config, or takes up what is there of the same config.
 
         Raises:
-            UserError: the folder belongs to a run with another config.
+            UserError: the folder belongs to a run with another config, or is to be thrown away and in use.
         """
         if again and self.path.exists():
-            shutil.rmtree(self.path)
+            self.clear()
         kept = self.path / "config.json"
         if changed := self.changed(config):
             names = ", ".join(changed)
@@ -59,6 +69,19 @@ class RunFolder:
             raise UserError(f"{self.path}: holds a run with another config ({names}); {remedy}")
         if not kept.exists():
             write_text(kept, json.dumps(identity(config), indent=1))
+
+    def clear(self) -> None:
+        """Throws away what an earlier run left.
+
+        Raises:
+            UserError: another process works on the run.
+        """
+        with hold(self.path):
+            for path in self.path.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:  # by which processes that want the folder meet
+                    path.unlink()
 
     def changed(self, config: Config) -> list[str]:
         """Dotted keys in which a config differs from that of the run that is here; none where there is no run."""

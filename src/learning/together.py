@@ -3,7 +3,6 @@
 Only rank 0 tracks, checkpoints and keeps. Where a worker dies, all are started anew and go on from the last checkpoint.
 """
 
-import json
 import shutil
 import sys
 import tempfile
@@ -161,4 +160,4 @@ def read_result(folder: RunFolder) -> dict[str, Any]:
     """
     if not folder.result.exists():
         raise UserError(f"{folder.result}: is not here; set train.runs to a folder that all machines share")
-    return json.loads(folder.result.read_text())
+    return folder.finished()

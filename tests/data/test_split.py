@@ -229,6 +229,14 @@ def test_hashes_are_right_remembered_and_renewed(tmp_path: Path) -> None:
         assert photo_hashes(paths, folder) == [*wanted, None, None, None, None]
 
 
+def test_hashes_that_cannot_be_kept_are_there_all_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    [sample] = written(tmp_path, ["a"])
+    (tmp_path / "file").write_text("")
+    assert photo_hashes([sample.path], tmp_path / "file") == [hashlib.sha256(b"a").hexdigest()]
+    [told] = caplog.messages
+    assert "file/hashes.json: cannot be written" in told
+
+
 def test_second_call_reads_no_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = written(tmp_path, ["a", "b"])
     paths = [sample.path for sample in samples]

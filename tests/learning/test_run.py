@@ -1,6 +1,8 @@
 """What makes two runs the same."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,24 @@ def test_where_and_on_how_many_processors_a_run_runs_does_not_matter(tmp_path: P
     assert RunFolder(tmp_path).changed(config) == []
     config.train.lr *= 2
     assert RunFolder(tmp_path).changed(config) == ["train.lr"]
+
+
+def test_a_run_that_is_being_trained_is_not_thrown_away(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.open(Config())
+    folder.model.mkdir()
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / ".tracking.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        other.stdout.readline()
+        with pytest.raises(UserError, match="another process works on this run"):
+            folder.open(Config(), again=True)
+        assert folder.model.exists()
+        other.communicate("\n")
+    inode = (tmp_path / ".tracking.lock").stat().st_ino
+    folder.open(Config(), again=True)
+    assert {path.name for path in tmp_path.iterdir()} == {".tracking.lock", "config.json"}
+    assert (tmp_path / ".tracking.lock").stat().st_ino == inode

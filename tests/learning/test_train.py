@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from src.command import load_config
 from src.errors import UserError
 from src.learning.run import differing, identity, run_name
+from src.runs import list_runs
 from src.train import check, main
 from tests.tiny import CAPTIONS, tiny_config, write_photo
 
@@ -115,16 +116,21 @@ def test_what_a_config_cannot_ask_for_is_refused(key: str, value: object, told: 
 
 
 def test_a_finished_run_is_not_trained_again_and_another_config_is_refused(
-    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = str(experiment(elsewhere, epochs=1))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     assert main(["--config", file]) == 0
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     result = json.loads((elsewhere / "runs/tiny/result.json").read_text())
     assert {"plcc", "cider_d", "quality"} <= result["scores"].keys()
     assert (elsewhere / "runs/tiny/model/model.safetensors").exists()
     capsys.readouterr()
     assert main(["--config", file]) == 0
     assert "already done" in capsys.readouterr().err
+    [tracked] = list_runs()  # MLflow, which was away, has all that it missed
+    assert json.loads((elsewhere / "runs/tiny/result.json").read_text()) == result | {"run_id": tracked.id}
+    assert (tracked.status, tracked.metrics["selected"]) == ("FINISHED", result["selected"])
     with pytest.raises(UserError, match=r"another config \(train.lr\).*--again true"):
         main(["--config", file, "--train.lr", "0.5"])
 
