@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from src.errors import UserError
@@ -26,6 +27,15 @@ class WholeCheckpointIO(TorchCheckpointIO):
             ) from error
 
 
+class EachSteps(ModelCheckpoint):
+    """Checkpoints within an epoch; its last batch's is that of the epoch, which has been evaluated."""
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Saves where so many steps are done."""
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, *args, **kwargs)
+
+
 def checkpoints(folder: Path, select: str, steps: int) -> list[Callback]:
     """Callbacks that keep last.ckpt (each epoch, and each `steps` steps if not 0) and best.ckpt (highest `select`)."""
     keep: dict[str, Any] = {"dirpath": folder, "auto_insert_metric_name": False, "enable_version_counter": False}
@@ -33,4 +43,4 @@ def checkpoints(folder: Path, select: str, steps: int) -> list[Callback]:
     each_epoch = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
     if not steps:
         return [best, each_epoch]
-    return [best, each_epoch, ModelCheckpoint(filename="last", every_n_train_steps=steps, **keep)]
+    return [best, each_epoch, EachSteps(filename="last", every_n_train_steps=steps, **keep)]

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar
 from lightning.pytorch.loggers.logger import Logger
 
@@ -47,6 +47,14 @@ class TrackerLogger(Logger):
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the whole config was logged when the run began."""
+
+
+class Patience(EarlyStopping):
+    """Early stopping that also holds for a run which was killed after it had been stopped."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Trains no further where the checkpoint was the last."""
+        trainer.should_stop |= self.wait_count >= self.patience
 
 
 def make_trainer(
@@ -97,7 +105,7 @@ def callbacks(train: TrainConfig, folder: RunFolder) -> list[Callback]:
     if train.ema:
         result.append(MovingAverage(train))
     if train.patience:
-        result.append(EarlyStopping("val/selected", mode="max", patience=max(1, train.patience // train.eval_every)))
+        result.append(Patience("val/selected", mode="max", patience=max(1, train.patience // train.eval_every)))
     if train.minutes:
         result.append(Timer(timedelta(minutes=train.minutes), interval="step"))
     return result
@@ -108,6 +116,9 @@ def fit(config: TrainConfig, learner: Learner, data: Data, folder: RunFolder, tr
     if config.epochs == 0:
         return
     last, batches = folder.checkpoint, data.train_loader()
+    if last.exists():  # Lightning itself does so only where the checkpoint is from within an epoch
+        loops = torch.load(last, weights_only=True, map_location="cpu")["loops"]
+        batches.load_state_dict(loops["fit_loop"]["state_dict"]["combined_loader"][0])
     # Not the trainer's own estimate: asking for it sets the loader up too early to get its state from a checkpoint.
     learner.steps = config.epochs * -(-len(batches) // config.accumulate)
     trainer.fit(
