@@ -38,6 +38,7 @@ def main(args: Sequence[str] | None = None) -> int:
     samples = find_photos(Path(options.data), options.images, options.sample)
     loaded, folder = load_model(options.model)
     settings = make_settings(parser, args, loaded)
+    check_style_used(options.style, [settings])
     began = time.perf_counter()
     if options.workers:
         lost = predict_spread(loaded, folder, samples, settings, options)
@@ -108,6 +109,9 @@ def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", 
         loaded: the model.
         labelled: answer only what there is a label for, each photo in the style of its own source.
 
+    Returns:
+        The settings, without a style where no captions are written.
+
     Raises:
         UserError: the model does not know the style, or cannot fill the columns.
     """
@@ -116,16 +120,20 @@ def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", 
     parser.set_defaults({f"generate.{key}": value for key, value in asdict(loaded.config.generate).items()})
     options = parser.parse_args(args)
     columns = choose_columns(options.get("columns", ""), loaded)
-    style = options.style
+    style = ""
     if COMMENTS in columns:
-        style = style or ("" if labelled else default_style(loaded))
+        style = options.style or ("" if labelled else default_style(loaded))
         if style:
             check_style(loaded, style)
-    elif style:
-        raise UserError("--style: no captions are written; leave it out")
     generation = GenerationConfig(**options.generate.as_dict())
     asked = {"mos": MOS in columns, "captions": COMMENTS in columns}
     return Settings(generation, style, options.batch_size, options.cache, labelled, **asked)
+
+
+def check_style_used(style: str, settings: Sequence["Settings"]) -> None:
+    """Raises UserError where a style is asked for and none of the models that answer together writes captions."""
+    if style and not any(one.captions for one in settings):
+        raise UserError("--style: no captions are written; leave it out")
 
 
 def find_photos(data: Path, images: str = "", sample: str = "") -> list[Sample]:

@@ -173,6 +173,8 @@ def test_columns_and_heads(model: Path, data: Path) -> None:
     quality = make_model(data / "quality", tiny_config(captions=False))
     _, output = run(quality, "test.csv")
     assert list(rows_of(output)[0]) == ["img_name", "mos"]
+    with pytest.raises(UserError, match="--style: no captions are written"):
+        run(quality, "test.csv", "--style", "challenge")
     with pytest.raises(UserError, match="no comments"):
         run(quality, "test.csv", "--columns", "img_name,mos,comments")
 
