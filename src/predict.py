@@ -41,13 +41,15 @@ def main(args: Sequence[str] | None = None) -> int:
     check_style_used(options.style, [settings])
     began = time.perf_counter()
     if options.workers:
-        lost = predict_spread(loaded, folder, samples, settings, options)
+        lost, kept = predict_spread(loaded, folder, samples, settings, options)
     else:
+        kept = 0
         submission, lost = predict(loaded, samples, settings)
         origin = {**about_model(loaded, folder), **about_answers(options.data, [loaded], samples, settings, lost)}
         write(output, submission, origin, mos_range([loaded]))
-    rate = len(samples) / (time.perf_counter() - began)
-    print(f"wrote {output} and {output.with_suffix('.json')}: {len(samples)} photos, {rate:.1f} photos/s")
+    rate = (len(samples) - kept) / (time.perf_counter() - began)
+    photos = f"{len(samples)} photos" + (f", {kept} of them answered before" if kept else "")
+    print(f"wrote {output} and {output.with_suffix('.json')}: {photos}, {rate:.1f} photos/s")
     print(f"next: hand {output.name} in, or: python -m src.ensemble --submissions {output} OTHER.csv --output ...")
     return FALLBACK if lost else 0
 
@@ -210,8 +212,11 @@ def predict(loaded: "Loaded", samples: list[Sample], settings: "Settings") -> tu
 
 def predict_spread(
     loaded: "Loaded", folder: Path, samples: list[Sample], settings: "Settings", options: Namespace
-) -> dict[str, str]:
-    """Writes a submission that several processes answer; its bytes are those of `predict`'s. Returns as `complete`.
+) -> tuple[dict[str, str], int]:
+    """Writes a submission that several processes answer; its bytes are those of `predict`'s.
+
+    Returns:
+        What was wrong with photos, as `complete`, and how many photos were answered before; see `Spread`.
 
     Raises:
         UserError: the cache, which one process writes, is asked for.
@@ -226,7 +231,7 @@ def predict_spread(
     about = about_answers(options.data, [loaded], samples, settings, lost, spread.hashes)
     write(output, submission, {**about_model(loaded, folder), **about}, mos_range([loaded]))
     clear(parts, output)
-    return lost
+    return lost, spread.kept
 
 
 def complete(

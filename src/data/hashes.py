@@ -24,7 +24,7 @@ def photo_hashes(paths: Sequence[Path], folder: Path) -> list[str | None]:
         folder: where the file of known hashes is kept; a second call reads no photo.
     """
     known = _load(folder / FILE)
-    stats = in_threads(_stat, paths)
+    stats = in_threads(size_and_time, paths)
     keys = [os.path.abspath(path) for path in paths]  # noqa: PTH100
     found = dict(zip(keys, stats, strict=True))  # a photo may be named twice
     wanted = [(key, stat) for key, stat in found.items() if stat and known.get(key, [])[:2] != list(stat)]
@@ -58,7 +58,8 @@ def _load(file: Path) -> dict[str, list]:
     return known if isinstance(known, dict) else {}
 
 
-def _stat(path: Path) -> tuple[int, int] | None:
+def size_and_time(path: Path) -> tuple[int, int] | None:
+    """A file's bytes and when it was changed, in nanoseconds; None where it is missing."""
     try:
         stat = path.stat()
     except OSError:
