@@ -77,7 +77,7 @@ def join_models(parser: Parser, args: Sequence[str] | None) -> tuple[Submission,
     options = parser.parse_args(args)
     if len(options.models) < 2:
         raise UserError("--models: name at least two")
-    samples = find_photos(Path(options.data), options.images, options.sample)
+    samples = find_photos(options.data, options.images, options.sample)
     found = [load_model(name) for name in options.models]
     members = [loaded for loaded, _ in found]
     settings = [make_settings(parser, args, loaded) for loaded in members]

@@ -35,7 +35,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parser.parse_args(args)
     output = Path(options.output)
     check_output(output)
-    samples = find_photos(Path(options.data), options.images, options.sample)
+    samples = find_photos(options.data, options.images, options.sample)
     loaded, folder = load_model(options.model)
     settings = make_settings(parser, args, loaded)
     check_style_used(options.style, [settings])
@@ -138,7 +138,7 @@ def check_style_used(style: str, settings: Sequence["Settings"]) -> None:
         raise UserError("--style: no captions are written; leave it out")
 
 
-def find_photos(data: Path, images: str = "", sample: str = "") -> list[Sample]:
+def find_photos(data: str, images: str = "", sample: str = "") -> list[Sample]:
     """The photos to answer, in the sample submission's order.
 
     Args:
@@ -151,19 +151,21 @@ def find_photos(data: Path, images: str = "", sample: str = "") -> list[Sample]:
     """
     from src.data.table import index_photos, read_photos
 
-    if not str(data) or str(data) == ".":
+    if not data:
         raise UserError("--data: name a table such as test.csv, a list of photo names or a folder of photos")
-    samples = read_photos(data)
+    table = Path(data)
+    samples = read_photos(table)
     if images:
         folder = Path(images)
         if not folder.is_dir():
             raise UserError(f"--images: {folder} is no folder; name the one that holds the photos")
         known = index_photos(folder)
         samples = [replace(one, path=known.get(one.name, folder / one.name)) for one in samples]
-    beside = data.parent / "sample_submission.csv"
+    beside = table.parent / "sample_submission.csv"
     if sample:
-        return in_order(samples, [one.name for one in read_photos(Path(sample))], sample)
-    if data.suffix == ".csv" and beside.is_file():
+        names = [one.name for one in read_photos(Path(sample))]
+        return in_order(samples, names, sample, index_photos(table) if table.is_dir() else {})
+    if table.suffix == ".csv" and beside.is_file():
         names = [one.name for one in read_photos(beside)]
         if set(names) == {one.name for one in samples}:
             return in_order(samples, names, str(beside))
@@ -171,18 +173,27 @@ def find_photos(data: Path, images: str = "", sample: str = "") -> list[Sample]:
     return samples
 
 
-def in_order(samples: list[Sample], names: list[str], where: str) -> list[Sample]:
+def in_order(samples: list[Sample], names: list[str], where: str, also: dict[str, Path] | None = None) -> list[Sample]:
     """The samples that a sample submission names, in its order.
+
+    Args:
+        samples: the photos.
+        names: in the sample submission.
+        where: the sample submission.
+        also: what else photos are called, such as their names without suffix: name -> path.
 
     Raises:
         UserError: it names a photo that is not among them.
     """
-    known = {sample.name: sample for sample in samples}
+    paths = {one.path: one for one in samples}
+    known = {name: replace(paths[path], name=name) for name, path in (also or {}).items() if path in paths}
+    known |= {one.name: one for one in samples}
     if lost := [name for name in names if name not in known]:
         raise UserError(f"{where}: names {len(lost)} photos that --data lacks, such as {lost[0]}; check both")
-    if over := len(samples) - len(names):
+    chosen = [known[name] for name in names]
+    if over := len(paths.keys() - {one.path for one in chosen}):
         print(f"{where}: does not name {over} of the photos; they are left out", file=sys.stderr)
-    return [known[name] for name in names]
+    return chosen
 
 
 def choose_columns(wanted: str, loaded: "Loaded") -> list[str]:

@@ -18,6 +18,7 @@ from src.data.read import given_splits, read_all
 from src.data.sample import Sample
 from src.data.source import source_name
 from src.data.split import ORDER, Key, planned
+from src.files import regular
 
 EXAMPLES = 5
 HUGE = 25_000_000  # pixels; decoding one takes longer than a training step
@@ -126,6 +127,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 def _look(path: Path) -> Look:
     try:
+        regular(path)
         data = path.read_bytes()
     except FileNotFoundError:
         return Look(missing=True)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from src.files import sha256, write_text
+from src.files import regular, sha256, write_text
 
 FILE = "hashes.json"
 T = TypeVar("T")
@@ -59,9 +59,9 @@ def _load(file: Path) -> dict[str, list]:
 
 
 def size_and_time(path: Path) -> tuple[int, int] | None:
-    """A file's bytes and when it was changed, in nanoseconds; None where it is missing."""
+    """A file's bytes and when it was changed, in nanoseconds; None where it is missing or no regular file."""
     try:
-        stat = path.stat()
+        stat = regular(path)
     except OSError:
         return None
     return stat.st_size, stat.st_mtime_ns
@@ -70,6 +70,7 @@ def size_and_time(path: Path) -> tuple[int, int] | None:
 def photo_hash(path: str) -> str | None:
     """A file's SHA-256, None where it cannot be read."""
     try:
+        regular(Path(path))
         return sha256(Path(path))
     except OSError:
         return None
