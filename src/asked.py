@@ -14,7 +14,7 @@ from src.command import Parser, load_config
 from src.config import Config, SourceConfig
 from src.data.sample import Sample
 from src.errors import UserError
-from src.predict import about_model, fallback_of, fill, load_model, make_settings
+from src.predict import about_model, check_style_used, fallback_of, fill, load_model, make_settings
 from src.submission import Submission, read
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def of_models(options: Namespace, parser: Parser, args: Sequence[str] | None) ->
     from src.learning.answers import Answers
 
     parts = [ask_model(name, parser, args) for name in options.model]
+    check_style_used(options.style, [one.settings for one in parts])
     about = parts[0].about
     if len(parts) > 1:
         about = {

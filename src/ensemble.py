@@ -19,6 +19,7 @@ from src.predict import (
     about_model,
     add_model_options,
     add_photo_options,
+    check_style_used,
     complete,
     find_photos,
     load_model,
@@ -76,10 +77,11 @@ def join_models(parser: Parser, args: Sequence[str] | None) -> tuple[Submission,
     options = parser.parse_args(args)
     if len(options.models) < 2:
         raise UserError("--models: name at least two")
-    samples = find_photos(Path(options.data), options.images, options.sample)
+    samples = find_photos(options.data, options.images, options.sample)
     found = [load_model(name) for name in options.models]
     members = [loaded for loaded, _ in found]
     settings = [make_settings(parser, args, loaded) for loaded in members]
+    check_style_used(options.style, settings)
     answers, failed = answer_together(members, samples, settings, options.mos, options.outliers)
     joined, lost = complete(answers, failed, members, combined(settings))
     facts = {

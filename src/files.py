@@ -1,7 +1,9 @@
 """Files written whole or not at all, and their hashes."""
 
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +34,18 @@ def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text, whole or not at all."""
     with write_whole(path) as part:
         part.write_text(text, encoding="utf-8", newline="")
+
+
+def regular(path: Path) -> os.stat_result:
+    """What the disk says of a file.
+
+    Raises:
+        OSError: it is missing, or no regular file: whoever reads a pipe may wait for ever.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return found
 
 
 def sha256(path: Path) -> str:

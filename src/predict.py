@@ -35,18 +35,21 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parser.parse_args(args)
     output = Path(options.output)
     check_output(output)
-    samples = find_photos(Path(options.data), options.images, options.sample)
+    samples = find_photos(options.data, options.images, options.sample)
     loaded, folder = load_model(options.model)
     settings = make_settings(parser, args, loaded)
+    check_style_used(options.style, [settings])
     began = time.perf_counter()
     if options.workers:
-        lost = predict_spread(loaded, folder, samples, settings, options)
+        lost, kept = predict_spread(loaded, folder, samples, settings, options)
     else:
+        kept = 0
         submission, lost = predict(loaded, samples, settings)
         origin = {**about_model(loaded, folder), **about_answers(options.data, [loaded], samples, settings, lost)}
         write(output, submission, origin, mos_range([loaded]))
-    rate = len(samples) / (time.perf_counter() - began)
-    print(f"wrote {output} and {output.with_suffix('.json')}: {len(samples)} photos, {rate:.1f} photos/s")
+    rate = (len(samples) - kept) / (time.perf_counter() - began)
+    photos = f"{len(samples)} photos" + (f", {kept} of them answered before" if kept else "")
+    print(f"wrote {output} and {output.with_suffix('.json')}: {photos}, {rate:.1f} photos/s")
     print(f"next: hand {output.name} in, or: python -m src.ensemble --submissions {output} OTHER.csv --output ...")
     return FALLBACK if lost else 0
 
@@ -108,6 +111,9 @@ def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", 
         loaded: the model.
         labelled: answer only what there is a label for, each photo in the style of its own source.
 
+    Returns:
+        The settings, without a style where no captions are written.
+
     Raises:
         UserError: the model does not know the style, or cannot fill the columns.
     """
@@ -116,19 +122,23 @@ def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", 
     parser.set_defaults({f"generate.{key}": value for key, value in asdict(loaded.config.generate).items()})
     options = parser.parse_args(args)
     columns = choose_columns(options.get("columns", ""), loaded)
-    style = options.style
+    style = ""
     if COMMENTS in columns:
-        style = style or ("" if labelled else default_style(loaded))
+        style = options.style or ("" if labelled else default_style(loaded))
         if style:
             check_style(loaded, style)
-    elif style:
-        raise UserError("--style: no captions are written; leave it out")
     generation = GenerationConfig(**options.generate.as_dict())
     asked = {"mos": MOS in columns, "captions": COMMENTS in columns}
     return Settings(generation, style, options.batch_size, options.cache, labelled, **asked)
 
 
-def find_photos(data: Path, images: str = "", sample: str = "") -> list[Sample]:
+def check_style_used(style: str, settings: Sequence["Settings"]) -> None:
+    """Raises UserError where a style is asked for and none of the models that answer together writes captions."""
+    if style and not any(one.captions for one in settings):
+        raise UserError("--style: no captions are written; leave it out")
+
+
+def find_photos(data: str, images: str = "", sample: str = "") -> list[Sample]:
     """The photos to answer, in the sample submission's order.
 
     Args:
@@ -141,19 +151,21 @@ def find_photos(data: Path, images: str = "", sample: str = "") -> list[Sample]:
     """
     from src.data.table import index_photos, read_photos
 
-    if not str(data) or str(data) == ".":
+    if not data:
         raise UserError("--data: name a table such as test.csv, a list of photo names or a folder of photos")
-    samples = read_photos(data)
+    table = Path(data)
+    samples = read_photos(table)
     if images:
         folder = Path(images)
         if not folder.is_dir():
             raise UserError(f"--images: {folder} is no folder; name the one that holds the photos")
         known = index_photos(folder)
         samples = [replace(one, path=known.get(one.name, folder / one.name)) for one in samples]
-    beside = data.parent / "sample_submission.csv"
+    beside = table.parent / "sample_submission.csv"
     if sample:
-        return in_order(samples, [one.name for one in read_photos(Path(sample))], sample)
-    if data.suffix == ".csv" and beside.is_file():
+        names = [one.name for one in read_photos(Path(sample))]
+        return in_order(samples, names, sample, index_photos(table) if table.is_dir() else {})
+    if table.suffix == ".csv" and beside.is_file():
         names = [one.name for one in read_photos(beside)]
         if set(names) == {one.name for one in samples}:
             return in_order(samples, names, str(beside))
@@ -161,18 +173,27 @@ def find_photos(data: Path, images: str = "", sample: str = "") -> list[Sample]:
     return samples
 
 
-def in_order(samples: list[Sample], names: list[str], where: str) -> list[Sample]:
+def in_order(samples: list[Sample], names: list[str], where: str, also: dict[str, Path] | None = None) -> list[Sample]:
     """The samples that a sample submission names, in its order.
+
+    Args:
+        samples: the photos.
+        names: in the sample submission.
+        where: the sample submission.
+        also: what else photos are called, such as their names without suffix: name -> path.
 
     Raises:
         UserError: it names a photo that is not among them.
     """
-    known = {sample.name: sample for sample in samples}
+    paths = {one.path: one for one in samples}
+    known = {name: replace(paths[path], name=name) for name, path in (also or {}).items() if path in paths}
+    known |= {one.name: one for one in samples}
     if lost := [name for name in names if name not in known]:
         raise UserError(f"{where}: names {len(lost)} photos that --data lacks, such as {lost[0]}; check both")
-    if over := len(samples) - len(names):
+    chosen = [known[name] for name in names]
+    if over := len(paths.keys() - {one.path for one in chosen}):
         print(f"{where}: does not name {over} of the photos; they are left out", file=sys.stderr)
-    return [known[name] for name in names]
+    return chosen
 
 
 def choose_columns(wanted: str, loaded: "Loaded") -> list[str]:
@@ -202,8 +223,11 @@ def predict(loaded: "Loaded", samples: list[Sample], settings: "Settings") -> tu
 
 def predict_spread(
     loaded: "Loaded", folder: Path, samples: list[Sample], settings: "Settings", options: Namespace
-) -> dict[str, str]:
-    """Writes a submission that several processes answer; its bytes are those of `predict`'s. Returns as `complete`.
+) -> tuple[dict[str, str], int]:
+    """Writes a submission that several processes answer; its bytes are those of `predict`'s.
+
+    Returns:
+        What was wrong with photos, as `complete`, and how many photos were answered before; see `Spread`.
 
     Raises:
         UserError: the cache, which one process writes, is asked for.
@@ -218,7 +242,7 @@ def predict_spread(
     about = about_answers(options.data, [loaded], samples, settings, lost, spread.hashes)
     write(output, submission, {**about_model(loaded, folder), **about}, mos_range([loaded]))
     clear(parts, output)
-    return lost
+    return lost, spread.kept
 
 
 def complete(

@@ -16,6 +16,8 @@ import yaml
 from src.command import check_key, fill, load_config, nearest, read_yaml
 from src.config import Above0, AtLeast0, Config, Count, Seed, Whole, to_dict
 from src.errors import UserError
+from src.learning.run import check_name
+from src.submission import check_output
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -117,8 +119,16 @@ def load_sweep(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
 
 
 def check_sweep(sweep: Sweep, path: Path) -> None:
-    """Raises UserError where a key is none of Config's, a range is none, or a value does not fit the key's type."""
+    """Raises UserError where a part of the file is wrong.
+
+    A key is none of Config's, a range is none, a value does not fit the key's type, the name stands for something else,
+    or no submission can be written.
+    """
     check_forms(sweep, path)
+    check_name(sweep.name, f"{line_of(path, 'name')}: name")
+    if sweep.predict:
+        with at(path, "output"):
+            check_output(Path(sweep.output))
     for name in ("fixed", "final"):
         for key in getattr(sweep, name):
             with at(path, name, key):
@@ -229,8 +239,11 @@ def ends(key: str, domain: Domain) -> list[Any]:
     values = domain[kind]
     if not isinstance(values, list) or not values:
         raise UserError(f"{key}: {kind} needs a list of values")
-    if "step" in domain and (kind not in ("float", "int") or number(domain["step"]) <= 0):
+    steps = [domain["step"]] if "step" in domain else []
+    if steps and (kind not in ("float", "int") or number(steps[0]) <= 0):
         raise UserError(f"{key}: a step above 0 goes with float and int only; remove it")
+    if kind.endswith("int") and any(number(value) % 1 for value in values + steps):
+        raise UserError(f"{key}: {kind} needs whole numbers; round them, or take float or log")
     if kind == "choice":
         return values
     if not (len(values) == 2 and number(values[0]) < number(values[1])):
@@ -241,15 +254,18 @@ def ends(key: str, domain: Domain) -> list[Any]:
 
 
 def number(value: Any) -> float:
-    """A number, also one that YAML took for a string, as 1e-4.
+    """A finite number, also one that YAML took for a string, as 1e-4.
 
     Raises:
-        UserError: not a number.
+        UserError: not a number, or not a finite one.
     """
     try:
-        return float(value)
+        found = float(value)
     except (TypeError, ValueError) as error:
         raise UserError(f"{value!r} is no number") from error
+    if not math.isfinite(found):
+        raise UserError(f"{value!r} is no finite number; set one")
+    return found
 
 
 def inside(domain: Domain, value: Any) -> bool:

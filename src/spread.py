@@ -46,11 +46,13 @@ class Spread:
         answers: as `answer_photos` gives them.
         failed: likewise: why photos could not be read, by name.
         hashes: SHA-256 of each photo, None where it cannot be read.
+        kept: how many of the photos were answered before, by a command that was cut short.
     """
 
     answers: "Answers"
     failed: dict[str, str] = field(default_factory=dict)
     hashes: list[str | None] = field(default_factory=list)
+    kept: int = 0
 
 
 def answer_spread(
@@ -78,7 +80,7 @@ def answer_spread(
     missing = [part for part in parts if not part.file.exists()]
     if missing:
         run_parts(model, missing, settings, workers)
-    whole = Spread(Answers())
+    whole = Spread(Answers(), kept=len(samples) - sum(len(part.samples) for part in missing))
     for part in parts:
         kept = json.loads(part.file.read_text(encoding="utf-8"))
         for name, values in kept["answers"].items():
@@ -89,10 +91,12 @@ def answer_spread(
 
 
 def keep_folder(model: Path, samples: Sequence[Sample], settings: "Settings", output: Path) -> Path:
-    """Where parts are kept: beside the submission, for this model, these photos and these settings alone."""
+    """Where parts are kept: beside the submission, for this model, these settings, and these photos as they are now."""
+    from src.data.hashes import in_threads, size_and_time
+
     digest = sha(f"{sha256(model / 'model.safetensors')} {json.dumps(asdict(settings), sort_keys=True)}".encode())
-    for sample in samples:
-        digest.update(f"\n{sample.name}\0{sample.path}".encode("utf-8", "surrogateescape"))
+    for sample, stat in zip(samples, in_threads(size_and_time, [one.path for one in samples]), strict=True):
+        digest.update(f"\n{sample.name}\0{sample.path}\0{stat}".encode("utf-8", "surrogateescape"))
     return output.with_name(f".{output.stem}.parts-{digest.hexdigest()[:12]}")
 
 

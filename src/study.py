@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import UserError, one_line
-from src.learning.run import RunFolder
-from src.search import Sweep, inside, preset_point, short_names, trial_name
+from src.learning.run import RunFolder, differing, filled, identity
+from src.search import Sweep, inside, preset_point, short_names, trial_config, trial_name
 
 if TYPE_CHECKING:
     import optuna
@@ -24,7 +24,7 @@ def open_study(sweep: Sweep, folder: Path) -> "optuna.Study":
     """The sweep's study, from its database; trials that were running when an earlier driver died are queued again.
 
     Raises:
-        UserError: the study was made for other objectives, or a starting point's sweep is not there.
+        UserError: the study's trials are made of something else, or a starting point's sweep is not there.
     """
     import optuna
 
@@ -36,10 +36,7 @@ def open_study(sweep: Sweep, folder: Path) -> "optuna.Study":
         load_if_exists=True,
         sampler=sampler(sweep),
     )
-    known = study.user_attrs.get("objective", sweep.objective)
-    if known != sweep.objective:
-        raise UserError(f"{sweep.name}: was searched for {', '.join(known)}; give the sweep another name")
-    study.set_user_attr("objective", sweep.objective)
+    keep_one_kind(study, sweep)
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
@@ -47,6 +44,21 @@ def open_study(sweep: Sweep, folder: Path) -> "optuna.Study":
         for point in start_points(sweep, folder.parent):
             study.enqueue_trial(point)
     return study
+
+
+def keep_one_kind(study: "optuna.Study", sweep: Sweep) -> None:
+    """Has a study know what all its trials are made of, so that those it compares differ in nothing but their values.
+
+    Raises:
+        UserError: the sweep's trials would be made of something else than those of the study.
+    """
+    made = {**identity(trial_config(sweep, {})), "space": sweep.space, "objective": sweep.objective}
+    kept = filled({name: study.user_attrs.get(name, value) for name, value in made.items()})
+    if changed := differing(kept, made):
+        remedy = "restore these, or give the sweep another name"
+        raise UserError(f"{sweep.name}: holds trials made otherwise ({', '.join(changed)}); {remedy}")
+    for name, value in made.items():
+        study.set_user_attr(name, value)
 
 
 def storage(folder: Path) -> "optuna.storages.RDBStorage":

@@ -18,7 +18,7 @@ from src.command import make_parser, read_yaml
 from src.config import TrackConfig, Whole
 from src.errors import run_command
 from src.runs import register_model
-from src.search import Space, Sweep, load_sweep, trial_config, trials_at_once
+from src.search import Space, Sweep, at, load_sweep, trial_config, trials_at_once
 from src.study import (
     best_trial,
     figures,
@@ -57,7 +57,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0
     sweep = load_sweep(Path(options.config), {"trials": options.trials} if options.trials else None)
     start_points(sweep, Path(options.runs))  # a missing one is refused before anything starts
-    prepare(sweep)
+    prepare(sweep, Path(options.config))
     trained = run(sweep, Path(options.runs))
     code = predict(sweep, trained) if sweep.predict else 0
     print(f"next: python -m src.evaluate --model {' '.join(one['name'] for one in trained)}")
@@ -71,15 +71,23 @@ def sweep_name(path: Path) -> str:
     return str(read_yaml(path).get("name") or path.stem)
 
 
-def prepare(sweep: Sweep) -> None:
-    """Makes the demo data where the sweep asks for it, and the feature cache, once for all trials."""
+def prepare(sweep: Sweep, path: Path) -> None:
+    """Makes the demo data where the sweep asks for it, and the feature cache, once for all trials.
+
+    Raises:
+        UserError: the photos to predict in the end are not there; names the line of the sweep's file, `path`.
+    """
     from src.data.cache import build_for_config
     from src.data.demo import make_demo
+    from src.data.table import read_photos
 
     config = trial_config(sweep, {})
     demo = Path("data/demo")
     if any(Path(source.path).is_relative_to(demo) for source in config.data.sources):
         make_demo(demo)
+    if sweep.predict:
+        with at(path, "predict"):
+            read_photos(Path(sweep.predict))
     if config.data.cache and config.model.backbone.frozen:
         build_for_config(config)
 

@@ -73,14 +73,14 @@ def send_rest(folder: "RunFolder") -> None:
 
 def check(config: Config) -> None:
     """Raises UserError where a config asks for nothing, or for two things that exclude each other."""
+    from src.learning.run import check_name
     from src.model import decoders
 
     if not config.data.sources:
         raise UserError("data.sources: no data set is named; start from a file: --config configs/demo.yaml")
     if not (config.model.mos.enabled or config.model.decoder.enabled):
         raise UserError("model: both heads are off; enable model.mos or model.decoder")
-    if config.track.name == "best":
-        raise UserError("track.name: best is what the run with the highest score is called; choose another name")
+    check_name(config.track.name, "track.name")
     if config.train.epochs % config.train.eval_every:
         every = f"train.eval_every {config.train.eval_every}"
         raise UserError(f"{every}: must divide train.epochs {config.train.epochs}, or the last goes without a score")

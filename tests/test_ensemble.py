@@ -10,6 +10,7 @@ import torch
 from pycocoevalcap.cider.cider import Cider
 from scipy.stats import spearmanr
 
+from src.config import SourceConfig
 from src.ensemble import agreement, average, join, join_mos, main, vote
 from src.errors import UserError
 from src.joint import Joint
@@ -202,6 +203,19 @@ def test_one_models_mos_and_the_others_captions(photos: Path) -> None:
     joined = together("a", "b")
     assert joined.mos == alone(a, "a.csv").mos
     assert joined.comments == alone(b, "b.csv").comments
+
+
+def test_a_style_is_for_the_models_that_write_captions(photos: Path) -> None:
+    names = ("challenge", "flickr8k")
+    sources = [SourceConfig(format="samsung", name=names[0]), SourceConfig(format="flickr8k", name=names[1])]
+    make_model(photos / "a", tiny_config(captions=False), seed=1)
+    make_model(photos / "b", tiny_config(mos=False, sources=sources), styles=names, seed=4)
+    assert together("a", "b").comments != together("a", "b", "--style", "flickr8k").comments
+    assert json.loads(Path("joint.json").read_text())["style"] == "flickr8k"
+    with pytest.raises(UserError, match=r"poetry.*challenge, flickr8k"):
+        together("a", "b", "--style", "poetry")
+    with pytest.raises(UserError, match="--style: no captions are written; leave it out"):
+        together("a", "a", "--style", "flickr8k")
 
 
 def test_an_unreadable_photo_of_models(photos: Path) -> None:

@@ -130,6 +130,30 @@ def test_a_folder_and_photos_of_all_sizes(data: Path) -> None:
     assert [row["img_name"] for row in rows_of(output)] == [f"deep/{i}.jpg" for i in range(4)]
 
 
+def test_the_current_folder_with_a_pipe_in_it(
+    model: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(data / "test")
+    os.mkfifo("z.jpg")
+    code, output = run(model, ".")
+    assert code == 3
+    assert [row["img_name"] for row in rows_of(output)] == sorted([*(f"{name}.jpg" for name in NAMES), "z.jpg"])
+    assert "photo z.jpg: z.jpg cannot be read (it is no regular file)" in capsys.readouterr().err
+
+
+def test_a_folder_in_a_samples_order_by_names_without_suffix(
+    model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "s.csv").write_text("img_name\n1e5\n00\n0213074526.jpg\n")
+    _, output = run(model, "test", "--sample", "s.csv")
+    rows = rows_of(output)
+    assert [row["img_name"] for row in rows] == ["1e5", "00", "0213074526.jpg"]
+    assert "s.csv: does not name 2 of the photos" in capsys.readouterr().err
+    _, output = run(model, "test.csv", "--columns", "img_name,mos")
+    known = {row["img_name"]: float(row["mos"]) for row in rows_of(output)}
+    assert [float(row["mos"]) for row in rows[:2]] == pytest.approx([known["1e5"], known["00"]], abs=1e-4)
+
+
 def test_a_list_of_names_with_a_folder_of_images(data: Path) -> None:
     """Flickr8k's test list: captions alone, in the style of the only source."""
     sources = [SourceConfig(format="flickr8k", path="x", name="flickr8k")]
@@ -173,6 +197,8 @@ def test_columns_and_heads(model: Path, data: Path) -> None:
     quality = make_model(data / "quality", tiny_config(captions=False))
     _, output = run(quality, "test.csv")
     assert list(rows_of(output)[0]) == ["img_name", "mos"]
+    with pytest.raises(UserError, match="--style: no captions are written"):
+        run(quality, "test.csv", "--style", "challenge")
     with pytest.raises(UserError, match="no comments"):
         run(quality, "test.csv", "--columns", "img_name,mos,comments")
 
@@ -217,6 +243,8 @@ def test_data_of_other_units(data: Path) -> None:
     ("words", "message"),
     [
         (["--data", "nowhere.csv"], "nowhere.csv"),
+        (["--data", ""], "--data: name a table"),
+        (["--data", "test", "--sample", "other.csv"], "other.csv.*no such photo"),
         (["--data", "test.csv", "--sample", "other.csv"], "other.csv.*no such photo"),
         (["--data", "test.csv", "--images", "nowhere"], "nowhere"),
         (["--data", "test.csv", "--columns", "name"], "--columns"),

@@ -1,6 +1,7 @@
 """A sweep's YAML: what it may say, and what is refused."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,12 @@ def test_drawn_values_stay_inside_the_space() -> None:
         ({"algorithm": "cmaes"}, "cmaes cannot search model.mos.hidden, which is a choice"),
         ({"algorithm": "nsga2"}, "nsga2 searches two objectives"),
         ({"algorithm": "gp", "space": CONDITIONAL}, "gp cannot search model.mos.hidden, which is conditional"),
+        ({"space": {"train.lr": {"log": [1e-3, math.inf]}}}, "search.yaml:[0-9]+: space: inf is no finite number"),
+        ({"space": {"train.lr": {"float": [math.nan, 1]}}}, "nan is no finite number"),
+        ({"space": {"train.epochs": {"int": [1, 3], "step": 0.5}}}, "train.epochs: int needs whole numbers"),
+        ({"space": {"train.epochs": {"logint": [1.5, 8]}}}, "train.epochs: logint needs whole numbers"),
+        ({"name": "best"}, "search.yaml:[0-9]+: name: best is what the run with the highest score is called"),
+        ({"predict": "x.csv", "output": "demo.txt"}, "search.yaml:[0-9]+: output: demo.txt: .* ends in .csv"),
         ({"space": {"train.lr": {"log": [1e-4, 1e-2], "step": 1e-3}}}, "a step above 0 goes with float and int only"),
         ({"space": {"model.mos.hidden": {"logint": [0, 8]}}}, "logint needs a low end above 0"),
         ({"space": {"train.lr": {"float": [1, 2], "when": {"train.ema": 1}}}}, "train.ema is no choice above it"),

@@ -8,14 +8,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import src
+from src.answering import Settings
 from src.data.sample import Sample
+from src.data.table import read_photos
 from src.errors import UserError
+from src.files import write_text
 from src.predict import main
-from src.spread import BATCHES, PARTS, cut, share
-from tests.tiny import make_model, write_photo
+from src.spread import BATCHES, PARTS, Answerer, Part, cut, keep_folder, pack, share
+from tests.tiny import make_model, tiny_config, write_photo
 
 PHOTOS = 203  # six parts of 32 and one of 11
 
@@ -64,6 +68,31 @@ def test_the_bytes_of_one_process_also_when_killed_and_started_again(data: Path)
     facts = [json.loads(Path(name).read_text()) for name in ("many.json", "one.json")]
     for name in ("data_hash", "fallbacks", "model_hash", "photos"):
         assert facts[0][name] == facts[1][name]
+
+
+def test_kept_parts_are_of_the_photos_as_they_are_and_are_not_timed(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(3):
+        write_photo(elsewhere / f"photos/{i}.jpg", i)
+    model, samples, output = make_model(elsewhere / "model"), read_photos(Path("photos")), Path("X.csv")
+    settings = Settings(tiny_config().generate, "challenge", batch_size=2)
+
+    def parts() -> list[Part]:
+        return cut(samples, 2, keep_folder(model, samples, settings, output))
+
+    first = parts()
+    (photo := elsewhere / "photos/1.jpg").touch()
+    changed = parts()
+    write_photo(photo, 9, size=50)
+    assert len({part.file for kept in (first, changed, parts()) for part in kept}) == 3
+    worker = Answerer(str(model), settings, str(elsewhere), 1)
+    settings.progress = True  # as the command has it
+    for i, part in enumerate(parts()):
+        photos = np.array([json.dumps([pack(one) for one in part.samples])])
+        write_text(part.file, worker({"part": np.array([i]), "photos": photos})["kept"][0])
+    assert main(words("X.csv", "--workers", "2")) == 0
+    assert "3 photos, 3 of them answered before, 0.0 photos/s" in capsys.readouterr().out
 
 
 def test_parts_cover_all_photos_in_whole_batches() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from src.errors import UserError
 from src.files import write_text
-from src.search import Space, Sweep, inside, trial_name
+from src.search import Resources, Space, Sweep, inside, trial_name
 from src.study import (
     FAILURE,
     balance,
@@ -18,6 +18,7 @@ from src.study import (
     figures,
     front,
     importances,
+    keep_one_kind,
     open_study,
     sampler,
     spent_hours,
@@ -94,6 +95,32 @@ def test_a_trial_cut_short_is_queued_again_and_shown_once(tmp_path: Path) -> Non
     assert [(row["trial"], row["state"]) for row in trial_rows(study, tmp_path)] == [(1, "finished")]
 
 
+def test_a_sweep_goes_on_with_trials_of_one_kind_only(elsewhere: Path) -> None:
+    _, study = make(elsewhere)
+    study.tell(ask(study), 1.0)
+    (elsewhere / "base.yaml").write_text("data: {split_seed: 9}\ntrain: {ema: 0.5}")
+    others: list[tuple[dict[str, Any], str]] = [
+        ({"space": {**SPACE, "model.mos.dropout": {"float": [0.0, 0.4]}}}, "space.model.mos.dropout.float"),
+        ({"space": {key: SPACE[key] for key in list(SPACE)[:2]}}, "space.model.decoder.dropout"),
+        ({"fixed": {"train.epochs": 8, "train.threads": 2}}, "train.epochs"),
+        ({"base": "base.yaml"}, "data.split_seed, train.ema"),
+    ]
+    for changed, keys in others:
+        with pytest.raises(UserError, match=rf"little: holds trials made otherwise \({keys}\); restore these"):
+            keep_one_kind(study, Sweep(**{"name": "little", "space": SPACE, **changed}))
+    more = {"trials": 99, "hours": 2, "at_once": 3, "resources": Resources(workers=2), "final": {"train.epochs": 9}}
+    _, study = make(elsewhere, **more, algorithm="random", fixed={"train.threads": 2})
+    assert len(study.trials) == 1
+
+
+def test_a_study_that_does_not_say_what_its_trials_are_made_of_goes_on() -> None:
+    older = optuna.create_study()
+    older.set_user_attr("objective", ["selected"])
+    keep_one_kind(older, Sweep(space=SPACE))
+    with pytest.raises(UserError, match=r"\(train.epochs\)"):
+        keep_one_kind(older, Sweep(space=SPACE, fixed={"train.epochs": 8}))
+
+
 def test_front_and_balance_agree_with_brute_force() -> None:
     points = np.random.default_rng(0).integers(0, 6, (40, 2)).astype(float)
     kept = set(front(points.tolist()))
@@ -114,7 +141,7 @@ def test_two_objectives_mark_their_front_and_train_a_balanced_one_out(tmp_path: 
     assert {t.number for t in study.best_trials} == {0, 1, 2}  # Optuna's own front
     assert best_trial(study).number == 1
     assert "front" in dict(figures(study))
-    with pytest.raises(UserError, match="searched for quality, captioning; give the sweep another name"):
+    with pytest.raises(UserError, match=r"\(objective\); restore these, or give the sweep another name"):
         make(tmp_path)
 
 

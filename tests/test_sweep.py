@@ -103,3 +103,10 @@ def test_a_wrong_space_is_refused_before_anything_starts(elsewhere: Path) -> Non
     with pytest.raises(UserError, match=r"little.yaml:[0-9]+: space: unknown key train.lrate; did you mean train.lr\?"):
         main(["--config", str(file)])
     assert not (elsewhere / "runs").exists()
+
+
+def test_photos_to_predict_that_are_not_there_are_missed_before_anything_starts(elsewhere: Path) -> None:
+    file = sweep_file(elsewhere, predict="nowhere.csv")
+    with pytest.raises(UserError, match=r"little.yaml:[0-9]+: predict: nowhere.csv: cannot be read"):
+        main(["--config", str(file)])
+    assert not (elsewhere / "runs").exists()

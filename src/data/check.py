@@ -20,6 +20,7 @@ from src.data.sample import Sample
 from src.data.source import source_name
 from src.data.split import ORDER, Key, planned
 from src.errors import UserError
+from src.files import regular
 
 EXAMPLES = 5
 HUGE = 25_000_000  # pixels; decoding one takes longer than a training step
@@ -130,6 +131,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 def _look(path: Path) -> Look:
     try:
+        regular(path)
         data = path.read_bytes()
     except (FileNotFoundError, ValueError):  # the latter where its name holds a zero byte: no file is called so
         return Look(missing=True)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from src.files import sha256, write_text
+from src.files import regular, sha256, write_text
 
 FILE = "hashes.json"
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def photo_hashes(paths: Sequence[Path], folder: Path) -> list[str | None]:
         folder: where the file of known hashes is kept, if it can be; a second call then reads no photo.
     """
     known = _load(folder / FILE)
-    stats = in_threads(_stat, paths)
+    stats = in_threads(size_and_time, paths)
     keys = [os.path.abspath(path) for path in paths]  # noqa: PTH100
     found = dict(zip(keys, stats, strict=True))  # a photo may be named twice
     wanted = [(key, stat) for key, stat in found.items() if stat and known.get(key, [])[:2] != list(stat)]
@@ -68,9 +68,10 @@ def _keep(file: Path, known: dict[str, list]) -> None:
         log.warning("%s: cannot be written (%s); photos are hashed anew each time", file, error.strerror)
 
 
-def _stat(path: Path) -> tuple[int, int] | None:
+def size_and_time(path: Path) -> tuple[int, int] | None:
+    """A file's bytes and when it was changed, in nanoseconds; None where it is missing or no regular file."""
     try:
-        stat = path.stat()
+        stat = regular(path)
     except (OSError, ValueError):  # the latter where its name holds a zero byte: no file is called so
         return None
     return stat.st_size, stat.st_mtime_ns
@@ -79,6 +80,7 @@ def _stat(path: Path) -> tuple[int, int] | None:
 def photo_hash(path: str) -> str | None:
     """A file's SHA-256, None where it cannot be read."""
     try:
+        regular(Path(path))
         return sha256(Path(path))
     except (OSError, ValueError):  # as above
         return None

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from src.files import regular
+
 MAX_PIXELS = 100_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
 # Not all of Pillow's formats: some start other programs (EPS) or hold no photos.
@@ -38,10 +40,11 @@ def load_photo(path: Path) -> np.ndarray:
     animation the first frame is taken; the suffix does not matter.
 
     Raises:
-        PhotoError: missing, no photo, truncated, or of more than MAX_PIXELS pixels.
+        PhotoError: missing, no regular file, no photo, truncated, or of more than MAX_PIXELS pixels.
     """
     try:
-        data = Path(path).read_bytes()
+        regular(path)
+        data = path.read_bytes()
     except OSError as error:
         raise PhotoError(path, f"cannot be read ({error.strerror})") from error
     except ValueError as error:  # a zero byte: no file is called so

@@ -109,7 +109,7 @@ def read_photos(path: Path) -> list[Sample]:
     """
     path = Path(path)
     if path.is_dir():
-        samples = [Sample(file, file.relative_to(path).as_posix(), path.name) for file in sorted(_walk(path))]
+        samples = [Sample(file, file.relative_to(path).as_posix(), path.resolve().name) for file in sorted(_walk(path))]
     elif path.suffix == ".txt":
         samples = _read_list(path)
     else:

@@ -117,6 +117,12 @@ def differing(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> lis
     return names
 
 
+def check_name(name: str, where: str) -> None:
+    """Raises UserError, which says `where` the name stands, if a run or a sweep is called what stands for another."""
+    if name == "best":
+        raise UserError(f"{where}: best is what the run with the highest score is called; choose another name")
+
+
 def run_name(config: Config) -> str:
     """The run's name: as given, or one that its config decides, so that the same command finds its own run again."""
     digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]

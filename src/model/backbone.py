@@ -204,14 +204,21 @@ def _watched(modules: dict[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, 
 
 def _statistics(stage: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over space, each [B, C] fp32, of [B, C, H, W]."""
-    # Two passes in fp32, since the mean of squares less the square of the mean loses all digits far from 0; sums as
-    # matrix products, since torch's own reductions over space take twice as long where channels come last.
+    # Two passes in fp32, since the mean of squares less the square of the mean loses all digits far from 0; over rows,
+    # then over their means, since long sums lose digits too; sums as matrix products, since torch's own reductions over
+    # space take twice as long where channels come last.
     with torch.autocast(stage.device.type, enabled=False):
-        rows = stage.permute(0, 2, 3, 1).flatten(1, 2).float()
-        weights = rows.new_full((rows.shape[0], 1, rows.shape[1]), 1 / rows.shape[1])
-        mean = torch.bmm(weights, rows)
-        variance = torch.bmm(weights, (rows - mean).square())
+        values = stage.permute(0, 2, 3, 1).float()
+        mean = _mean_over_space(values)
+        variance = _mean_over_space((values - mean[:, :, None]).square())
         return mean.squeeze(1), (variance.squeeze(1) + EPSILON).sqrt()
+
+
+def _mean_over_space(values: Tensor) -> Tensor:
+    """[B, H, W, C] to [B, 1, C]."""
+    height, width = values.shape[1:3]
+    rows = torch.matmul(values.new_full((1, width), 1 / width), values).squeeze(2)
+    return torch.matmul(values.new_full((1, height), 1 / height), rows)
 
 
 def _by_shape(run: Callable[[Tensor], tuple[Tensor, ...]], pixels: Pixels) -> list[Tensor]:

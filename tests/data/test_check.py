@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,17 +68,20 @@ def test_good_data_has_no_problems_and_right_figures(tmp_path: Path) -> None:
 
 def test_missing_and_broken_files(tmp_path: Path) -> None:
     rows = "".join(f"m{i},./train/m{i}.jpg,5,it is not there\n" for i in range(7))
+    rows += "p,./train/p.jpg,5,only a pipe\n"
     config = challenge(tmp_path, rows + "t,./train/t.jpg,5,cut in two\nn,./train/n.jpg,5,no photo at all\n")
     (tmp_path / "train" / "t.jpg").write_bytes(picture(99)[:-300])
+    os.mkfifo(tmp_path / "train" / "p.jpg")
     (tmp_path / "train" / "n.jpg").write_text("<html>not found</html>")
     report = check(Config(data=config))
-    assert found(report) == {"photos are missing": (7, True), "files are no photo or truncated": (2, True)}
+    assert found(report) == {"photos are missing": (7, True), "files are no photo or truncated": (3, True)}
     assert report.failed
     missing, broken = report.problems
     assert len(missing.examples) == 5
     assert missing.examples[0].endswith("m0.jpg")
     assert any("t.jpg (is truncated" in text for text in broken.examples)
     assert any("n.jpg (is no photo)" in text for text in broken.examples)
+    assert any("p.jpg (cannot be read (it is no regular file))" in text for text in broken.examples)
     assert missing.remedy in str(report)
 
 

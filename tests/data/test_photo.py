@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 from io import BytesIO
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from src.data.hashes import photo_hashes
 from src.data.photo import MAX_PIXELS, PhotoError, check_photo, decode, jpeg_size, load_photo, png_size
 
 
@@ -176,8 +178,11 @@ def test_what_is_no_photo_is_named(tmp_path: Path) -> None:
             load_photo(path)
         assert check_photo(path)
     assert "cannot be read" in (check_photo(tmp_path / "absent.jpg") or "")
-    assert "cannot be read" in (check_photo(tmp_path) or "")
+    assert "no regular file" in (check_photo(tmp_path) or "")
     assert "cannot be read" in (check_photo(tmp_path / "zero\0byte.jpg") or "")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert "no regular file" in (check_photo(tmp_path / "pipe.jpg") or "")
+    assert photo_hashes([tmp_path / "pipe.jpg", tmp_path / "x.jpg"], tmp_path)[0] is None
 
 
 def test_random_damage_never_escapes_as_another_error() -> None:

@@ -116,9 +116,10 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, place: str, at: int, file: str) -
             raise Killed
         return whole(*args, **more)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(found, name, entering)
-        main(["--config", file])
+        with pytest.raises(Killed):
+            main(["--config", file])
 
 
 @pytest.mark.parametrize(
