@@ -98,7 +98,7 @@ def check(config: Config) -> None:
 
 
 def check_select(config: Config) -> None:
-    """Raises UserError where the best epoch is to be chosen by what is no score of the model, or falls as it improves."""
+    """Raises UserError where the best epoch is to be chosen by what is no score of the model, or is an error."""
     from src.scoring.report import RISING
 
     heads = [name for name in RISING if getattr(config.model, name).enabled]
