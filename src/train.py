@@ -146,6 +146,8 @@ def train_here(
     tags = {"data_hash": data.data_hash, "kind": "run"}
     tracking = Tracker.start(config.track, folder.path, to_dict(config), tags) if first else nullcontext()
     with meteor_if_there(config.model.decoder.enabled and first) as meteor, tracking as tracker:
+        if first:
+            folder.tidy()
         model = make_model(config, backbone, data)
         learner = Learner(model, config, data.tokenizer, meteor, make_critic(config, model, data), group)
         trainer = make_trainer(config, folder, tracker, more, group.world)

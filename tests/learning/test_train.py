@@ -88,11 +88,14 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) 
     first.wait()
     run_id = (killed / "runs/tiny/run_id.txt").read_text()
     assert not (killed / "runs/tiny/result.json").exists(), "it was to be killed before it was done"
+    half = killed / "runs/tiny/checkpoints/.last.ckpt.ab12_xyz.ckpt"  # as a kill within a save leaves one
+    half.touch()
     second = run(killed)
     for process in (never, second):
         output = process.communicate(timeout=400)[0].decode()
         assert process.returncode == 0, output[-3000:]
     assert (killed / "runs/tiny/run_id.txt").read_text() == run_id
+    assert not half.exists()
     one, other = (load_file(folder / "runs/tiny/model/model.safetensors") for folder in (whole, killed))
     assert one.keys() == other.keys()
     assert [name for name in one if not one[name].equal(other[name])] == []
