@@ -15,6 +15,7 @@ Above0 = Annotated[float, Gt(0)]
 AtLeast0 = Annotated[float, Ge(0)]
 Port = Annotated[int, Interval(ge=0, le=65535)]
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
+Minutes = Annotated[float, Interval(ge=0, le=1_000_000)]  # two years; the clock that stops training ends somewhere
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # what numpy takes
 
 
@@ -335,7 +336,7 @@ class TrainConfig:
         patience: epochs without a better score before it stops; 0: never.
         start_from: a model folder or run whose weights training starts from; empty: from scratch.
         self_critical: captions learned from their own score.
-        select: the score that chooses the best epoch.
+        select: the score that chooses the best epoch, its highest: auto (both heads' together), or one by name.
         checkpoint_steps: also checkpoint every so many steps within an epoch; 0: at epochs' ends only.
         eval_every: epochs between two evaluations with generated captions.
         eval_photos: most validation photos to caption at such an evaluation; 0: all.
@@ -350,7 +351,7 @@ class TrainConfig:
     """
 
     epochs: Whole = 10
-    minutes: AtLeast0 = 0.0
+    minutes: Minutes = 0.0
     batch_size: Count = 64
     lr: Above0 = 1e-3
     backbone_lr: Above0 = 1e-4

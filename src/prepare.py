@@ -52,7 +52,7 @@ def check_command(args: Sequence[str]) -> int:
 
     from src.data.check import check
 
-    report = check(config)
+    report = check(config, whole=not options.folder)
     print(report)
     if report.failed:
         print("\ntraining would go wrong: mend the errors above, then run the same command again")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.command import make_parser, parse
-from src.config import Config, to_dict
+from src.config import Config, MosConfig, to_dict
 from src.errors import UserError, one_line, run_command
 
 if TYPE_CHECKING:
@@ -89,10 +89,30 @@ def check(config: Config) -> None:
     if config.data.cache and not config.model.backbone.frozen:
         remedy = "set it false, or model.backbone.trainable and .lora.rank 0"
         raise UserError(f"data.cache: a trained backbone's features change; {remedy}")
+    check_select(config)
+    check_losses(config.model.mos)
     decoders.check(config.model.decoder)
     blocks = config.model.decoder.enabled and config.model.decoder.kind == "llama"
     if config.train.compile and not blocks:
         raise UserError("train.compile: only model.decoder.kind llama has blocks to compile; set it false")
+
+
+def check_select(config: Config) -> None:
+    """Raises UserError where the best epoch is to be chosen by what is no score of the model, or is an error."""
+    from src.scoring.report import RISING
+
+    heads = [name for name in RISING if getattr(config.model, name).enabled]
+    known = ["auto", "combined", *(score for head in heads for score in RISING[head])]
+    if config.train.select not in known:
+        choices = ", ".join(known)
+        raise UserError(f"train.select: {config.train.select} is no score of these heads that rises; choose {choices}")
+
+
+def check_losses(mos: MosConfig) -> None:
+    """Raises UserError where the mos head is to be trained by no loss."""
+    if mos.enabled and not (mos.mse or mos.huber or mos.plcc or mos.rank):
+        remedy = "give one a weight above 0, or set model.mos.enabled false"
+        raise UserError(f"model.mos: every loss (mse, huber, plcc, rank) has weight 0; {remedy}")
 
 
 def train_here(
@@ -126,6 +146,8 @@ def train_here(
     tags = {"data_hash": data.data_hash, "kind": "run"}
     tracking = Tracker.start(config.track, folder.path, to_dict(config), tags) if first else nullcontext()
     with meteor_if_there(config.model.decoder.enabled and first) as meteor, tracking as tracker:
+        if first:
+            folder.tidy()
         model = make_model(config, backbone, data)
         learner = Learner(model, config, data.tokenizer, meteor, make_critic(config, model, data), group)
         trainer = make_trainer(config, folder, tracker, more, group.world)

@@ -12,7 +12,7 @@ import numpy as np
 from src.config import Config, DataConfig, ModelConfig, SourceConfig
 from src.data import flickr, samsung
 from src.data.hashes import in_threads
-from src.data.labels import labelled, labelled_parts, learn_words
+from src.data.labels import labelled, labelled_parts, learn_words, require_labels
 from src.data.pairs import LEAKING, leaking
 from src.data.photo import PhotoError, decode
 from src.data.read import given_splits, read_all, reader
@@ -89,8 +89,12 @@ class Look:
     missing: bool = False
 
 
-def check(config: Config) -> Report:
+def check(config: Config, whole: bool = True) -> Report:
     """Reads every table and decodes every photo of the config's data sets. Writes nothing.
+
+    Args:
+        config: data sets, and the heads that are to learn from them.
+        whole: these are all that the heads learn from; else a head without labels here is only warned of.
 
     Raises:
         UserError: a table cannot be read at all.
@@ -109,7 +113,7 @@ def check(config: Config) -> Report:
         *_photo_problems(samples, looks, leaking(data)),
         *_leaks(samples, digests, official, parts, leaking(data)),
         _listed_twice(data),
-        *_label_problems(config, samples, parts),
+        *_label_problems(config, samples, parts, whole),
     ]
     for source in data.sources:
         problems += _mos_problems(by_source[source_name(source)], source)
@@ -231,7 +235,7 @@ def _listed_twice(config: DataConfig) -> Problem:
     return _problem("photos are in two official lists", twice, "remove each from one of the lists", True)
 
 
-def _label_problems(config: Config, samples: Sequence[Sample], parts: Mapping[Key, str]) -> list[Problem]:
+def _label_problems(config: Config, samples: Sequence[Sample], parts: Mapping[Key, str], whole: bool) -> list[Problem]:
     """Where training finds nothing to learn from or to be scored on."""
     everything = ["all sources together"]
     labels = _labels(config.model)
@@ -246,11 +250,21 @@ def _label_problems(config: Config, samples: Sequence[Sample], parts: Mapping[Ke
         for part, remedy in remedies.items()
         if not learned[part]
     ]
-    return [*empty, _word_problem(config, learned["train"])]
+    train = learned["train"]
+    return [*empty, *([_head_problem(config, train, whole)] if train else []), _word_problem(config, train)]
 
 
 def _labels(model: ModelConfig) -> str:
     return " or ".join(name for name, head in (("mos", model.mos), ("captions", model.decoder)) if head.enabled)
+
+
+def _head_problem(config: Config, train: Sequence[Sample], whole: bool) -> Problem:
+    wrong = []
+    try:
+        require_labels(train, config.model)
+    except UserError as error:
+        wrong.append(str(error))
+    return _problem("head has nothing to learn from", wrong, "train the other head alone, or add the labels", whole)
 
 
 def _word_problem(config: Config, train: Sequence[Sample]) -> Problem:

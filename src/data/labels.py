@@ -27,6 +27,19 @@ def labelled_parts(samples: Sequence[Sample], parts: Mapping[Key, str], model: M
     return {part: labelled(parts_of(samples, parts, part), model) for part in ORDER}
 
 
+def require_labels(train: Sequence[Sample], model: ModelConfig) -> None:
+    """Sees that each head has something to learn from; BLIP's decoder writes captions without having learned any here.
+
+    Raises:
+        UserError: no training photo has the label of a head.
+    """
+    if model.mos.enabled and not any(sees(sample, "levels", model) for sample in train):
+        raise UserError("no training photo has a mos: set model.mos.enabled false, or look at data.sources")
+    taught = model.decoder.enabled and model.decoder.kind != "blip"
+    if taught and not any(sees(sample, "grid", model) for sample in train):
+        raise UserError("no training photo has a caption: set model.decoder.enabled false, or look at data.sources")
+
+
 def learn_words(train: Sequence[Sample], config: Config) -> Tokenizer:
     """The tokenizer of the training photos' captions.
 

@@ -18,7 +18,7 @@ from src.data import transforms
 from src.data.cache import Built, Want, build
 from src.data.dataset import Cached, Look, Photos
 from src.data.hashes import photo_hashes
-from src.data.labels import labelled_parts, learn_words, sees
+from src.data.labels import labelled_parts, learn_words, require_labels, sees
 from src.data.loader import Loader, warn_unreadable
 from src.data.photo import PhotoError, load_photo
 from src.data.read import given_splits, read_all
@@ -71,7 +71,7 @@ class Data:
             progress: show bars.
 
         Raises:
-            UserError: the data cannot be read or split, or there is nothing to learn from.
+            UserError: the data cannot be read or split, or there is nothing to learn from, for all heads or for one.
         """
         self.config, self.backbone, self.progress = config, backbone, progress
         self.rank, self.world = rank, world
@@ -81,6 +81,7 @@ class Data:
         self.parts = labelled_parts(samples, split, config.model)
         if not self.parts["train"]:
             raise UserError("no training photo carries a label that the model learns; check data.sources and the split")
+        require_labels(self.parts["train"], config.model)
         self.tokenizer = tokenizer or learn_words(self.parts["train"], config)
         self.data_hash = _hash(samples, split)
         self._photos: dict[str, Photos] = {}

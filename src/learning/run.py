@@ -10,7 +10,7 @@ from typing import Any
 from src.command import merge
 from src.config import Config, to_dict
 from src.errors import UserError
-from src.files import write_text
+from src.files import remove_parts, write_text
 from src.outbox import RUN_ID
 from src.tracking import LOCK, hold
 
@@ -69,6 +69,10 @@ class RunFolder:
             raise UserError(f"{self.path}: holds a run with another config ({names}); {remedy}")
         if not kept.exists():
             write_text(kept, json.dumps(identity(config), indent=1))
+
+    def tidy(self) -> None:
+        """Removes checkpoints that a kill left half written; the caller holds the run."""
+        remove_parts(self.checkpoint.parent)
 
     def clear(self) -> None:
         """Throws away what an earlier run left.

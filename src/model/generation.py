@@ -196,10 +196,20 @@ def _write(
         if config.method == "beam":
             work = widen(config, work, logp, best)
         else:
-            token = draw(logp, config, seeded) if config.method == "nucleus" else logp.argmax(dim=1)
+            token = draw(logp, config, seeded) if config.method == "nucleus" else likeliest(work, logp, 1)[1][:, 0]
             work = follow_one(work, logp, token, best)
         if not len(work.photos):
             break
+
+
+def likeliest(work: Work, logp: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Scores and places (row in its photo's W, times V, and token) of each photo's 2 `width` best continuations.
+
+    A beam and a greedy caption come by them alike: bf16 logits are often equal, and argmax takes another one of them.
+    """
+    total = (work.score.unsqueeze(1) + logp).view(len(work.photos), -1)
+    score, places = total.topk(min(2 * width, total.shape[1]), dim=1)
+    return score, places
 
 
 def follow_one(work: Work, logp: Tensor, token: Tensor, best: Best) -> Work:
@@ -220,8 +230,7 @@ def widen(config: GenerationConfig, work: Work, logp: Tensor, best: Best) -> Wor
     """
     photos, vocabulary = len(work.photos), logp.shape[1]
     width = len(work.tokens) // photos
-    total = (work.score.unsqueeze(1) + logp).view(photos, -1)
-    score, flat = total.topk(min(2 * config.beam, total.shape[1]), dim=1)
+    score, flat = likeliest(work, logp, config.beam)
     rows = flat // vocabulary + width * torch.arange(photos, device=flat.device).unsqueeze(1)
     token = flat % vocabulary
     _finish(config, work, rows, score.masked_fill(token != END, NEVER), best)

@@ -23,6 +23,11 @@ from src.scoring.ptb import tokenize
 
 MEANS = ("rouge_l", "cider_d", "rouge_1_mean", "rouge_1_best")
 BLEUS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
+VARIETY = ("distinct_captions", "distinct_share", "vocabulary_used")
+RISING = {  # scores of which more is better, by the head that they are of
+    "mos": ("quality", "plcc", "srcc", "krcc"),
+    "decoder": ("captioning", *BLEUS, "meteor", *MEANS, *VARIETY),
+}
 
 Drawn = Callable[[np.ndarray], dict[str, np.ndarray]]
 
@@ -218,9 +223,9 @@ def _caption_draws(rows: np.ndarray, counts: BleuCounts, table: Mapping[str, np.
 
 def _score_variety(report: Scores, words: list[str]) -> None:
     distinct = len(set(words))
-    report.scores["distinct_captions"] = Score(float(distinct))
-    report.scores["distinct_share"] = Score(distinct / len(words))
-    report.scores["vocabulary_used"] = Score(float(len({word for caption in words for word in caption.split()})))
+    used = len({word for caption in words for word in caption.split()})
+    values = (float(distinct), distinct / len(words), float(used))
+    report.scores.update({name: Score(value) for name, value in zip(VARIETY, values, strict=True)})
 
 
 def _score_both(scores: dict[str, Score]) -> None:

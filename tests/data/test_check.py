@@ -1,4 +1,5 @@
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from src.data.split import split_photos
 from src.errors import UserError
 
 HEAD = "img_name,img_path,mos,comments\n"
+
+
+CAPTIONS_ONLY = ModelConfig(mos=MosConfig(enabled=False))
 
 
 def picture(seed: int) -> bytes:
@@ -115,7 +119,7 @@ def test_empty_captions_of_photos_that_have_others(tmp_path: Path) -> None:
     data = flickr(tmp_path / "flickr", {"train": ["a", "b"], "dev": ["c"], "test": ["d"]})
     table = tmp_path / "flickr" / "captions.txt"
     table.write_text(table.read_text() + "c.jpg,\n")
-    assert found(check(Config(data=data))) == {"captions are empty": (1, False)}
+    assert found(check(Config(data=data, model=CAPTIONS_ONLY))) == {"captions are empty": (1, False)}
 
 
 def test_huge_photos_are_named(tmp_path: Path) -> None:
@@ -199,7 +203,7 @@ def flickr(folder: Path, lists: dict[str, list[str]], twin: bool = False) -> Dat
 
 
 def test_official_lists_without_leaks(tmp_path: Path) -> None:
-    report = check(Config(data=flickr(tmp_path, {"train": ["a", "b"], "dev": ["c"], "test": ["d"]})))
+    report = check(Config(flickr(tmp_path, {"train": ["a", "b"], "dev": ["c"], "test": ["d"]}), CAPTIONS_ONLY))
     assert found(report) == {}
     assert report.contents[1][-4:] == ["2", "1", "1", "0"]
 
@@ -213,7 +217,7 @@ def test_leaks_between_official_lists(tmp_path: Path) -> None:
 
 
 def test_name_in_two_official_lists(tmp_path: Path) -> None:
-    report = check(Config(data=flickr(tmp_path, {"train": ["a", "b"], "dev": ["b", "c"], "test": ["d"]})))
+    report = check(Config(flickr(tmp_path, {"train": ["a", "b"], "dev": ["b", "c"], "test": ["d"]}), CAPTIONS_ONLY))
     assert found(report) == {"photos are in two official lists": (1, True)}
     assert report.failed
 
@@ -248,6 +252,26 @@ def test_what_training_refuses_is_fatal(
     assert found(check(config)) == {problem: (1, True)}
     with pytest.raises(UserError, match=refusal):
         Data(config).photos("val")
+
+
+@pytest.mark.parametrize(
+    ("column", "refusal"),
+    [
+        (2, r"no training photo has a mos: set model\.mos\.enabled false"),
+        (3, r"no training photo has a caption: set model\.decoder\.enabled false"),
+    ],
+)
+def test_a_head_that_nothing_teaches_is_refused(tmp_path: Path, column: int, refusal: str) -> None:
+    config = Config(data=replace(challenge(tmp_path), tokenizer=TokenizerConfig(min_count=1)))
+    assert found(check(config)) == {}
+    table = tmp_path / "train.csv"
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    table.write_text("".join(",".join([*row[:column], *row[column + 1 :]]) + "\n" for row in rows))
+    report = check(config)
+    assert found(report) == {"head has nothing to learn from": (1, True)}
+    assert re.search(refusal, str(report))
+    with pytest.raises(UserError, match=refusal):
+        Data(config)
 
 
 def test_labels_count_that_the_model_learns(tmp_path: Path) -> None:

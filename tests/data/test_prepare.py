@@ -50,7 +50,9 @@ def test_demo_through_the_command_line(tmp_path: Path) -> None:
 
 def test_check_exit_codes_and_messages(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--folder", str(demo / "flickr8k"), "--format", "flickr8k"]) == 0
-    assert "no problems found" in capsys.readouterr().out
+    assert "warning 1 head has nothing to learn from: no training photo has a mos" in capsys.readouterr().out
+    assert main(["check", "--folder", str(demo / "challenge")]) == 0
+    assert "nothing to learn from" not in capsys.readouterr().out
     (tmp_path / "train.csv").write_text("img_name,img_path,mos,comments\n00,./train/00.jpg,5,it is gone\n")
     found = run("check", "--folder", str(tmp_path))
     assert found.returncode == 1

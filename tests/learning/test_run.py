@@ -53,3 +53,19 @@ def test_a_run_that_is_being_trained_is_not_thrown_away(tmp_path: Path) -> None:
     folder.open(Config(), again=True)
     assert {path.name for path in tmp_path.iterdir()} == {".tracking.lock", "config.json"}
     assert (tmp_path / ".tracking.lock").stat().st_ino == inode
+
+
+def test_a_checkpoint_that_a_kill_cut_short_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.tidy()  # a new run has no checkpoints yet
+    code = (
+        "import os, sys; from pathlib import Path; from src.files import write_whole\n"
+        "with write_whole(Path(sys.argv[1])) as part: part.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder.checkpoint)], check=False)
+    assert len(list(folder.checkpoint.parent.iterdir())) == 1
+    kept = {"last.ckpt", "best.ckpt", ".last.ckpt", ".hidden.file"}
+    for name in kept:
+        (folder.checkpoint.parent / name).touch()
+    folder.tidy()
+    assert {path.name for path in folder.checkpoint.parent.iterdir()} == kept

@@ -89,11 +89,14 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) 
     first.wait()
     run_id = (killed / "runs/tiny/run_id.txt").read_text()
     assert not (killed / "runs/tiny/result.json").exists(), "it was to be killed before it was done"
+    half = killed / "runs/tiny/checkpoints/.last.ckpt.ab12_xyz.ckpt"  # as a kill within a save leaves one
+    half.touch()
     second = run(killed)
     for process in (never, second):
         output = process.communicate(timeout=400)[0].decode()
         assert process.returncode == 0, output[-3000:]
     assert (killed / "runs/tiny/run_id.txt").read_text() == run_id
+    assert not half.exists()
     one, other = (load_file(folder / "runs/tiny/model/model.safetensors") for folder in (whole, killed))
     assert one.keys() == other.keys()
     assert [name for name in one if not one[name].equal(other[name])] == []
@@ -155,11 +158,24 @@ def test_a_run_cut_short_at_an_epochs_end_goes_on_alike(
         ("train.eval_every", 3, "train.eval_every 3: must divide train.epochs 20"),
         ("train.self_critical.epochs", 21, "train.self_critical.epochs: more than train.epochs"),
         ("model.backbone.trainable", 1, "data.cache: a trained backbone's features change"),
+        ("train.select", "nonsense", "train.select: nonsense is no score of these heads that rises; choose auto, comb"),
+        ("train.select", "rmse", "train.select: rmse is no score of these heads that rises; choose .*plcc"),
+        ("train.select", "mos_mse", "train.select: mos_mse is no score"),
+        ("model.mos.mse", 0, r"model\.mos: every loss \(mse, huber, plcc, rank\) has weight 0; give one"),
+        ("train.minutes", 1e300, "train.minutes"),
     ],
 )
 def test_what_a_config_cannot_ask_for_is_refused(key: str, value: object, told: str) -> None:
     with pytest.raises(UserError, match=told):
         check(load_config(ROOT / "configs/demo.yaml", {key: value}))
+
+
+@pytest.mark.parametrize(("head", "score"), [("decoder", "cider_d"), ("mos", "plcc")])
+def test_the_score_to_select_on_is_one_of_an_enabled_head(head: str, score: str) -> None:
+    values = {"train.select": score}
+    check(load_config(ROOT / "configs/demo.yaml", values))
+    with pytest.raises(UserError, match=f"train.select: {score} is no score"):
+        check(load_config(ROOT / "configs/demo.yaml", values | {f"model.{head}.enabled": False}))
 
 
 def test_a_finished_run_is_not_trained_again_and_another_config_is_refused(

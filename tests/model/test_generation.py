@@ -108,6 +108,20 @@ def test_a_beam_of_one_is_greedy(decoder: Recurrent, grid: Tensor) -> None:
     assert len({tuple(g.tokens) for g in greedy}) > 1
 
 
+def test_a_beam_of_one_is_greedy_where_bf16_makes_words_equal() -> None:
+    torch.manual_seed(3)
+    size = 400
+    decoder = Recurrent(DecoderConfig(embedding=8, hidden=8, attention_size=4), size, C).eval()
+    decoder.vocabulary.bias.data.add_(4.0)  # there bf16 numbers are 1 / 32 apart
+    many = torch.randn(32, 4, C)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = decoder.step(decoder.start(many), torch.full((32,), STYLE))[0]
+        greedy = run(decoder, many, method="greedy", max_length=8)
+        beam = run(decoder, many, method="beam", beam=1, max_length=8)
+    assert (logits.topk(2, dim=1).values.diff(dim=1) == 0).any()
+    assert [g.tokens for g in greedy] == [g.tokens for g in beam]
+
+
 def test_greedy_takes_the_likeliest_word(decoder: Recurrent, grid: Tensor) -> None:
     for photo, caption in zip(grid, run(decoder, grid, method="greedy"), strict=True):
         tokens = [STYLE]
