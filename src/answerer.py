@@ -216,9 +216,12 @@ def load_answerer(folder: Path, limits: Limits | None = None) -> Answerer:
 
 def note(data: bytes) -> str:
     """What was done to a photo, which can be read, before the model saw it; empty: nothing worth a word."""
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
-        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            return "an animation: only its first frame was looked at"
-        if image.mode == "CMYK":
-            return "in print colours (CMYK): turned into RGB, which may shift its colours"
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            if getattr(image, "is_animated", False) and image.format != "MPO":
+                return "an animation: only its first frame was looked at"
+            if image.mode == "CMYK":
+                return "in print colours (CMYK): turned into RGB, which may shift its colours"
+    except Exception:  # Pillow is stricter than OpenCV, which then read it: no animation, and not in print colours
+        return ""
     return ""
