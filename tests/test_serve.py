@@ -102,7 +102,19 @@ def test_a_full_queue_is_answered_with_429(model: Path, photo: bytes) -> None:
         assert send(client, photo).status_code == 200  # there is room again
 
 
-def test_what_waits_is_answered_together_and_a_failure_hits_its_batch_alone() -> None:
+def test_what_nobody_foresaw_is_counted_as_500(
+    client: TestClient, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("src.api.work", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        send(client, photo)
+    assert 'requests_total{status="500"} 1.0' in client.get("/metrics").text
+
+
+def test_what_waits_is_answered_together_and_a_failure_hits_its_request_alone() -> None:
     batches: list[list[int]] = []
 
     def work(items: list[int]) -> list[int]:
@@ -126,12 +138,13 @@ def test_what_waits_is_answered_together_and_a_failure_hits_its_batch_alone() ->
         assert await rest[1] == [40]
         with pytest.raises(ValueError, match="seven"):
             await rest[2]
+        assert await rest[3] == [50]
         assert batcher.waiting <= 2
         assert await batcher.submit([6]) == [60]
         running.cancel()
 
     asyncio.run(scenario())
-    assert batches == [[1], [2, 3, 4], [7, 5], [6]]
+    assert batches == [[1], [2, 3, 4], [7, 5], [7], [5], [6]]
 
 
 def test_bounds_that_leave_no_room_are_named(model: Path) -> None:
