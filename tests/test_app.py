@@ -94,6 +94,13 @@ def test_a_photo_gets_mos_beam_and_time_of_each_model(page: AppTest, photo: byte
     assert page.radio[0].options[0] != first
 
 
+def test_copies_of_one_photo_are_answered_each(page: AppTest, photo: bytes) -> None:
+    run(page).file_uploader[0].set_value([(name, photo, "image/jpeg") for name in ("a.jpg", "b.jpg")])
+    run(page)
+    assert len(page.radio) == 2
+    assert {"a.jpg", "b.jpg"} <= set(texts(page).split("\n"))
+
+
 def test_bad_uploads_are_one_line_each(page: AppTest, photo: bytes) -> None:
     bad = {"../../etc/passwd.jpg": b"no photo", "short.jpg": photo[: len(photo) // 2], "none.jpg": b""}
     files = [(name, data, "image/jpeg") for name, data in bad.items()]
