@@ -52,6 +52,8 @@ def page(elsewhere: Path, models: tuple[str, str]) -> AppTest:
         write_photo(elsewhere / "open" / f"{seed}.jpg", seed)
         write_photo(elsewhere / "closed" / f"{seed}.jpg", seed)
     (elsewhere / "open" / "broken.jpg").write_bytes(b"no photo")
+    foreign = os.fsdecode(b"\xc7\xd1")  # no UTF-8
+    write_photo(elsewhere / "open" / foreign / f"{foreign}.jpg", 4)
     return AppTest.from_function(script, args=(Options(models, ("open",)),), default_timeout=60)
 
 
@@ -121,13 +123,13 @@ def test_the_demo_has_photos_of_its_own(page: AppTest) -> None:
 def test_a_folder_becomes_a_table(page: AppTest) -> None:
     run(page)
     folder = next(one for one in page.selectbox if one.label == "Folder")
-    assert folder.options == ["open"]  # no other folder can be asked for
+    assert folder.options == ["open", r"open/\udcc7\udcd1"]  # no other folder can be asked for
     next(one for one in page.button if one.label == "Answer").click()
     run(page)
     table = page.dataframe[0].value
-    assert table["photo"].tolist() == ["0.jpg", "1.jpg", "2.jpg", "broken.jpg"]
-    assert table["mos"].notna().tolist() == [True, True, True, False]
-    assert table["note"].tolist()[-1] == "is no photo"
+    assert table["photo"].tolist() == ["0.jpg", "1.jpg", "2.jpg", "broken.jpg", r"\udcc7\udcd1/\udcc7\udcd1.jpg"]
+    assert table["mos"].notna().tolist() == [True, True, True, False, True]
+    assert table["note"].tolist()[3] == "is no photo"
     rows = list(csv.DictReader(StringIO(table.to_csv(index=False))))
     assert rows[0]["caption"] == table["caption"][0]
 
