@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from src.command import Parser, make_parser
 from src.config import Above0, Count, Port
-from src.errors import UserError, run_command
+from src.errors import UserError, one_line, run_command
 
 PAGE = Path(__file__).parent / "page" / "main.py"
 
@@ -77,11 +77,13 @@ def read_options(args: Sequence[str]) -> Options:
 
 def check_port(host: str, port: int) -> None:
     """Raises UserError where nothing can listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.create_server((host, port)):
+        with socket.create_server((host, port), family=family):
             pass
-    except OSError as error:
-        raise UserError(f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port") from error
+    except (OSError, UnicodeError) as error:  # the latter of a name that cannot be a host's, such as a..b
+        why = one_line(error.strerror if isinstance(error, OSError) else error)
+        raise UserError(f"{host}:{port}: cannot listen there ({why}); choose another --host or --port") from error
 
 
 def server_command(host: str, port: int, megabytes: float, args: Sequence[str]) -> list[str]:
