@@ -40,12 +40,16 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """Checks the command line and becomes the page's server, until Ctrl-C.
 
     Raises:
-        UserError: the port is taken.
+        UserError: the port is taken, or there is no model of a name that is given.
     """
+    from src.runs import find_model
+
     given = list(sys.argv[1:] if args is None else args)
     parsed = make_options().parse_args(given)
     options = read_options(given)
     check_port(parsed.host, parsed.port)
+    for name in options.models:
+        find_model(name)
     print(f"page: http://{parsed.host}:{parsed.port} (Ctrl-C ends it)", flush=True)
     command = server_command(parsed.host, parsed.port, options.megabytes, given)
     os.execve(command[0], command, {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"})

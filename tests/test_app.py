@@ -190,6 +190,15 @@ def test_the_server_listens_on_this_machine_and_tells_nobody() -> None:
         main(["--port", str(taken.getsockname()[1])])
 
 
+def test_a_mistyped_model_is_named_before_the_page_is_served(
+    elsewhere: Path, models: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "typo").mkdir()
+    with pytest.raises(UserError, match="^typo: no model folder"):
+        main(["--port", str(free_port()), "--model", models[0], "typo"])
+    assert not capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def address(models: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page as the command serves it, from an empty folder."""
