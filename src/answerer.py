@@ -24,6 +24,7 @@ from src.config import GenerationConfig
 from src.data import transforms
 from src.data.photo import FORMATS, PhotoError, decode
 from src.data.tokenizer import PAD, UNK
+from src.looking import on_photo
 from src.model.folder import Described, Loaded, load
 from src.model.generation import Decoder, Generated, generate_all
 from src.precision import best_device
@@ -65,7 +66,7 @@ class Caption:
         text: as people read it.
         score: log probability over length ** length_penalty.
         words: T tokens as the vocabulary has them.
-        attention: [T + 1, N] where each token looked, the end token last; None where not asked for.
+        attention: [T + 1, N] as looking.on_photo has it, the end token last; None where not asked for.
     """
 
     text: str
@@ -196,7 +197,7 @@ class Answerer:
 
     def _caption(self, found: Generated) -> Caption:
         tokenizer = self.about.tokenizer
-        looks = None if found.attention is None else found.attention.float().numpy()
+        looks = None if found.attention is None else on_photo(self.about, found.attention)
         return Caption(tokenizer.decode(found.tokens), found.score, list(map(tokenizer.word, found.tokens)), looks)
 
     def _told(self, found: tuple[float | None, list[Caption]], seconds: float, data: bytes) -> Answer:
@@ -216,9 +217,12 @@ def load_answerer(folder: Path, limits: Limits | None = None) -> Answerer:
 
 def note(data: bytes) -> str:
     """What was done to a photo, which can be read, before the model saw it; empty: nothing worth a word."""
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
-        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            return "an animation: only its first frame was looked at"
-        if image.mode == "CMYK":
-            return "in print colours (CMYK): turned into RGB, which may shift its colours"
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            if getattr(image, "is_animated", False) and image.format != "MPO":
+                return "an animation: only its first frame was looked at"
+            if image.mode == "CMYK":
+                return "in print colours (CMYK): turned into RGB, which may shift its colours"
+    except Exception:  # Pillow is stricter than OpenCV, which then read it: no animation, and not in print colours
+        return ""
     return ""

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from src.command import Parser, make_parser
 from src.config import Above0, Count, Port
-from src.errors import UserError, run_command
+from src.errors import UserError, one_line, run_command
 
 PAGE = Path(__file__).parent / "page" / "main.py"
 
@@ -40,12 +40,16 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """Checks the command line and becomes the page's server, until Ctrl-C.
 
     Raises:
-        UserError: the port is taken.
+        UserError: the port is taken, or there is no model of a name that is given.
     """
+    from src.runs import find_model
+
     given = list(sys.argv[1:] if args is None else args)
     parsed = make_options().parse_args(given)
     options = read_options(given)
     check_port(parsed.host, parsed.port)
+    for name in options.models:
+        find_model(name)
     print(f"page: http://{parsed.host}:{parsed.port} (Ctrl-C ends it)", flush=True)
     command = server_command(parsed.host, parsed.port, options.megabytes, given)
     os.execve(command[0], command, {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"})
@@ -77,11 +81,13 @@ def read_options(args: Sequence[str]) -> Options:
 
 def check_port(host: str, port: int) -> None:
     """Raises UserError where nothing can listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.create_server((host, port)):
+        with socket.create_server((host, port), family=family):
             pass
-    except OSError as error:
-        raise UserError(f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port") from error
+    except (OSError, UnicodeError) as error:  # the latter of a name that cannot be a host's, such as a..b
+        why = one_line(error.strerror if isinstance(error, OSError) else error)
+        raise UserError(f"{host}:{port}: cannot listen there ({why}); choose another --host or --port") from error
 
 
 def server_command(host: str, port: int, megabytes: float, args: Sequence[str]) -> list[str]:

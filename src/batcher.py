@@ -66,14 +66,20 @@ class Batcher(Generic[T, R]):
     async def _do(self, batch: list[Job[T, R]]) -> None:
         try:
             results = await asyncio.to_thread(self.work, [job.item for job in batch])
-        except Exception as error:  # each request reports it; the next batch may do better
-            for job in batch:
-                if not job.result.done():
-                    job.result.set_exception(error)
+        except Exception as error:
+            await self._failed(batch, error)
             return
         for job, result in zip(batch, results, strict=True):
             if not job.result.done():
                 job.result.set_result(result)
+
+    async def _failed(self, batch: list[Job[T, R]], error: Exception) -> None:
+        """Does the items of a failed batch one by one: only who handed in the one that fails by itself is told."""
+        for job in batch:
+            if not job.result.done() and len(batch) > 1:
+                await self._do([job])
+            elif not job.result.done():
+                job.result.set_exception(error)
 
     def _leave(self, _: "asyncio.Future[R]") -> None:
         self.waiting -= 1

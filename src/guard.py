@@ -61,6 +61,9 @@ class Guard:
         self.active += 1
         try:
             await self._guarded(scope, receive, self._counting(send))
+        except Exception:  # the server answers it, beyond where statuses are counted
+            self.meters.requests.labels("500").inc()
+            raise
         finally:
             self.active -= 1
 

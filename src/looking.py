@@ -5,11 +5,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from src.answering import Settings, see, seen_batch
 from src.data.sample import Sample
-from src.model.folder import Loaded
+from src.model.blip import is_blip
+from src.model.folder import Described, Loaded
 from src.precision import best_device
+
+EVEN = 1e-12  # weight of each place of the photo where a word looked at none
 
 
 @dataclass
@@ -19,7 +23,7 @@ class Look:
     Attributes:
         row: which of the photos.
         words: T tokens of the caption.
-        weights: [T, N] over the N places of the grid, row by row; each row sums to 1.
+        weights: [T, N] as on_photo has them.
     """
 
     row: int
@@ -55,8 +59,22 @@ def looks(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> Iter
                 for row, one in zip(rows.tolist(), made, strict=True):
                     words = [loaded.tokenizer.decode([token]) or loaded.tokenizer.word(token) for token in one.tokens]
                     assert one.attention is not None
-                    yield Look(start + row, words, one.attention[: len(words)].float().numpy())
+                    yield Look(start + row, words, on_photo(loaded, one.attention[: len(words)]))
         start += len(seen.samples)
+
+
+def on_photo(about: Described, looks: Tensor) -> np.ndarray:
+    """Where T tokens looked in the photo [T, N]: N = side x side places from the top left, row by row; rows sum to 1.
+
+    Args:
+        about: the model.
+        looks: [T, N] weights over its grid; in BLIP's, one more place, the class token, which is no part of the photo.
+    """
+    looks = looks.float()
+    if is_blip(about.config.model.backbone.name):
+        looks = looks[:, 1:] + EVEN
+        looks = looks / looks.sum(dim=1, keepdim=True)
+    return looks.numpy()
 
 
 def embed(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from src.app import check_port
 from src.command import Parser, make_parser
 from src.config import Above0, Count, Port
 from src.errors import UserError, run_command
@@ -13,13 +14,20 @@ if TYPE_CHECKING:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Reads the command line, loads the model and serves until Ctrl-C."""
+    """Reads the command line, loads the model and serves until Ctrl-C.
+
+    Raises:
+        UserError: the port is taken, or as `bounds_of` and `load`.
+    """
     import uvicorn
 
     from src.api import make_app
 
     options = make_options().parse_args(args)
-    app = make_app(*load(options.model, options.photo_megabytes, options.photo_megapixels), bounds_of(options))
+    bounds = bounds_of(options)
+    check_port(options.host, options.port)
+    answerer, ask = load(options.model, options.photo_megabytes, options.photo_megapixels, options.style)
+    app = make_app(answerer, ask, bounds)
     print(f"answers: http://{options.host}:{options.port}/docs (Ctrl-C ends it)", flush=True)
     uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
     return 0
@@ -29,6 +37,8 @@ def make_options() -> Parser:
     """The command's options."""
     parser = make_parser("serve", "Answers photos over HTTP, on this machine only unless --host says so.", config=False)
     parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
+    about = "style of the captions, by data set; default: the challenge's, where the model knows it"
+    parser.add_argument("--style", type=str, default="", help=about)
     parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; there is no login")
     parser.add_argument("--port", type=Port, default=8000, help="port to listen on")
     parser.add_argument("--photos", type=Count, default=16, help="most photos of a request")
@@ -54,17 +64,19 @@ def bounds_of(options: Any) -> "Bounds":
     return bounds
 
 
-def load(model: str, megabytes: float = 20.0, megapixels: float = 50.0) -> tuple["Answerer", "Ask"]:
-    """A model by its name, and how it answers: as it was trained to.
+def load(model: str, megabytes: float = 20.0, megapixels: float = 50.0, style: str = "") -> tuple["Answerer", "Ask"]:
+    """A model by its name, and how it answers: as it was trained to, in a style or else its default.
 
     Raises:
-        UserError: there is no such model, or it was trained in several styles none of which is its default.
+        UserError: there is no such model; it knows no such style; none is asked for and none is its default.
     """
     from src.answerer import Ask, Limits, load_answerer
     from src.runs import find_model
 
     answerer = load_answerer(find_model(model), Limits(megabytes, megapixels))
-    ask = Ask(answerer.about.config.generate)
+    if style and answerer.engine.decoder is None:
+        raise UserError("--style: no captions are written; leave it out")
+    ask = Ask(answerer.about.config.generate, style)
     answerer.style(ask)
     return answerer, ask
 

@@ -1,5 +1,6 @@
 """Photos as bytes to answers, against the predict command and numpy."""
 
+import struct
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -7,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
-from src.answerer import Answer, Answerer, Ask, Limits, Refused, load_answerer
+from src.answerer import Answer, Answerer, Ask, Limits, Refused, load_answerer, note
 from src.config import GenerationConfig
 from src.errors import UserError
 from src.predict import main as predict
@@ -108,6 +109,27 @@ def test_print_colours_and_animations_are_answered_with_a_note(answerer: Answere
     frames = [Image.fromarray(photo(seed)) for seed in range(2)]
     assert "first frame" in only(answerer, encoded("GIF", save_all=True, append_images=frames[1:])).note
     assert only(answerer, encoded()).note == ""
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A PNG's chunk, with a wrong checksum."""
+    return struct.pack(">I", len(data)) + kind + data + bytes(4)
+
+
+def test_what_opencv_reads_and_pillow_does_not_is_answered_without_a_note(answerer: Answerer) -> None:
+    png, jpeg = encoded(), encoded("JPEG")
+    odd = [png[:33] + chunk(b"gAMA", bytes(4)) + png[33:], png[:33] + chunk(b"tEXt", b"a\0b") + png[33:]]
+    odd.append(jpeg[:2] + b"\xff\xee\x00\x07Adobe" + jpeg[2:])
+    for data in odd:
+        with pytest.raises(Image.UnidentifiedImageError):
+            Image.open(BytesIO(data))
+        assert only(answerer, data).note == ""
+
+
+def test_the_frames_of_an_animation_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    animation = encoded("GIF", save_all=True, append_images=[Image.fromarray(photo(1))])
+    monkeypatch.delattr(GifImagePlugin.GifImageFile, "n_frames")  # a file of 20 MB may have a million
+    assert "first frame" in note(animation)
 
 
 def test_a_model_of_one_head_answers_with_that(tmp_path: Path) -> None:

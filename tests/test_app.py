@@ -52,6 +52,8 @@ def page(elsewhere: Path, models: tuple[str, str]) -> AppTest:
         write_photo(elsewhere / "open" / f"{seed}.jpg", seed)
         write_photo(elsewhere / "closed" / f"{seed}.jpg", seed)
     (elsewhere / "open" / "broken.jpg").write_bytes(b"no photo")
+    foreign = os.fsdecode(b"\xc7\xd1")  # no UTF-8
+    write_photo(elsewhere / "open" / foreign / f"{foreign}.jpg", 4)
     return AppTest.from_function(script, args=(Options(models, ("open",)),), default_timeout=60)
 
 
@@ -94,6 +96,13 @@ def test_a_photo_gets_mos_beam_and_time_of_each_model(page: AppTest, photo: byte
     assert page.radio[0].options[0] != first
 
 
+def test_copies_of_one_photo_are_answered_each(page: AppTest, photo: bytes) -> None:
+    run(page).file_uploader[0].set_value([(name, photo, "image/jpeg") for name in ("a.jpg", "b.jpg")])
+    run(page)
+    assert len(page.radio) == 2
+    assert {"a.jpg", "b.jpg"} <= set(texts(page).split("\n"))
+
+
 def test_bad_uploads_are_one_line_each(page: AppTest, photo: bytes) -> None:
     bad = {"../../etc/passwd.jpg": b"no photo", "short.jpg": photo[: len(photo) // 2], "none.jpg": b""}
     files = [(name, data, "image/jpeg") for name, data in bad.items()]
@@ -114,13 +123,13 @@ def test_the_demo_has_photos_of_its_own(page: AppTest) -> None:
 def test_a_folder_becomes_a_table(page: AppTest) -> None:
     run(page)
     folder = next(one for one in page.selectbox if one.label == "Folder")
-    assert folder.options == ["open"]  # no other folder can be asked for
+    assert folder.options == ["open", r"open/\udcc7\udcd1"]  # no other folder can be asked for
     next(one for one in page.button if one.label == "Answer").click()
     run(page)
     table = page.dataframe[0].value
-    assert table["photo"].tolist() == ["0.jpg", "1.jpg", "2.jpg", "broken.jpg"]
-    assert table["mos"].notna().tolist() == [True, True, True, False]
-    assert table["note"].tolist()[-1] == "is no photo"
+    assert table["photo"].tolist() == ["0.jpg", "1.jpg", "2.jpg", "broken.jpg", r"\udcc7\udcd1/\udcc7\udcd1.jpg"]
+    assert table["mos"].notna().tolist() == [True, True, True, False, True]
+    assert table["note"].tolist()[3] == "is no photo"
     rows = list(csv.DictReader(StringIO(table.to_csv(index=False))))
     assert rows[0]["caption"] == table["caption"][0]
 
@@ -179,6 +188,15 @@ def test_the_server_listens_on_this_machine_and_tells_nobody() -> None:
         main(["--at-once", "0"])
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="--port"):
         main(["--port", str(taken.getsockname()[1])])
+
+
+def test_a_mistyped_model_is_named_before_the_page_is_served(
+    elsewhere: Path, models: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "typo").mkdir()
+    with pytest.raises(UserError, match="^typo: no model folder"):
+        main(["--port", str(free_port()), "--model", models[0], "typo"])
+    assert not capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

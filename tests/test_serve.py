@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -17,9 +19,9 @@ from src.api import make_app
 from src.batcher import Batcher, QueueFull
 from src.errors import UserError
 from src.guard import Bounds
-from src.serve import load, main
+from src.serve import load, main, make_options
 from tests.servers import free_port, wait_until_up
-from tests.tiny import make_model, write_photo
+from tests.tiny import make_model, tiny_config, write_photo
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +104,19 @@ def test_a_full_queue_is_answered_with_429(model: Path, photo: bytes) -> None:
         assert send(client, photo).status_code == 200  # there is room again
 
 
-def test_what_waits_is_answered_together_and_a_failure_hits_its_batch_alone() -> None:
+def test_what_nobody_foresaw_is_counted_as_500(
+    client: TestClient, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("src.api.work", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        send(client, photo)
+    assert 'requests_total{status="500"} 1.0' in client.get("/metrics").text
+
+
+def test_what_waits_is_answered_together_and_a_failure_hits_its_request_alone() -> None:
     batches: list[list[int]] = []
 
     def work(items: list[int]) -> list[int]:
@@ -126,12 +140,13 @@ def test_what_waits_is_answered_together_and_a_failure_hits_its_batch_alone() ->
         assert await rest[1] == [40]
         with pytest.raises(ValueError, match="seven"):
             await rest[2]
+        assert await rest[3] == [50]
         assert batcher.waiting <= 2
         assert await batcher.submit([6]) == [60]
         running.cancel()
 
     asyncio.run(scenario())
-    assert batches == [[1], [2, 3, 4], [7, 5], [6]]
+    assert batches == [[1], [2, 3, 4], [7, 5], [7], [5], [6]]
 
 
 def test_bounds_that_leave_no_room_are_named(model: Path) -> None:
@@ -139,6 +154,31 @@ def test_bounds_that_leave_no_room_are_named(model: Path) -> None:
         main(["--model", str(model), "--batch", "0"])
     with pytest.raises(UserError, match="--photos 9"):
         main(["--model", str(model), "--photos", "9", "--queue", "8"])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "203.0.113.1", "a..b"])
+def test_where_nothing_can_listen_is_named_before_the_model_is_loaded(
+    host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(UserError, match=rf"^{re.escape(host)}:{port}: cannot listen.*--host or --port$"):
+            main(["--model", "none", "--host", host, "--port", port])
+    assert not capsys.readouterr().out
+
+
+def test_a_model_of_several_styles_is_served_in_the_one_asked_for(tmp_path: Path) -> None:
+    model = str(make_model(tmp_path / "two", styles=("first", "second")))
+    with pytest.raises(UserError, match="^--style: choose.*first, second"):
+        load(model)
+    with pytest.raises(UserError, match="^--style third: .*first, second"):
+        load(model, style="third")
+    options = make_options().parse_args(["--model", model, "--style", "second"])
+    answerer, ask = load(options.model, style=options.style)
+    assert answerer.style(ask) == answerer.about.tokenizer.style("second")
+    mute = str(make_model(tmp_path / "mute", tiny_config(captions=False)))
+    with pytest.raises(UserError, match="^--style: no captions are written"):
+        load(mute, style="second")
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def folders(roots: tuple[str, ...]) -> dict[str, str]:
         for place in [root, *sorted(path for path in root.rglob("*") if path.is_dir())] if root.is_dir() else []:
             hidden = any(part.startswith(".") for part in place.relative_to(root).parts)
             if not hidden and any(file.suffix.lower() in SUFFIXES for file in place.iterdir()):
-                found[str(place)] = str(place)
+                found[printable(str(place))] = str(place)
             if len(found) == MOST_FOLDERS:
                 return found
     return found
@@ -72,7 +72,8 @@ def answer_some(one: Model, samples: list[Sample]) -> list[dict[str, object]]:
     """As answer_all, of a few photos."""
     rows: list[dict[str, object]] = []
     for sample, said in zip(samples, one.answerer.answer([read(s.path) for s in samples], one.ask), strict=True):
-        row: dict[str, object] = {"photo": sample.name, "mos": None, "above, %": None, "caption": "", "score": None}
+        row: dict[str, object] = {"photo": printable(sample.name), "mos": None, "above, %": None}
+        row |= {"caption": "", "score": None}
         if isinstance(said, Answer):
             best = said.captions[0] if said.captions else None
             row |= {"mos": said.mos, "above, %": None if said.place is None else 100 * said.place}
@@ -82,6 +83,11 @@ def answer_some(one: Model, samples: list[Sample]) -> list[dict[str, object]]:
             row |= {"seconds": None, "note": said.reason}
         rows.append(row)
     return rows
+
+
+def printable(name: str) -> str:
+    """A name in which bytes that are no UTF-8, as in files from other systems, are written as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def read(path: Path) -> bytes:

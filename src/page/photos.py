@@ -22,8 +22,9 @@ DEMO = 4
 
 @dataclass
 class Photo:
-    """A file as it came, never a path."""
+    """A file as it came, never a path, and its place among the photos, which sets copies of one file apart."""
 
+    place: int
     name: str
     data: bytes
     digest: str
@@ -46,15 +47,15 @@ def take(options: Options) -> list[Photo]:
     files = st.file_uploader("One photo or many", type=kinds, accept_multiple_files=True)
     if not files:
         wanted = st.toggle("Take photos of the demo")
-        return [made(f"demo {i + 1}", demo_photo(i)) for i in range(DEMO)] if wanted else []
+        return [made(i, f"demo {i + 1}", demo_photo(i)) for i in range(DEMO)] if wanted else []
     if len(files) > options.photos:
         st.warning(f"{len(files)} photos: the first {options.photos} are answered")
-    return [made(file.name, file.getvalue()) for file in files[: options.photos]]
+    return [made(i, file.name, file.getvalue()) for i, file in enumerate(files[: options.photos])]
 
 
-def made(name: str, data: bytes) -> Photo:
+def made(place: int, name: str, data: bytes) -> Photo:
     """A photo with its hash."""
-    return Photo(name, data, sha256(data).hexdigest())
+    return Photo(place, name, data, sha256(data).hexdigest())
 
 
 @st.cache_data(max_entries=DEMO, show_spinner=False)
@@ -91,7 +92,8 @@ def show_answer(photo: Photo, one: Model, said: Answer, picture: DeltaGenerator,
         st.markdown(f"**:blue[{escape(one.label)}]**")
         if said.mos is not None:
             st.html(scale(said.mos, said.place, one.answerer.about.meta))
-        caption = choose(said.captions, f"{photo.digest}-{one.label}-{one.ask}") if said.captions else None
+        key = f"{photo.place}-{photo.digest}-{one.label}-{one.ask}"
+        caption = choose(said.captions, key) if said.captions else None
         st.caption(f"{1000 * said.seconds:.0f} ms")
     with picture:
         pixels = preview(photo.data, photo.digest, one.answerer.limits.megapixels)

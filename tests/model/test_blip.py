@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,19 +15,24 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from src import evaluate, predict, train
+from src.answerer import Answer, Ask, load_answerer
 from src.config import BackboneConfig, Config, GenerationConfig, LoraConfig
 from src.data.tokenizer import PAD, Tokenizer
 from src.errors import UserError
 from src.learning.run import identity
+from src.looking import on_photo
 from src.model.backbone import Backbone
 from src.model.blip import own_tokenizer, read_words
 from src.model.folder import load, save
 from src.model.losses import caption_ce
 from src.model.multitask import Multitask
+from src.page.looking import maps
 from tests.learning.test_train import make_data
-from tests.tiny_blip import SIDE, SPECIAL, WIDE, blip_config, write_blip
+from tests.tiny import write_photo
+from tests.tiny_blip import PATCH, SIDE, SPECIAL, WIDE, blip_config, write_blip
 
 PHOTOS = 12
+PLACES = (SIDE // PATCH) ** 2
 
 
 @pytest.fixture(scope="module")
@@ -261,9 +267,34 @@ def test_fine_tuning_evaluating_and_predicting(folder: Path, elsewhere: Path, th
         expected = value[ids] if "word_embeddings" in name else value
         assert torch.equal(plain[f"decoder.text.bert.{name}"], expected), name
     shutil.rmtree(copy)
-    assert evaluate.main(["--model", "runs/tiny/model", "--part", "val", "--meteor", "false"]) == 0
+    told = ["--details", "out/x.details.json", "--attention", "true"]
+    assert evaluate.main(["--model", "runs/tiny/model", "--part", "val", "--meteor", "false", *told]) == 0
+    attentions = [one["attention"] for one in json.loads(Path("out/x.details.json").read_text())["photos"]]
+    rows = [row for one in attentions if one for row in one["weights"]]
+    assert rows
+    assert {len(row) for row in rows} == {PLACES}
+    assert sum(rows[0]) == pytest.approx(1, abs=1e-2)
     assert predict.main(["--model", "runs/tiny/model", "--data", "data/train", "--output", "out/x.csv"]) == 0
     assert json.loads(Path("out/x.json").read_text())["fallbacks"] == []
+
+
+def test_people_see_where_it_looked_in_the_photo_without_the_class_token(
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    config = blip_config(folder)
+    save(tmp_path / "model", make(config, tokenizer), tokenizer.to_json(), config, {})
+    answerer = load_answerer(tmp_path / "model")
+    write_photo(tmp_path / "x.jpg", 1)
+    (found,) = answerer.answer([(tmp_path / "x.jpg").read_bytes()], Ask(config.generate, attention=True))
+    assert isinstance(found, Answer)
+    for caption in found.captions:
+        assert caption.attention is not None
+        assert caption.attention.shape == (len(caption.words) + 1, PLACES)
+        np.testing.assert_allclose(caption.attention.sum(axis=1), 1, atol=1e-6)
+        assert maps(caption)["side"] == SIDE // PATCH
+    looks = torch.tensor([[0.5, 0.25, 0.0, 0.25, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0]])
+    expected = [[0.5, 0.0, 0.5, 0.0], [0.25, 0.25, 0.25, 0.25]]
+    np.testing.assert_allclose(on_photo(answerer.about, looks), expected, atol=1e-6)
 
 
 def test_no_epochs_keep_it_as_it_was_published(
