@@ -17,6 +17,7 @@ from src.outbox import RUN_ID
 from src.predict import add_model_options
 
 if TYPE_CHECKING:
+    from src.reporting.material import Wanted
     from src.reporting.page import Page
 
 
@@ -75,14 +76,15 @@ def make_page(parser: Parser, options: Namespace, args: Sequence[str] | None) ->
         return of_sweep(parser, options, args)
     if options.comparison:
         return of_comparison(parser, options, args)
+    from src.reporting.material import Wanted
     from src.reporting.page import file_name
 
-    page, names, run_id = of_models(options.model, parser, options, args)
+    page, names, run_id = of_models([Wanted(name) for name in options.model], parser, options, args)
     return Made(page, file_name("-".join(names)), run_id)
 
 
 def of_models(
-    models: Sequence[str], parser: Parser, options: Namespace, args: Sequence[str] | None
+    models: "Sequence[Wanted]", parser: Parser, options: Namespace, args: Sequence[str] | None
 ) -> "tuple[Page, list[str], str]":
     """A report on models, their names, and the run's id where it is one model's."""
     from src.reporting.material import gather
@@ -95,6 +97,7 @@ def of_models(
 
 def of_sweep(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
     """A sweep's search, then its best model, where it is trained out."""
+    from src.reporting.material import Wanted
     from src.reporting.page import Page
     from src.reporting.searches import sweep_sections
     from src.runs import find_model
@@ -107,7 +110,7 @@ def of_sweep(parser: Parser, options: Namespace, args: Sequence[str] | None) -> 
         print(f"{error}; the report holds the search alone", file=sys.stderr)
         page = Page("")
     else:
-        page, _, _ = of_models([name], parser, options, args)
+        page, _, _ = of_models([Wanted(name)], parser, options, args)
     page.title, page.sections = f"Report on the sweep {name}", [*sections, *page.sections]
     return Made(page, f"sweep-{name}", kept_id(runs / f"sweep-{name}"))
 

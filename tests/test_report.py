@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,17 +14,22 @@ import pytest
 import yaml
 
 from src.compare import main as compare
-from src.config import TrackConfig
+from src.comparison import Comparison, Variant
+from src.config import TrackConfig, to_dict
 from src.errors import UserError
 from src.evaluate import main as evaluate
+from src.files import write_text
 from src.report import main
 from src.reporting.gallery import picked
 from src.reporting.page import LIMIT, Gallery, Page, Photo, Section, write_page
 from src.reporting.pictures import photo_uri
 from src.runs import open_client
+from src.scored import cell
+from src.scoring.report import Score
 from src.search import trial_name
 from src.study import storage
 from src.tracking import Tracker
+from src.variant import Row
 from tests.learning.test_train import experiment, make_data
 from tests.tiny import make_model, tiny_config
 
@@ -203,3 +209,28 @@ def test_best_median_and_worst_are_different_photos(count: int) -> None:
     assert worst == list(range(count))[::-1][: len(worst)]
     if count == 100:
         assert middle == [47, 48, 49, 50, 51, 52]
+
+
+def test_a_comparisons_variants_answer_as_they_were_compared(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made)
+    folder = Path("runs/compare-twice")
+    base = tiny_config()
+    base.data.val = 0.5  # the model's own is another
+    given = [{"generate.method": "greedy", "generate.max_length": 2}, {"generate.beam": 3}]
+    variants = [Variant(f"v{i}", overrides=one, model="run/model") for i, one in enumerate(given)]
+    tree = {"comparison": asdict(Comparison("val", 4, variants)), **to_dict(base)}
+    write_text(folder / "config.yaml", yaml.safe_dump(tree))
+    for one in variants:
+        write_text(folder / f"rows/{one.name}.json", json.dumps({"row": asdict(Row(one.name, "evaluated"))}))
+    assert main(["--comparison", "twice", "--meteor", "false", "--log", "false"]) == 0
+    text, _ = read(Path("reports/compare-twice.html"))
+    Path("base.yaml").write_text(yaml.safe_dump(to_dict(base)))
+    cells = []
+    for one in given:
+        words = [f"--{key}={value}" for key, value in one.items()]
+        evaluate(["--model", "run/model", "--config", "base.yaml", "--meteor", "false", "--json", "v.json", *words])
+        cells.append(cell(Score(**json.loads(Path("v.json").read_text())["scores"]["all"]["bleu_1"])))
+    assert cells[0] != cells[1]
+    row = "".join(f"<td>{one}</td>" for one in ["bleu_1", *cells])
+    assert row in text
+    assert "<th>v0</th><th>v1</th>" in text
