@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from src.errors import naming
+from src.errors import UserError, naming
 
 
 @contextmanager
@@ -32,6 +32,25 @@ def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text, whole or not at all."""
     with write_whole(path) as part:
         part.write_text(text, encoding="utf-8", newline="")
+
+
+def check_place(path: Path, remedy: str = "choose another place") -> None:
+    """Makes the folder of a file that is to be written later: asked before the work, not after it.
+
+    Raises:
+        UserError: no file can be written to `path`.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot be made ({error.strerror}); {remedy}") from error
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
 
 
 def sha256(path: Path) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from src.answering import Settings, see, seen_batch
 from src.data.sample import Sample
-from src.model.folder import Loaded
+from src.model.folder import Described, Loaded
 from src.precision import best_device
 
 
@@ -27,13 +27,13 @@ class Look:
     weights: np.ndarray
 
 
-def attends(loaded: Loaded) -> bool:
+def attends(loaded: Described) -> bool:
     """Whether the decoder looks at places of the photo; one that does not gives each the same weight."""
     decoder = loaded.config.model.decoder
     return decoder.enabled and (decoder.kind in ("llama", "blip") or _recurrent(loaded))
 
 
-def _recurrent(loaded: Loaded) -> bool:
+def _recurrent(loaded: Described) -> bool:
     decoder = loaded.config.model.decoder
     return decoder.kind == "recurrent" and decoder.attention != "none"
 

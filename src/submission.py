@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import UserError
-from src.files import sha256, write_text, write_whole
+from src.files import check_place, sha256, write_text, write_whole
 from src.machine import command_line, git_version, versions
 
 NAME, MOS, COMMENTS = "img_name", "mos", "comments"
@@ -57,12 +57,7 @@ def check_output(path: Path) -> None:
     """Raises UserError where no submission can be written to `path`; asked before the work, not after it."""
     if path.suffix != ".csv":
         raise UserError(f"{path}: a submission's name ends in .csv, for its json is written beside it")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; name a file in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path.parent}: cannot be made ({error.strerror}); choose another --output") from error
+    check_place(path, "choose another --output")
 
 
 def write(path: Path, submission: Submission, facts: dict[str, Any], mos_range: tuple[float, float] = RANGE) -> None:
