@@ -169,7 +169,13 @@ def pairs(every: Sequence[Rival]) -> dict[str, Any]:
 
 
 def boards(every: Sequence[Rival], cuts: int) -> dict[str, Any]:
-    """Prints the simulated boards of both kinds. Returns them."""
+    """Prints the simulated boards of both kinds. Returns them.
+
+    Raises:
+        UserError: there is nothing to rank by.
+    """
+    if not any(name in one.scores.scores for one in every for name in SHOWN):
+        raise UserError("--boards: no photo has a true mos or captions to score; leave it out")
     found: dict[str, Any] = {}
     for kind in ("stratified", "shifted"):
         made = simulate({one.name: one.draw for one in every}, every[0].mos_true, kind, cuts)  # type: ignore[arg-type]

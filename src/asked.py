@@ -169,6 +169,8 @@ def read_truth(truth: str, part: str) -> list[Sample]:
     path = Path(truth)
     if path.suffix in (".yaml", ".yml"):
         return part_of(load_config(path), part)
+    if not path.is_file():
+        raise UserError(f"--truth {truth}: no such file; name a table with mos or comments, or an experiment's YAML")
     from src.data.read import read_source
 
     return read_source(SourceConfig(format="samsung", path=str(path.parent), captions=path.name, name=path.stem))

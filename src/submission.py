@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from src.data.samsung import LARGEST
 from src.errors import UserError
 from src.files import check_place, sha256, write_text, write_whole
 from src.machine import command_line, git_version, versions
@@ -217,11 +218,11 @@ def read(path: Path) -> Submission:
     """A submission that someone wrote.
 
     Raises:
-        UserError: it is none; see `check`. mos of any range are taken.
+        UserError: it is none; see `check`. mos of any range that scores can be computed from are taken.
     """
     header, rows = parse(path)
     names = [row[0] for row in rows if row]
-    check(path, names, mos_range=(-math.inf, math.inf))
+    check(path, names, mos_range=(-LARGEST, LARGEST))
     columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=False)) if rows else {}
     mos = [float(text) for text in columns.get(MOS, [])] if MOS in header else None
     return Submission(names, mos, columns.get(COMMENTS, []) if COMMENTS in header else None)

@@ -215,7 +215,9 @@ def test_similarity_joins_the_scores(elsewhere: Path) -> None:
         (["--model", "run/model", "--boards", "-1"], "^--boards: is -1"),
         (["--predictions", "X.csv"], "--truth"),
         (["--predictions", "X.csv", "--truth", "rated/train.csv", "--log", "true"], "^--log: a submission"),
-        (["--predictions", "X.csv", "--truth", "none.csv"], "none.csv"),
+        (["--predictions", "X.csv", "--truth", "none.csv"], "^--truth none.csv: no such file"),
+        (["--predictions", "X.csv", "--truth", "blank.csv", "--boards", "2"], "^--boards: no photo"),
+        (["--predictions", "huge.csv", "--truth", "rated/train.csv"], "huge.csv, row 2 .*outside -1e.15 to 1e.15"),
         (["--predictions", "X.csv", "--truth", "other.csv"], "none of its photos"),
         (["--model", "run/model", "--part", "test"], "data.test"),
         (["--model", "run/model", "--part", "dev"], "dev"),
@@ -225,6 +227,8 @@ def test_similarity_joins_the_scores(elsewhere: Path) -> None:
 def test_bad_input_is_one_line(model: Path, words: list[str], message: str) -> None:
     write(Path("X.csv"), Submission(NAMES, MOS, None), {})
     Path("other.csv").write_text("img_name,mos,comments\nz,5,x\n")
+    Path("blank.csv").write_text("img_name,mos,comments\na,,\n")
+    Path("huge.csv").write_text("img_name,mos\na,1e308\n")
     with pytest.raises(UserError, match=message) as error:
         main(words)
     assert "\n" not in str(error.value)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from src.scoring.boards import ranking, shifted, simulate, stratified
+from src.scoring.boards import Kind, ranking, shifted, simulate, stratified
 from src.scoring.groups import deciles, score_groups
 from src.scoring.paired import differences
 from src.scoring.report import Drawn, Score, Scores, measure, score_photos
@@ -52,6 +52,17 @@ def test_equal_competitors_win_half_of_the_cuts() -> None:
     made = simulate(draws, TRUE, "stratified", cuts=100)
     assert 0.05 < made.public.shares()["0"][0] < 0.95
     assert made.kept < 1.0
+
+
+@pytest.mark.parametrize("kind", ["stratified", "shifted"])
+@pytest.mark.parametrize("photos", [1, 2, 5])
+def test_a_board_without_photos_has_no_scores(photos: int, kind: Kind) -> None:
+    said = ["a cat"] * photos
+    draws = {"one": measure(NAMES[:photos], GOOD[:photos], TRUE[:photos], said, [[one] for one in said])[1]}
+    made = simulate(draws, TRUE[:photos], kind, cuts=20)
+    for board in (made.public, made.private):
+        assert np.isfinite(list(board.scores["one"].values())).all()
+    assert made.public.scores["one"] or made.private.scores["one"]
 
 
 def test_ranks_follow_the_challenges_rule() -> None:
