@@ -179,6 +179,8 @@ def test_a_comparisons_report(elsewhere: Path) -> None:
         (["--model", "nowhere"], "nowhere"),
         (["--sweep", "nowhere"], "sweep-nowhere"),
         (["--comparison", "nowhere"], "compare-nowhere"),
+        (["--model", "run/model", "--output", "run"], "^run: is a folder"),
+        (["--model", "run/model", "--output", "data/train.csv/x.html"], "^data/train.csv: cannot be made"),
     ],
 )
 def test_bad_input_is_one_line(made: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
@@ -234,3 +236,18 @@ def test_a_comparisons_variants_answer_as_they_were_compared(made: Path, monkeyp
     row = "".join(f"<td>{one}</td>" for one in ["bleu_1", *cells])
     assert row in text
     assert "<th>v0</th><th>v1</th>" in text
+
+
+def test_photos_without_an_answer_are_told(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_data(Path("data"))
+    config = tiny_config(captions=False)
+    config.data.val = 0.5
+    make_model(Path("mos"), config, styles=())
+    for path in sorted(Path("data/train").iterdir())[:18]:
+        path.write_bytes(path.name.encode())
+    assert main(["--model", "mos", "--output", "lost.html", "--log", "false"]) == 3
+    text, _ = read(Path("lost.html"))
+    assert re.search(
+        r'<p class="about">mos: \d+ photos could not be answered; .* in their place: 00.*, \.\.\.</p>', text
+    )

@@ -14,6 +14,8 @@ from src.reporting.series import Logged, logged
 from src.scored import ALL, score_sources
 from src.scoring.report import Scores
 
+NAMED = 5  # of the photos that could not be answered
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -50,6 +52,15 @@ class Material:
     def whole(self) -> Scores:
         """The scores of all photos."""
         return self.scores[ALL]
+
+    def about(self) -> list[str]:
+        """Which photos it answered, and which of them have no answer of its own."""
+        lines, lost = self.asked.about["title"].splitlines(), self.asked.about["fallbacks"]
+        if lost:
+            some = ", ".join(lost[:NAMED]) + (", ..." if len(lost) > NAMED else "")
+            told = "could not be answered; the training mean or commonest comment is scored in their place"
+            lines.append(f"{self.name}: {len(lost)} photos {told}: {some}")
+        return lines
 
     def config_text(self) -> str:
         """The config as YAML."""
