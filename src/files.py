@@ -42,6 +42,11 @@ def check_place(path: Path, remedy: str = "choose another place") -> None:
     """
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file in it")
+    check_parent(path, remedy)
+
+
+def check_parent(path: Path, remedy: str = "choose another place") -> None:
+    """Makes the folder that a file or folder is to be written in. Raises UserError where nothing can be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
