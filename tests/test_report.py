@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -218,7 +219,7 @@ def test_a_comparisons_variants_answer_as_they_were_compared(made: Path, monkeyp
     folder = Path("runs/compare-twice")
     base = tiny_config()
     base.data.val = 0.5  # the model's own is another
-    given = [{"generate.method": "greedy", "generate.max_length": 2}, {"generate.beam": 3}]
+    given: list[dict[str, Any]] = [{"generate.method": "greedy", "generate.max_length": 2}, {"generate.beam": 3}]
     variants = [Variant(f"v{i}", overrides=one, model="run/model") for i, one in enumerate(given)]
     tree = {"comparison": asdict(Comparison("val", 4, variants)), **to_dict(base)}
     write_text(folder / "config.yaml", yaml.safe_dump(tree))
@@ -228,8 +229,8 @@ def test_a_comparisons_variants_answer_as_they_were_compared(made: Path, monkeyp
     text, _ = read(Path("reports/compare-twice.html"))
     Path("base.yaml").write_text(yaml.safe_dump(to_dict(base)))
     cells = []
-    for one in given:
-        words = [f"--{key}={value}" for key, value in one.items()]
+    for overrides in given:
+        words = [f"--{key}={value}" for key, value in overrides.items()]
         evaluate(["--model", "run/model", "--config", "base.yaml", "--meteor", "false", "--json", "v.json", *words])
         cells.append(cell(Score(**json.loads(Path("v.json").read_text())["scores"]["all"]["bleu_1"])))
     assert cells[0] != cells[1]
