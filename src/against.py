@@ -10,9 +10,12 @@ import numpy as np
 
 from src.asked import Found, from_submission, part_of
 from src.command import Parser
+from src.config import Config
+from src.data.sample import Sample
 from src.errors import UserError
 from src.learning.answers import Answers
 from src.predict import fallback_of, fill, load_model, make_settings
+from src.runs import find_model
 from src.scored import cell, measure_rows, table
 from src.scoring.boards import Board, simulate
 from src.scoring.groups import deciles, score_groups
@@ -55,11 +58,9 @@ def rivals(
         meteor: its process, or None.
 
     Raises:
-        UserError: a name is given twice, or a submission names none of the photos.
+        UserError: a submission names none of the photos.
     """
     labels = [found.name, *names]
-    if twice := next((name for name in labels if labels.count(name) > 1), ""):
-        raise UserError(f"--against {twice}: is given twice; name each once")
     tables = [read(Path(name)) if name.endswith(".csv") else None for name in names]
     rows = shared_rows(found, {name: one for name, one in zip(names, tables, strict=True) if one})
     samples = [found.samples[i] for i in rows]
@@ -67,6 +68,22 @@ def rivals(
     for name, one in zip(names, tables, strict=True):
         answers.append(from_submission(one, samples) if one else of_model(name, samples, parser, args))
     return [rival(label, one, meteor) for label, one in zip(labels, answers, strict=True)]
+
+
+def check_rivals(names: Sequence[str], ours: str) -> None:
+    """Looks each rival up, before anything is answered; `ours` is what is held against them.
+
+    Raises:
+        UserError: one is given twice, or is no submission and no model.
+    """
+    labels = [ours, *names]
+    if twice := next((name for name in labels if labels.count(name) > 1), ""):
+        raise UserError(f"--against {twice}: is given twice; name each once")
+    for name in names:
+        if name.endswith(".csv"):
+            read(Path(name))
+        else:
+            find_model(name)
 
 
 def shared_rows(found: Found, tables: Mapping[str, Submission]) -> list[int]:
@@ -103,14 +120,22 @@ def of_model(name: str, samples: list, parser: Parser, args: Sequence[str] | Non
 
     loaded, _ = load_model(name)
     settings = make_settings(parser, args, loaded, labelled=True)
-    part = parser.parse_args(args).part
-    own = {(one.source, one.name) for one in part_of(loaded.config, part)}
-    known = {one.name for one in loaded.config.data.sources}
-    if strange := sum((one.source, one.name) not in own for one in samples if one.source in known):
-        print(f"{name}: {strange} of the photos are not of its own {part} part: it may know them", file=sys.stderr)
+    warn_of_known(name, loaded.config, samples, parser.parse_args(args).part)
     answers, failed = answer_photos(loaded, samples, settings)
     fill(answers, failed, fallback_of([loaded], settings), settings)
     return answers
+
+
+def warn_of_known(name: str, config: Config, samples: Sequence[Sample], part: str) -> None:
+    """Says on stderr how many photos a model may have learned from, or why that cannot be told."""
+    try:
+        own = {(one.source, one.name) for one in part_of(config, part)}
+    except UserError as error:
+        print(f"{name}: whether it knows the photos from its training cannot be told: {error}", file=sys.stderr)
+        return
+    sources = {one.name for one in config.data.sources}
+    if strange := sum((one.source, one.name) not in own for one in samples if one.source in sources):
+        print(f"{name}: {strange} of the photos are not of its own {part} part: it may know them", file=sys.stderr)
 
 
 def tenths(every: Sequence[Rival]) -> dict[str, Any]:
@@ -144,7 +169,13 @@ def pairs(every: Sequence[Rival]) -> dict[str, Any]:
 
 
 def boards(every: Sequence[Rival], cuts: int) -> dict[str, Any]:
-    """Prints the simulated boards of both kinds. Returns them."""
+    """Prints the simulated boards of both kinds. Returns them.
+
+    Raises:
+        UserError: there is nothing to rank by.
+    """
+    if not any(name in one.scores.scores for one in every for name in SHOWN):
+        raise UserError("--boards: no photo has a true mos or captions to score; leave it out")
     found: dict[str, Any] = {}
     for kind in ("stratified", "shifted"):
         made = simulate({one.name: one.draw for one in every}, every[0].mos_true, kind, cuts)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,13 @@ def warn_of_repeated(parts: Sequence[Asked]) -> None:
         print(f"{several} of {len(counts)} photos were answered by several models: {about}", file=sys.stderr)
 
 
-def ask_model(name: str, parser: Parser, args: Sequence[str] | None, cache_as_trained: bool = False) -> Asked:
+def ask_model(
+    name: str,
+    parser: Parser,
+    args: Sequence[str] | None,
+    cache_as_trained: bool = False,
+    config: Config | None = None,
+) -> Asked:
     """Has a model answer for one part of its own data, or of another experiment's.
 
     Args:
@@ -97,19 +103,22 @@ def ask_model(name: str, parser: Parser, args: Sequence[str] | None, cache_as_tr
         parser: of the command, with --part, --config and add_model_options.
         args: its command line.
         cache_as_trained: unless the command line says otherwise, take features from the cache where training did.
+        config: whose photos and generation stand for the model's own; the command line goes over these, too.
     """
     from src.answering import answer_photos
 
     loaded, folder = load_model(name)
+    if config:
+        loaded = replace(loaded, config=replace(loaded.config, generate=config.generate))
     if cache_as_trained:
         parser.set_defaults(cache=loaded.config.data.cache and loaded.config.model.backbone.frozen)
     settings = make_settings(parser, args, loaded, labelled=True)
     options = parser.parse_args(args)
-    samples = part_of(load_config(options.config) if options.config else loaded.config, options.part)
+    samples = part_of(load_config(options.config) if options.config else config or loaded.config, options.part)
     answers, failed = answer_photos(loaded, samples, settings)
     lost = fill(answers, failed, fallback_of([loaded], settings), settings)
     about = about_model(loaded, folder) | {"part": options.part, "fallbacks": list(lost)}
-    where = options.config or "the model's own data"
+    where = options.config or ("the comparison's data" if config else "the model's own data")
     about |= {"title": f"{name} on {len(samples)} photos ({options.part} of {where})"}
     return Asked(loaded, folder, samples, settings, answers, about)
 
@@ -161,6 +170,8 @@ def read_truth(truth: str, part: str) -> list[Sample]:
     path = Path(truth)
     if path.suffix in (".yaml", ".yml"):
         return part_of(load_config(path), part)
+    if not path.is_file():
+        raise UserError(f"--truth {truth}: no such file; name a table with mos or comments, or an experiment's YAML")
     from src.data.read import read_source
 
     return read_source(SourceConfig(format="samsung", path=str(path.parent), captions=path.name, name=path.stem))

@@ -115,9 +115,7 @@ def variant_config(variant: Variant, tree: dict[str, Any], plan: Plan, folder: P
     check_overrides(variant)
     for file in variant.include:
         tree = merge(tree, read_yaml(folder / file))
-    for key, value in variant.overrides.items():
-        tree = merge(tree, nest(key, value))
-    config = config_from_dict(tree, "include")
+    config = overridden(tree, variant.overrides)
     config.train.epochs, config.train.minutes = plan.base.train.epochs, plan.base.train.minutes
     config.train.runs = plan.base.train.runs
     config.track = TrackConfig(plan.base.track.experiment, f"{plan.name}-{variant.name}")
@@ -126,6 +124,13 @@ def variant_config(variant: Variant, tree: dict[str, Any], plan: Plan, folder: P
 
         check(config)
     return config
+
+
+def overridden(tree: dict[str, Any], overrides: dict[str, Any]) -> Config:
+    """The config of an experiment, nested, with dotted overrides over it. Raises UserError as config_from_dict."""
+    for key, value in overrides.items():
+        tree = merge(tree, nest(key, value))
+    return config_from_dict(tree, "include")
 
 
 def check_overrides(variant: Variant) -> None:

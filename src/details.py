@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.asked import Found
-from src.errors import UserError
 from src.files import write_whole
 from src.scored import ALL, known
 
@@ -22,11 +21,7 @@ DIGITS = 4  # of attention
 
 
 def write_details(path: Path, found: Found, scores: dict[str, "Scores"], attention: bool = False) -> None:
-    """Writes the file, photo by photo, whole or not at all.
-
-    Raises:
-        UserError: attention is asked for, and a model has no decoder that attends.
-    """
+    """Writes the file, photo by photo, whole or not at all; attention only of models whose decoder attends."""
     looks = attention_of(found) if attention else iter([None] * len(found.samples))
     with write_whole(path) as part, part.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head(found, scores), ensure_ascii=False, allow_nan=False)[:-1] + ', "photos": [')
@@ -66,11 +61,8 @@ def photo_details(found: Found, scores: "Scores", row: int) -> dict[str, Any]:
 
 def attention_of(found: Found) -> Iterator[dict[str, Any] | None]:
     """For each photo the words of its caption and [T, N] weights over the grid; None where it has no caption."""
-    from src.looking import attends, looks
+    from src.looking import looks
 
-    for one in found.parts:
-        if not attends(one.loaded):
-            raise UserError(f"--attention: the decoder of {one.about['model']} attends to no place; leave it out")
     for one in found.parts:
         ahead = looks(one.loaded, one.samples, one.settings)
         look = next(ahead, None)

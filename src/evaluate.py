@@ -13,8 +13,9 @@ from src.asked import Found, of_file, of_models
 from src.command import Parser, make_parser
 from src.config import Whole
 from src.errors import UserError, run_command
-from src.files import write_text
-from src.predict import FALLBACK, add_model_options
+from src.files import check_place, write_text
+from src.predict import FALLBACK, add_model_options, run_id
+from src.runs import find_model
 from src.scored import ALL, known, score_sources, table
 
 if TYPE_CHECKING:
@@ -52,9 +53,38 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def check(options: Namespace) -> None:
+    """Raises UserError where options ask for nothing, do not go together, or name what is not there."""
+    check_choice(options)
+    for place in filter(None, (options.json, options.details)):
+        check_place(Path(place))
+    check_models(options)
+    from src.against import check_rivals
+    from src.extra import check_extra
+
+    check_extra(options)
+    check_rivals(options.against, options.predictions or " + ".join(options.model))
+
+
+def check_models(options: Namespace) -> None:
+    """Raises UserError where a model is not there, or is not of the kind that --log or --attention needs."""
+    folders = [find_model(name) for name in options.model]
+    if options.log and not run_id(folders[0]):
+        raise UserError("--log: the model folder is of no run in MLflow; leave it out")
+    if options.attention:
+        from src.looking import attends
+        from src.model.folder import describe
+
+        for folder in folders:
+            if not attends(describe(folder)):
+                raise UserError(f"--attention: the decoder of {folder} attends to no place; leave it out")
+
+
+def check_choice(options: Namespace) -> None:
     """Raises UserError where options ask for nothing, or do not go together."""
     if bool(options.model) == bool(options.predictions):
         raise UserError("give either --model RUN or --predictions X.csv with --truth TABLE.csv or CONFIG.yaml")
+    if options.log and options.predictions:
+        raise UserError("--log: a submission is of no run in MLflow; leave it out")
     if options.log and len(options.model) > 1:
         raise UserError("--log: the scores are of several runs; leave it out, or name one model")
     if options.attention and not (options.model and options.details):
@@ -147,13 +177,7 @@ def write_json(path: Path, about: dict[str, Any], answers: "Answers", scores: di
 
 
 def log_scores(run_id: str, part: str, scores: dict[str, "Score"]) -> None:
-    """Adds the scores to a run in MLflow as eval/PART/SCORE.
-
-    Raises:
-        UserError: the model is of no run in MLflow.
-    """
-    if not run_id:
-        raise UserError("--log: the model folder is of no run in MLflow; leave it out")
+    """Adds the scores to a run in MLflow as eval/PART/SCORE."""
     from src.runs import open_client
 
     client = open_client()

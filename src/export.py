@@ -1,6 +1,7 @@
 """python -m src.export: a model as ONNX files, held against torch on validation photos."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,12 +24,13 @@ CALIBRATION = 100  # training photos from which int8 takes its ranges
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, writes the folder, and says how its answers differ from torch's."""
-    from src.exported import export, load_exact, load_exported
+    from src.exported import check_output, export, load_exact, load_exported
     from src.predict import load_model
 
     options = make_options().parse_args(args)
-    loaded, folder = load_model(options.model)
     output = Path(options.output)
+    check_output(output)
+    loaded, folder = load_model(options.model)
     samples = some_of(loaded, "val", options.check) if options.check else []  # or a mistake is told after the work
     photos = [one.path for one in some_of(loaded, "train", CALIBRATION)] if options.int8 else []
     export(loaded, folder, output, photos)
@@ -53,15 +55,24 @@ def make_options() -> Parser:
 
 
 def some_of(loaded: "Loaded", part: str, most: int) -> "list[Sample]":
-    """Photos of a part of the model's own data, evenly spaced.
+    """Photos of a part of the model's own data, evenly spaced; says how many of them cannot be read and are left out.
 
     Raises:
-        UserError: the data is not here.
+        UserError: the data is not here, or none of these photos can be read.
     """
     from src.asked import part_of
+    from src.data.photo import check_photo
 
     samples = part_of(loaded.config, part)
-    return samples[:: max(1, len(samples) // most)][:most]
+    chosen = samples[:: max(1, len(samples) // most)][:most]
+    reasons = [check_photo(one.path) for one in chosen]
+    found = [one for one, reason in zip(chosen, reasons, strict=True) if reason is None]
+    if lost := [f"{one.path} {reason}" for one, reason in zip(chosen, reasons, strict=True) if reason]:
+        told = f"{len(lost)} of {len(chosen)} {part} photos cannot be used, such as {lost[0]}"
+        if not found:
+            raise UserError(f"{told}; bring them back, or leave --int8 out and give --check 0")
+        print(f"{told}; they are left out", file=sys.stderr)
+    return found
 
 
 @dataclass

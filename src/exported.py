@@ -22,6 +22,7 @@ from src.data import transforms
 from src.data.photo import load_photo
 from src.data.store import Kind
 from src.errors import UserError
+from src.files import check_parent
 from src.model.folder import Loaded, describe, load
 from src.model.generation import Decoder
 from src.model.graph import FORMS, Encoder, Graph, GraphDecoder, Start, Step, decoder_of
@@ -103,10 +104,8 @@ def export(loaded: Loaded, source: Path, output: Path, calibration: Sequence[Pat
     Raises:
         UserError: the decoder is of a kind that cannot be exported; the output is something else.
     """
-    if output.exists() and not is_exported(output):
-        raise UserError(f"{output}: is there already and is no export; name another with --output")
+    check_output(output)
     parts = inputs(loaded)
-    output.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
         for name, (module, example, dynamic) in parts.items():
@@ -121,6 +120,13 @@ def export(loaded: Loaded, source: Path, output: Path, calibration: Sequence[Pat
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return [output / f"{name}.onnx" for name in parts]
+
+
+def check_output(output: Path) -> None:
+    """Raises UserError where no export can be written; asked before the work, not after it."""
+    check_parent(output, "name another with --output")
+    if output.exists() and not is_exported(output):
+        raise UserError(f"{output}: is there already and is no export; name another with --output")
 
 
 Part = tuple[nn.Module, tuple[Any, ...], tuple[Any, ...]]

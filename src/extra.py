@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from src.errors import UserError
 from src.learning.answers import Answers
 from src.scoring import embedding
-from src.scoring.spice import spice
+from src.scoring.spice import check_there, spice
 
 TITLES = {
     "spice": "spice",
@@ -18,6 +18,17 @@ TITLES = {
     "sentence": "similarity_sentence",
     "clip": "clip_score",
 }
+
+
+def check_extra(options: Namespace) -> None:
+    """Raises UserError where what a score needs is not here; a hub name is only looked up when it is used."""
+    if options.spice:
+        check_there()
+    if options.glove and not Path(options.glove).is_file():
+        raise UserError(f"--glove {options.glove}: no such file; name a GloVe text file")
+    for name in ("bert", "sentence", "clip"):
+        if options[name]:
+            embedding.find(f"--{name}", options[name])
 
 
 def extra_scores(answers: Answers, paths: Sequence[Path], options: Namespace) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from src.errors import naming
+from src.errors import UserError, naming
 
 PART = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")  # mkstemp's names in write_whole
 
@@ -56,6 +56,30 @@ def regular(path: Path) -> os.stat_result:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     return found
+
+
+def check_place(path: Path, remedy: str = "choose another place") -> None:
+    """Makes the folder of a file that is to be written later: asked before the work, not after it.
+
+    Raises:
+        UserError: no file can be written to `path`.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file in it")
+    check_parent(path, remedy)
+
+
+def check_parent(path: Path, remedy: str = "choose another place") -> None:
+    """Makes the folder that a file or folder is to be written in. Raises UserError where nothing can be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot be made ({error.strerror}); {remedy}") from error
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
 
 
 def sha256(path: Path) -> str:

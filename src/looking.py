@@ -31,13 +31,13 @@ class Look:
     weights: np.ndarray
 
 
-def attends(loaded: Loaded) -> bool:
+def attends(loaded: Described) -> bool:
     """Whether the decoder looks at places of the photo; one that does not gives each the same weight."""
     decoder = loaded.config.model.decoder
     return decoder.enabled and (decoder.kind in ("llama", "blip") or _recurrent(loaded))
 
 
-def _recurrent(loaded: Loaded) -> bool:
+def _recurrent(loaded: Described) -> bool:
     decoder = loaded.config.model.decoder
     return decoder.kind == "recurrent" and decoder.attention != "none"
 

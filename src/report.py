@@ -13,19 +13,23 @@ from src.command import Parser, make_parser
 from src.config import Count
 from src.errors import UserError, one_line, run_command
 from src.evaluate import PARTS
+from src.files import check_place
 from src.outbox import RUN_ID
-from src.predict import add_model_options
+from src.predict import FALLBACK, add_model_options
 
 if TYPE_CHECKING:
+    from src.reporting.material import Wanted
     from src.reporting.page import Page
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Reads the command line, makes the page, and says where it lies."""
+    """Reads the command line, makes the page, and says where it lies. 3: some photos could not be answered."""
     parser = make_options()
     options = parser.parse_args(args)
     if sum(map(bool, (options.model, options.sweep, options.comparison))) != 1:
         raise UserError("give one of --model RUN, --sweep NAME or --comparison NAME")
+    if options.output:
+        check_place(Path(options.output))
     made = make_page(parser, options, args)
     path = Path(options.output or f"reports/{made.name}.html")
 
@@ -35,7 +39,7 @@ def main(args: Sequence[str] | None = None) -> int:
     print(f"wrote {path}: {size / 1e6:.1f} MB, {len(made.page.pictures())} figures")
     if options.log:
         log_page(made.page, path, made.run_id)
-    return 0
+    return FALLBACK if made.fallbacks else 0
 
 
 def make_options() -> Parser:
@@ -58,11 +62,19 @@ def make_options() -> Parser:
 
 @dataclass
 class Made:
-    """A page, a name for its file, and the run in MLflow that it is of; empty where it is of none."""
+    """A page.
+
+    Attributes:
+        page: the page.
+        name: for its file.
+        run_id: of the run in MLflow that it is of; empty where it is of none.
+        fallbacks: whether it shows answers that are none of a model's.
+    """
 
     page: "Page"
     name: str
-    run_id: str
+    run_id: str = ""
+    fallbacks: bool = False
 
 
 def make_page(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
@@ -75,26 +87,27 @@ def make_page(parser: Parser, options: Namespace, args: Sequence[str] | None) ->
         return of_sweep(parser, options, args)
     if options.comparison:
         return of_comparison(parser, options, args)
-    from src.reporting.page import file_name
+    from src.reporting.material import Wanted
 
-    page, names, run_id = of_models(options.model, parser, options, args)
-    return Made(page, file_name("-".join(names)), run_id)
+    return of_models([Wanted(name) for name in options.model], parser, options, args)
 
 
-def of_models(
-    models: Sequence[str], parser: Parser, options: Namespace, args: Sequence[str] | None
-) -> "tuple[Page, list[str], str]":
-    """A report on models, their names, and the run's id where it is one model's."""
+def of_models(models: "Sequence[Wanted]", parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
+    """A report on models; of a run where it is one model's."""
     from src.reporting.material import gather
+    from src.reporting.page import file_name
     from src.reporting.sections import model_page
 
     materials = gather(models, parser, args, options.meteor)
     run_id = materials[0].asked.about["run_id"] if len(materials) == 1 else ""
-    return model_page(materials, options.photos, options.meteor), [one.name for one in materials], run_id
+    name = file_name("-".join(one.name for one in materials))
+    fallbacks = any(one.asked.about["fallbacks"] for one in materials)
+    return Made(model_page(materials, options.photos, options.meteor), name, run_id, fallbacks)
 
 
 def of_sweep(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
     """A sweep's search, then its best model, where it is trained out."""
+    from src.reporting.material import Wanted
     from src.reporting.page import Page
     from src.reporting.searches import sweep_sections
     from src.runs import find_model
@@ -105,11 +118,11 @@ def of_sweep(parser: Parser, options: Namespace, args: Sequence[str] | None) -> 
         find_model(name)
     except UserError as error:
         print(f"{error}; the report holds the search alone", file=sys.stderr)
-        page = Page("")
+        made = Made(Page(""), "")
     else:
-        page, _, _ = of_models([name], parser, options, args)
-    page.title, page.sections = f"Report on the sweep {name}", [*sections, *page.sections]
-    return Made(page, f"sweep-{name}", kept_id(runs / f"sweep-{name}"))
+        made = of_models([Wanted(name)], parser, options, args)
+    made.page.title, made.page.sections = f"Report on the sweep {name}", [*sections, *made.page.sections]
+    return Made(made.page, f"sweep-{name}", kept_id(runs / f"sweep-{name}"), made.fallbacks)
 
 
 def of_comparison(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
@@ -119,10 +132,10 @@ def of_comparison(parser: Parser, options: Namespace, args: Sequence[str] | None
     name, runs = options.comparison, Path(options.runs)
     found = read_comparison(name, runs)
     parser.set_defaults(part=found.part)
-    page, _, _ = of_models(found.models, parser, options, args)
-    page.title = f"Report on the comparison {name}"
-    page.sections.insert(0, comparison_section(found.rows))
-    return Made(page, f"compare-{name}", kept_id(runs / f"compare-{name}"))
+    made = of_models(found.models, parser, options, args)
+    made.page.title = f"Report on the comparison {name}"
+    made.page.sections.insert(0, comparison_section(found.rows))
+    return Made(made.page, f"compare-{name}", kept_id(runs / f"compare-{name}"), made.fallbacks)
 
 
 def kept_id(folder: Path) -> str:

@@ -4,15 +4,15 @@ import csv
 import io
 import json
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from src.data.samsung import LARGEST
 from src.errors import UserError
-from src.files import sha256, write_text, write_whole
+from src.files import check_place, sha256, write_text, write_whole
 from src.machine import command_line, git_version, versions
 
 NAME, MOS, COMMENTS = "img_name", "mos", "comments"
@@ -58,13 +58,7 @@ def check_output(path: Path) -> None:
     """Raises UserError where no submission can be written to `path`; asked before the work, not after it."""
     if path.suffix != ".csv":
         raise UserError(f"{path}: a submission's name ends in .csv, for its json is written beside it")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; name a file in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent).close()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --output") from error
+    check_place(path, "choose another --output")
 
 
 def write(path: Path, submission: Submission, facts: dict[str, Any], mos_range: tuple[float, float] = RANGE) -> None:
@@ -224,11 +218,11 @@ def read(path: Path) -> Submission:
     """A submission that someone wrote.
 
     Raises:
-        UserError: it is none; see `check`. mos of any range are taken.
+        UserError: it is none; see `check`. mos of any range that scores can be computed from are taken.
     """
     header, rows = parse(path)
     names = [row[0] for row in rows if row]
-    check(path, names, mos_range=(-math.inf, math.inf))
+    check(path, names, mos_range=(-LARGEST, LARGEST))
     columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=False)) if rows else {}
     mos = [float(text) for text in columns.get(MOS, [])] if MOS in header else None
     return Submission(names, mos, columns.get(COMMENTS, []) if COMMENTS in header else None)

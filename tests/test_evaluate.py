@@ -213,20 +213,56 @@ def test_similarity_joins_the_scores(elsewhere: Path) -> None:
         ([], "--model"),
         (["--model", "run/model", "--attention", "true"], "--attention"),
         (["--model", "run/model", "--boards", "-1"], "^--boards: is -1"),
-        (["--model", "run/model", "--meteor", "false", "--spice", "true"], "python -m src.prepare spice"),
-        (["--model", "run/model", "--against", "run/model", "--meteor", "false"], "given twice"),
         (["--predictions", "X.csv"], "--truth"),
-        (["--predictions", "X.csv", "--truth", "none.csv"], "none.csv"),
+        (["--predictions", "X.csv", "--truth", "rated/train.csv", "--log", "true"], "^--log: a submission"),
+        (["--predictions", "X.csv", "--truth", "none.csv"], "^--truth none.csv: no such file"),
+        (["--predictions", "X.csv", "--truth", "blank.csv", "--boards", "2"], "^--boards: no photo"),
+        (["--predictions", "huge.csv", "--truth", "rated/train.csv"], "huge.csv, row 2 .*outside -1e.15 to 1e.15"),
         (["--predictions", "X.csv", "--truth", "other.csv"], "none of its photos"),
         (["--model", "run/model", "--part", "test"], "data.test"),
         (["--model", "run/model", "--part", "dev"], "dev"),
         (["--model", "run/model", "--style", "poetry"], "rated, told"),
-        (["--model", "run/model", "--log", "true", "--meteor", "false"], "no run"),
     ],
 )
 def test_bad_input_is_one_line(model: Path, words: list[str], message: str) -> None:
     write(Path("X.csv"), Submission(NAMES, MOS, None), {})
     Path("other.csv").write_text("img_name,mos,comments\nz,5,x\n")
+    Path("blank.csv").write_text("img_name,mos,comments\na,,\n")
+    Path("huge.csv").write_text("img_name,mos\na,1e308\n")
     with pytest.raises(UserError, match=message) as error:
         main(words)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--spice", "true"], "python -m src.prepare spice"),
+        (["--glove", "none.txt"], "^--glove none.txt: no such file"),
+        (["--bert", "./none"], "^--bert ./none: no such folder"),
+        (["--against", "run/model"], "given twice"),
+        (["--against", "typo.csv"], "^typo.csv"),
+        (["--against", "data"], "^data: no model folder"),
+        (["--attention", "true", "--details", "d.json"], "^--attention: .* attends to no place"),
+        (["--json", "data"], "^data: is a folder"),
+        (["--json", "plain/s.json"], "^plain: cannot be made"),
+        (["--details", "plain/d/s.json"], "^plain/d: cannot be made"),
+        (["--log", "true"], "no run"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_answered(elsewhere: Path, words: list[str], message: str) -> None:
+    config = tiny_config(sources=[SourceConfig(format="samsung", path="not here", name="rated")])
+    config.model.decoder.attention, config.model.decoder.image = "none", "state"
+    make_model(Path("run/model"), config)
+    Path("data").mkdir()
+    Path("plain").touch()
+    with pytest.raises(UserError, match=message) as error:
+        main(["--model", "run/model", *words])
+    assert "\n" not in str(error.value)
+
+
+def test_a_rival_whose_own_data_is_elsewhere(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_model(Path("away/model"), tiny_config(sources=[SourceConfig(format="samsung", path="gone", name="gone")]))
+    assert main(["--model", str(model), "--against", "away/model", "--meteor", "false", "--json", "s.json"]) == 0
+    assert "away/model: whether it knows the photos from its training cannot be told" in capsys.readouterr().err
+    assert "plcc" in json.loads(Path("s.json").read_text(encoding="utf-8"))["against"]["away/model"]

@@ -12,11 +12,12 @@ from src.config import Config, GenerationConfig, LlamaConfig, SourceConfig
 from src.data.demo import make_demo
 from src.data.tokenizer import Tokenizer
 from src.errors import UserError
-from src.export import main
+from src.export import main, some_of
 from src.exported import load_exact, load_exported
 from src.model.backbone import Backbone
-from src.model.folder import save
+from src.model.folder import load, save
 from src.model.multitask import Multitask
+from tests.learning.test_train import make_data
 from tests.tiny import make_model, tiny_config
 
 ASK = Ask(GenerationConfig(beam=3, max_length=6), attention=True)
@@ -118,5 +119,26 @@ def test_mistakes_are_one_line(tmp_path: Path, elsewhere: Path) -> None:
     plain = make_model(tmp_path / "plain" / "model")
     with pytest.raises(UserError, match="mine: is there already"):
         main(["--model", str(plain), "--output", "mine", "--check", "0"])
+    Path("file").touch()
+    with pytest.raises(UserError, match="^file: cannot be made"):
+        main(["--model", str(plain), "--output", "file/onnx", "--check", "0"])
     with pytest.raises(UserError, match="holds no export"):
         load_exported(Path("mine"))
+
+
+def test_photos_that_cannot_be_read_are_left_out(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_data(Path("data"))
+    config = config_of()
+    config.data.val = 0.5
+    loaded = load(make_model(elsewhere / "model", config))
+    whole = {part: some_of(loaded, part, 6) for part in ("train", "val")}
+    for samples in whole.values():
+        samples[0].path.unlink()
+    for part, samples in whole.items():
+        assert some_of(loaded, part, 6) == samples[1:]
+        told = f"1 of 6 {part} photos cannot be used, such as {samples[0].path} cannot be read"
+        assert told in capsys.readouterr().err
+    for path in Path("data/train").iterdir():
+        path.write_bytes(path.name.encode())
+    with pytest.raises(UserError, match="cannot be used, .* --check 0"):
+        main(["--model", "model", "--output", "onnx", "--check", "6"])

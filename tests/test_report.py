@@ -3,8 +3,10 @@
 import base64
 import json
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,17 +15,22 @@ import pytest
 import yaml
 
 from src.compare import main as compare
-from src.config import TrackConfig
+from src.comparison import Comparison, Variant
+from src.config import TrackConfig, to_dict
 from src.errors import UserError
 from src.evaluate import main as evaluate
+from src.files import write_text
 from src.report import main
 from src.reporting.gallery import picked
 from src.reporting.page import LIMIT, Gallery, Page, Photo, Section, write_page
 from src.reporting.pictures import photo_uri
 from src.runs import open_client
+from src.scored import cell
+from src.scoring.report import Score
 from src.search import trial_name
 from src.study import storage
 from src.tracking import Tracker
+from src.variant import Row
 from tests.learning.test_train import experiment, make_data
 from tests.tiny import make_model, tiny_config
 
@@ -173,6 +180,8 @@ def test_a_comparisons_report(elsewhere: Path) -> None:
         (["--model", "nowhere"], "nowhere"),
         (["--sweep", "nowhere"], "sweep-nowhere"),
         (["--comparison", "nowhere"], "compare-nowhere"),
+        (["--model", "run/model", "--output", "run"], "^run: is a folder"),
+        (["--model", "run/model", "--output", "data/train.csv/x.html"], "^data/train.csv: cannot be made"),
     ],
 )
 def test_bad_input_is_one_line(made: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
@@ -203,3 +212,43 @@ def test_best_median_and_worst_are_different_photos(count: int) -> None:
     assert worst == list(range(count))[::-1][: len(worst)]
     if count == 100:
         assert middle == [47, 48, 49, 50, 51, 52]
+
+
+def test_a_comparisons_variants_answer_as_they_were_compared(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made)
+    folder = Path("runs/compare-twice")
+    base = tiny_config()
+    base.data.val = 0.5  # the model's own is another
+    given: list[dict[str, Any]] = [{"generate.method": "greedy", "generate.max_length": 2}, {"generate.beam": 3}]
+    variants = [Variant(f"v{i}", overrides=one, model="run/model") for i, one in enumerate(given)]
+    tree = {"comparison": asdict(Comparison("val", 4, variants)), **to_dict(base)}
+    write_text(folder / "config.yaml", yaml.safe_dump(tree))
+    for one in variants:
+        write_text(folder / f"rows/{one.name}.json", json.dumps({"row": asdict(Row(one.name, "evaluated"))}))
+    assert main(["--comparison", "twice", "--meteor", "false", "--log", "false"]) == 0
+    text, _ = read(Path("reports/compare-twice.html"))
+    Path("base.yaml").write_text(yaml.safe_dump(to_dict(base)))
+    cells = []
+    for overrides in given:
+        words = [f"--{key}={value}" for key, value in overrides.items()]
+        evaluate(["--model", "run/model", "--config", "base.yaml", "--meteor", "false", "--json", "v.json", *words])
+        cells.append(cell(Score(**json.loads(Path("v.json").read_text())["scores"]["all"]["bleu_1"])))
+    assert cells[0] != cells[1]
+    row = "".join(f"<td>{one}</td>" for one in ["bleu_1", *cells])
+    assert row in text
+    assert "<th>v0</th><th>v1</th>" in text
+
+
+def test_photos_without_an_answer_are_told(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_data(Path("data"))
+    config = tiny_config(captions=False)
+    config.data.val = 0.5
+    make_model(Path("mos"), config, styles=())
+    for path in sorted(Path("data/train").iterdir())[:18]:
+        path.write_bytes(path.name.encode())
+    assert main(["--model", "mos", "--output", "lost.html", "--log", "false"]) == 3
+    text, _ = read(Path("lost.html"))
+    assert re.search(
+        r'<p class="about">mos: \d+ photos could not be answered; .* in their place: 00.*, \.\.\.</p>', text
+    )

@@ -8,11 +8,28 @@ import yaml
 
 from src.asked import Asked, ask_model
 from src.command import Parser
-from src.config import to_dict
+from src.config import Config, to_dict
 from src.errors import UserError
 from src.reporting.series import Logged, logged
 from src.scored import ALL, score_sources
 from src.scoring.report import Scores
+
+NAMED = 5  # of the photos that could not be answered
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model to report on.
+
+    Attributes:
+        model: its folder, run name, run id or `best`.
+        name: what it is called; empty: as its run is.
+        config: whose photos and generation stand for the model's own.
+    """
+
+    model: str
+    name: str = ""
+    config: Config | None = None
 
 
 @dataclass
@@ -36,6 +53,15 @@ class Material:
         """The scores of all photos."""
         return self.scores[ALL]
 
+    def about(self) -> list[str]:
+        """Which photos it answered, and which of them have no answer of its own."""
+        lines, lost = self.asked.about["title"].splitlines(), self.asked.about["fallbacks"]
+        if lost:
+            some = ", ".join(lost[:NAMED]) + (", ..." if len(lost) > NAMED else "")
+            told = "could not be answered; the training mean or commonest comment is scored in their place"
+            lines.append(f"{self.name}: {len(lost)} photos {told}: {some}")
+        return lines
+
     def config_text(self) -> str:
         """The config as YAML."""
         return yaml.safe_dump(to_dict(self.asked.loaded.config), sort_keys=False, allow_unicode=True)
@@ -46,26 +72,28 @@ class Material:
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
-def gather(names: Sequence[str], parser: Parser, args: Sequence[str] | None, meteor: bool) -> list[Material]:
+def gather(wanted: Sequence[Wanted], parser: Parser, args: Sequence[str] | None, meteor: bool) -> list[Material]:
     """Has each model answer and scores it. Models of one name are called as they were asked for.
 
     Raises:
         UserError: there is no such model, it has no photos to answer, or it is named twice.
     """
-    if twice := next((name for name in names if list(names).count(name) > 1), ""):
+    names = [one.name or one.model for one in wanted]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
         raise UserError(f"--model {twice}: is given twice; name each once")
-    found = [gather_one(name, parser, args, meteor) for name in names]
+    found = [gather_one(one, parser, args, meteor) for one in wanted]
     called = [one.name for one in found]
     for given, one in zip(names, found, strict=True):
         one.name = given if called.count(one.name) > 1 else one.name
     return found
 
 
-def gather_one(name: str, parser: Parser, args: Sequence[str] | None, meteor: bool) -> Material:
+def gather_one(wanted: Wanted, parser: Parser, args: Sequence[str] | None, meteor: bool) -> Material:
     """One model's material."""
-    asked = ask_model(name, parser, args, cache_as_trained=True)
+    asked = ask_model(wanted.model, parser, args, cache_as_trained=True, config=wanted.config)
     history = logged(asked.about["run_id"], asked.folder.parent / "history.jsonl")
-    return Material(short_name(name, asked), asked, score_sources(asked.answers, meteor), history)
+    name = wanted.name or short_name(wanted.model, asked)
+    return Material(name, asked, score_sources(asked.answers, meteor), history)
 
 
 def short_name(name: str, asked: Asked) -> str:

@@ -4,13 +4,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from src.compare import NUMBERS, number
+from src.comparison import overridden
 from src.errors import UserError
 from src.reporting import figures
+from src.reporting.material import Wanted
 from src.reporting.page import Block, Section, Table, picture
 from src.reporting.series import Logged, from_file, loss_panels, score_panels, thin
 from src.study import cell, read_study, trial_folder, trial_rows
@@ -59,12 +61,12 @@ class Compared:
     Attributes:
         part: the photos it was scored on.
         rows: of its table, in its order.
-        models: model folder or name of each variant that did not fail.
+        models: each variant that did not fail, to be asked as the comparison asked it.
     """
 
     part: str
     rows: list[Row]
-    models: list[str]
+    models: list[Wanted]
 
 
 def read_comparison(name: str, runs: Path) -> Compared:
@@ -76,7 +78,8 @@ def read_comparison(name: str, runs: Path) -> Compared:
     folder = runs / f"compare-{name}"
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: holds no comparison; run src.compare, or name its folder of runs: --runs")
-    told = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["comparison"]
+    base = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    told = base.pop("comparison")
     found = Compared(told["part"], [], [])
     for variant in told["variants"]:
         file = folder / "rows" / f"{variant['name']}.json"
@@ -84,10 +87,23 @@ def read_comparison(name: str, runs: Path) -> Compared:
             found.rows.append(Row(variant["name"], "failed"))
             continue
         found.rows.append(Row(**json.loads(file.read_text(encoding="utf-8"))["row"]))
-        found.models.append(variant["model"] or str(runs / f"{name}-{variant['name']}"))
+        found.models.append(wanted(variant, base, str(runs / f"{name}-{variant['name']}")))
     if not found.models:
         raise UserError(f"{folder}: no variant is done yet; the comparison's own command goes on with it")
     return found
+
+
+def wanted(variant: dict[str, Any], base: dict[str, Any], run: str) -> Wanted:
+    """A variant as the comparison had it answer: a model of its own run by its own config, another by the experiment's.
+
+    Args:
+        variant: as the comparison's file says.
+        base: the experiment, nested.
+        run: the folder of the variant's run, where it has one.
+    """
+    if not variant["model"]:
+        return Wanted(run, variant["name"])
+    return Wanted(variant["model"], variant["name"], overridden(base, variant["overrides"]))
 
 
 def comparison_section(rows: Sequence[Row]) -> Section:

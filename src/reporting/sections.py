@@ -33,7 +33,7 @@ def model_page(materials: Sequence[Material], photos: int, meteor: bool = True) 
         meteor: compare several models by METEOR too.
     """
     names = " and ".join(material.name for material in materials)
-    page = Page(f"Report on {names}", [line for m in materials for line in m.asked.about["title"].splitlines()])
+    page = Page(f"Report on {names}", [line for m in materials for line in m.about()])
     page.sections = [scores_section(materials), training(materials), quality(materials), words(materials)]
     if len(materials) == 1:
         (one,) = materials

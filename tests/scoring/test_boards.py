@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from src.scoring.boards import ranking, shifted, simulate, stratified
+from src.scoring.boards import Kind, ranking, shifted, simulate, stratified
 from src.scoring.groups import deciles, score_groups
 from src.scoring.paired import differences
-from src.scoring.report import measure, score_photos
+from src.scoring.report import Drawn, Score, Scores, measure, score_photos
 
 RNG = np.random.default_rng(0)
 PHOTOS = 200
@@ -52,6 +52,17 @@ def test_equal_competitors_win_half_of_the_cuts() -> None:
     made = simulate(draws, TRUE, "stratified", cuts=100)
     assert 0.05 < made.public.shares()["0"][0] < 0.95
     assert made.kept < 1.0
+
+
+@pytest.mark.parametrize("kind", ["stratified", "shifted"])
+@pytest.mark.parametrize("photos", [1, 2, 5])
+def test_a_board_without_photos_has_no_scores(photos: int, kind: Kind) -> None:
+    said = ["a cat"] * photos
+    draws = {"one": measure(NAMES[:photos], GOOD[:photos], TRUE[:photos], said, [[one] for one in said])[1]}
+    made = simulate(draws, TRUE[:photos], kind, cuts=20)
+    for board in (made.public, made.private):
+        assert np.isfinite(list(board.scores["one"].values())).all()
+    assert made.public.scores["one"] or made.private.scores["one"]
 
 
 def test_ranks_follow_the_challenges_rule() -> None:
@@ -103,3 +114,15 @@ def test_a_paired_difference_is_sharper_than_the_scores() -> None:
     assert [off.low, off.high] == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=1e-3)
     same = differences(measure(NAMES, GOOD, TRUE), measure(NAMES, GOOD, TRUE))
     assert (same["srcc"].value, same["srcc"].low, same["srcc"].high) == (0.0, 0.0, 0.0)
+
+
+def test_sums_of_unlike_tasks_are_not_subtracted() -> None:
+    def scored(**values: float) -> tuple[Scores, Drawn]:
+        scores = {name: Score(value) for name, value in values.items()}
+        return Scores(scores, NAMES), lambda weights: {name: np.full(len(weights), x) for name, x in values.items()}
+
+    both, other = (scored(quality=0.6, captioning=1.0, combined=one) for one in (1.5, 1.2))
+    single = scored(quality=0.7, combined=0.9)
+    assert list(differences(both, single)) == ["quality"]
+    assert list(differences(single, both)) == ["quality"]
+    assert differences(both, other)["combined"].value == pytest.approx(0.3)
