@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from src.command import load_config
 from src.errors import UserError
+from src.learning.keep import history
 from src.learning.run import differing, identity, run_name
 from src.runs import list_runs
 from src.train import check, main
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = 24
+QUALITY = ("--model.decoder.enabled", "false")
 
 
 def make_data(folder: Path) -> None:
@@ -122,7 +124,7 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, place: str, at: int, file: str) -
     with monkeypatch.context() as patch:
         patch.setattr(found, name, entering)
         with pytest.raises(Killed):
-            main(["--config", file])
+            main(["--config", file, *QUALITY])
 
 
 @pytest.mark.parametrize(
@@ -142,12 +144,14 @@ def test_a_run_cut_short_at_an_epochs_end_goes_on_alike(
         file = str(experiment(tmp_path / name, **{"ema": 0.0, **train}))
         if name == "cut":
             cut_short(monkeypatch, place, at, file)
-        assert main(["--config", file]) == 0
+        assert main(["--config", file, *QUALITY]) == 0
     whole, cut = (last_weights(tmp_path / name) for name in ("whole", "cut"))
     assert whole.keys() == cut.keys()
     assert [name for name in whole if not whole[name].equal(cut[name])] == []
     kept = [load_file(tmp_path / name / "runs/tiny/model/model.safetensors") for name in ("whole", "cut")]
     assert [name for name in kept[0] if not kept[0][name].equal(kept[1][name])] == []
+    losses = [history(tmp_path / name / "runs/tiny/history.jsonl", "loss") for name in ("whole", "cut")]
+    assert losses[0]["val/loss"] == losses[1]["val/loss"]
 
 
 @pytest.mark.parametrize(
