@@ -52,7 +52,10 @@ def regular(path: Path) -> os.stat_result:
     Raises:
         OSError: it is missing, or no regular file: whoever reads a pipe may wait for ever.
     """
-    found = path.stat()
+    try:
+        found = path.stat()
+    except ValueError as error:  # its name holds a zero byte: no file is called so
+        raise FileNotFoundError(errno.ENOENT, str(error), str(path)) from error
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     return found

@@ -137,7 +137,7 @@ def _look(path: Path) -> Look:
     try:
         regular(path)
         data = path.read_bytes()
-    except (FileNotFoundError, ValueError):  # the latter where its name holds a zero byte: no file is called so
+    except FileNotFoundError:
         return Look(missing=True)
     except OSError as error:
         return Look(reason=f"cannot be read ({error.strerror})")

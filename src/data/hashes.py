@@ -72,7 +72,7 @@ def size_and_time(path: Path) -> tuple[int, int] | None:
     """A file's bytes and when it was changed, in nanoseconds; None where it is missing or no regular file."""
     try:
         stat = regular(path)
-    except (OSError, ValueError):  # the latter where its name holds a zero byte: no file is called so
+    except OSError:
         return None
     return stat.st_size, stat.st_mtime_ns
 
@@ -82,5 +82,5 @@ def photo_hash(path: str) -> str | None:
     try:
         regular(Path(path))
         return sha256(Path(path))
-    except (OSError, ValueError):  # as above
+    except OSError:
         return None

@@ -47,8 +47,6 @@ def load_photo(path: Path) -> np.ndarray:
         data = path.read_bytes()
     except OSError as error:
         raise PhotoError(path, f"cannot be read ({error.strerror})") from error
-    except ValueError as error:  # a zero byte: no file is called so
-        raise PhotoError(path, f"cannot be read ({error})") from error
     return decode(data, path)
 
 
