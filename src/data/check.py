@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -259,22 +259,23 @@ def _labels(model: ModelConfig) -> str:
 
 
 def _head_problem(config: Config, train: Sequence[Sample], whole: bool) -> Problem:
-    wrong = []
-    try:
-        require_labels(train, config.model)
-    except UserError as error:
-        wrong.append(str(error))
+    wrong = _refusal(lambda: require_labels(train, config.model))
     return _problem("head has nothing to learn from", wrong, "train the other head alone, or add the labels", whole)
 
 
 def _word_problem(config: Config, train: Sequence[Sample]) -> Problem:
-    wrong = []
-    try:
-        if config.model.decoder.kind != "blip":  # which comes with its words
-            learn_words(train, config)
-    except UserError as error:
-        wrong.append(str(error))
+    own = config.model.decoder.kind == "blip"  # which comes with its words
+    wrong = [] if own else _refusal(lambda: learn_words(train, config))
     return _problem("tokenizer does not go with the training captions", wrong, "correct data.tokenizer", True)
+
+
+def _refusal(step: Callable[[], object]) -> list[str]:
+    """Why training would refuse a step; nothing where it would not."""
+    try:
+        step()
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _mos_problems(samples: Sequence[Sample], source: SourceConfig) -> list[Problem]:

@@ -5,7 +5,6 @@ import numpy as np
 from src.scoring import intervals
 from src.scoring.report import Drawn, Score, Scores
 
-OF_WHOLE = ("distinct_captions", "distinct_share", "vocabulary_used")  # no sum over photos: these have no interval
 OF_TASKS = ("quality", "captioning")  # what `combined` adds up
 
 
