@@ -8,7 +8,7 @@ Notation: R photos, N places of the grid, C channels, T words of a caption.
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -213,6 +213,11 @@ def load_answerer(folder: Path, limits: Limits | None = None) -> Answerer:
     """
     loaded = load(folder)
     return Answerer(loaded, TorchEngine(loaded), limits)
+
+
+def wide(generation: GenerationConfig, beam: int) -> GenerationConfig:
+    """The same, with a beam so wide."""
+    return replace(generation, method="beam", beam=beam)
 
 
 def note(data: bytes) -> str:

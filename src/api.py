@@ -1,61 +1,113 @@
-"""A model as an HTTP API: photos in, JSON out."""
+"""Models as an HTTP API: photos in, JSON out."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
 from fastapi import FastAPI, File, HTTPException, Query, Response, UploadFile
 
-from src.answerer import Answer, Answerer, Ask, Refused
+from src.answerer import Answer, Answerer, Ask, Refused, wide
+from src.answering import styles
 from src.batcher import Batcher, QueueFull
 from src.guard import Bounds, Guard, Meters
+from src.looking import attends
+from src.wire import Answered, Known, Refusal, Unanswered, as_json
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    413: {"description": "too many photos or bytes"},
-    429: {"description": "the queue is full"},
-}
+WIDEST = 20
 
 
-def make_app(answerer: Answerer, ask: Ask, bounds: Bounds | None = None) -> FastAPI:
-    """The API of a model."""
+@dataclass
+class Served:
+    """A model, and how it answers where a request does not say."""
+
+    answerer: Answerer
+    ask: Ask
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a request wants of each of its photos; photos of equal wishes are answered together.
+
+    Attributes:
+        model: by its name here.
+        beam: how wide; 0: as the model was trained to.
+        style: of the captions; empty: the model's own.
+        attention: also where each word looked.
+    """
+
+    model: str
+    beam: int
+    style: str
+    attention: bool
+
+
+def make_app(models: dict[str, Served], bounds: Bounds | None = None) -> FastAPI:
+    """The API of models by name; the first answers where a request names none."""
     bounds, meters = bounds or Bounds(), Meters()
-    batcher: Batcher[bytes, Answer | Refused] = Batcher(
-        lambda photos: work(answerer, ask, meters, photos), bounds.batch, bounds.queue
+    batcher: Batcher[tuple[Wish, bytes], Answer | Refused] = Batcher(
+        lambda jobs: work(models, meters, jobs), bounds.batch, bounds.queue
     )
     meters.waiting.set_function(lambda: batcher.waiting)
     ready = asyncio.Event()
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(batcher.run()), asyncio.create_task(warm(answerer, ask, ready))]
+        tasks = [asyncio.create_task(batcher.run()), asyncio.create_task(warm(models, ready))]
         yield
         for task in tasks:
             task.cancel()
 
     app = FastAPI(title="Photo quality and captions", lifespan=life)
+    add_answers(app, models, bounds, batcher)
+    add_state(app, ready, meters)
+    app.add_middleware(Guard, bounds=bounds, meters=meters)
+    return app
 
-    @app.post("/answer", summary="mos and captions of photos", responses=REFUSALS)
+
+def add_answers(
+    app: FastAPI, models: dict[str, Served], bounds: Bounds, batcher: Batcher[tuple[Wish, bytes], Answer | Refused]
+) -> None:
+    """The paths that answer photos and say by which models."""
+    first = next(iter(models))
+    refusals = {400: "no such model or style", 413: "too many photos or bytes", 429: "the queue is full"}
+    responses = {status: {"model": Refusal, "description": why} for status, why in refusals.items()}
+
+    @app.post("/answer", summary="mos and captions of photos", responses=responses)  # type: ignore[arg-type]
     async def answer(
         photos: Annotated[list[UploadFile], File(description="JPEG, PNG, WebP, GIF, TIFF or BMP")],
-        beams: Annotated[int, Query(ge=1, le=20, description="captions of each photo, the best first")] = 1,
-    ) -> list[dict[str, Any]]:
+        model: Annotated[str, Query(description="one of /models")] = first,
+        beams: Annotated[int, Query(ge=1, le=WIDEST, description="captions of each photo, if the beam has them")] = 1,
+        beam: Annotated[int, Query(ge=0, le=WIDEST, description="captions kept at each step; 0: as trained")] = 0,
+        style: Annotated[str, Query(description="of the captions, by data set; empty: the model's own")] = "",
+        attention: Annotated[bool, Query(description="also where each word of the captions looked")] = False,
+    ) -> list[Answered | Unanswered]:
         if len(photos) > bounds.photos:
             raise HTTPException(413, f"{len(photos)} photos: send at most {bounds.photos} at once")
+        wish = check(models, Wish(model, beam, style, attention))
         try:
-            found = await batcher.submit([await photo.read() for photo in photos])
+            found = await batcher.submit([(wish, await photo.read()) for photo in photos])
         except QueueFull as error:
             raise HTTPException(429, f"{error}; try again in a moment", {"Retry-After": "1"}) from error
         return [as_json(photo.filename or "", one, beams) for photo, one in zip(photos, found, strict=True)]
+
+    @app.get("/models", summary="the models that answer, and what each of them can")
+    async def known() -> list[Known]:
+        return [describe(name, one) for name, one in models.items()]
+
+
+def add_state(app: FastAPI, ready: asyncio.Event, meters: Meters) -> None:
+    """The paths that watch over the API."""
 
     @app.get("/health", summary="200 while the process lives")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/ready", summary="200 once photos are answered at full speed", responses={503: {"description": "no"}})
+    @app.get("/ready", summary="200 once photos are answered at full speed", responses={503: {"model": Refusal}})
     async def readiness() -> dict[str, str]:
         if not ready.is_set():
             raise HTTPException(503, "the model is warming up")
@@ -65,14 +117,55 @@ def make_app(answerer: Answerer, ask: Ask, bounds: Bounds | None = None) -> Fast
     async def metrics() -> Response:
         return Response(meters.text(), media_type="text/plain; version=0.0.4")
 
-    app.add_middleware(Guard, bounds=bounds, meters=meters)
-    return app
+
+def check(models: dict[str, Served], wish: Wish) -> Wish:
+    """The wish, if it can be met.
+
+    Raises:
+        HTTPException: 400, no such model or style.
+    """
+    if wish.model not in models:
+        raise HTTPException(400, f"model {wish.model}: there are {', '.join(models)}; choose one of these")
+    served = models[wish.model]
+    known = describe(wish.model, served).styles
+    if wish.style and wish.style not in known:
+        there = f"{', '.join(known)}; choose one of these" if known else "none; leave it out"
+        raise HTTPException(400, f"style {wish.style}: {wish.model} has {there}")
+    return wish
 
 
-def work(answerer: Answerer, ask: Ask, meters: Meters, photos: list[bytes]) -> list[Answer | Refused]:
-    """Answers a batch and keeps count."""
-    start = time.perf_counter()
-    found = answerer.answer(photos, ask)
+def describe(name: str, served: Served) -> Known:
+    """What a model can."""
+    about, engine = served.answerer.about, served.answerer.engine
+    writes = engine.decoder is not None
+    return Known(
+        name=name,
+        mos=about.config.model.mos.enabled,
+        captions=writes,
+        attention=writes and attends(about),
+        styles=styles(about) if writes else [],
+        beam=served.ask.generation.beam,
+    )
+
+
+def work(models: dict[str, Served], meters: Meters, jobs: list[tuple[Wish, bytes]]) -> list[Answer | Refused]:
+    """Answers a batch, those of equal wishes together, and keeps count."""
+    rows: dict[Wish, list[int]] = {}
+    for row, (wish, _) in enumerate(jobs):
+        rows.setdefault(wish, []).append(row)
+    found: dict[int, Answer | Refused] = {}
+    for wish, own in rows.items():
+        found |= zip(own, answer_alike(models, meters, wish, [jobs[row][1] for row in own]), strict=True)
+    return [found[row] for row in range(len(jobs))]
+
+
+def answer_alike(models: dict[str, Served], meters: Meters, wish: Wish, photos: list[bytes]) -> list[Answer | Refused]:
+    """Answers photos of equal wishes and keeps count."""
+    start, served = time.perf_counter(), models[wish.model]
+    own = served.ask
+    generation = wide(own.generation, wish.beam) if wish.beam else own.generation
+    looks = wish.attention and attends(served.answerer.about)
+    found = served.answerer.answer(photos, Ask(generation, wish.style or own.style, looks))
     meters.seconds.observe(time.perf_counter() - start)
     meters.batches.observe(len(photos))
     for one in found:
@@ -80,17 +173,9 @@ def work(answerer: Answerer, ask: Ask, meters: Meters, photos: list[bytes]) -> l
     return found
 
 
-async def warm(answerer: Answerer, ask: Ask, ready: asyncio.Event) -> None:
-    """Answers a grey photo, since the first pass is slower than all later ones; then says that it is ready."""
+async def warm(models: dict[str, Served], ready: asyncio.Event) -> None:
+    """Has each model answer a grey photo, since a first pass is slower than later ones; then says that it is ready."""
     grey = cv2.imencode(".png", np.full((64, 64, 3), 128, np.uint8))[1].tobytes()
-    await asyncio.to_thread(answerer.answer, [grey], ask)
+    for one in models.values():
+        await asyncio.to_thread(one.answerer.answer, [grey], one.ask)
     ready.set()
-
-
-def as_json(name: str, found: Answer | Refused, beams: int) -> dict[str, Any]:
-    """An answer as JSON: the file's own name, and either mos, place, captions, seconds and note, or error."""
-    if isinstance(found, Refused):
-        return {"name": name, "error": found.reason}
-    captions = [{"text": one.text, "score": one.score} for one in found.captions[:beams]]
-    rest = {"seconds": round(found.seconds, 4), "note": found.note}
-    return {"name": name, "mos": found.mos, "place": found.place, "captions": captions, **rest}

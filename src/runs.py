@@ -132,6 +132,12 @@ def find_model(name: str, uri: str = "", cache: Path = Path("cache/models")) -> 
     )
 
 
+def short(name: str) -> str:
+    """What visitors read for a folder: its own name, or its run's; where it lies on this machine is nothing to them."""
+    path = Path(name)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name
+
+
 def register_model(name: str, run_id: str, uri: str = "") -> None:
     """Makes a run's model the newest version of a registered model, and its `best`; does nothing where it is already.
 

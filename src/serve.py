@@ -1,4 +1,4 @@
-"""python -m src.serve: a model as an HTTP API. POST photos to /answer, JSON comes back; /docs describes it."""
+"""python -m src.serve: models as an HTTP API. POST photos to /answer, JSON comes back; /docs describes it."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,15 +9,15 @@ from src.config import Above0, Count, Port
 from src.errors import UserError, run_command
 
 if TYPE_CHECKING:
-    from src.answerer import Answerer, Ask
+    from src.api import Served
     from src.guard import Bounds
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Reads the command line, loads the model and serves until Ctrl-C.
+    """Reads the command line, loads the models and serves until Ctrl-C.
 
     Raises:
-        UserError: the port is taken, or as `bounds_of` and `load`.
+        UserError: the port is taken, or as `bounds_of` and `load_all`.
     """
     import uvicorn
 
@@ -26,8 +26,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = make_options().parse_args(args)
     bounds = bounds_of(options)
     check_port(options.host, options.port)
-    answerer, ask = load(options.model, options.photo_megabytes, options.photo_megapixels, options.style)
-    app = make_app(answerer, ask, bounds)
+    app = make_app(load_all(options), bounds)
     print(f"answers: http://{options.host}:{options.port}/docs (Ctrl-C ends it)", flush=True)
     uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
     return 0
@@ -36,7 +35,8 @@ def main(args: Sequence[str] | None = None) -> int:
 def make_options() -> Parser:
     """The command's options."""
     parser = make_parser("serve", "Answers photos over HTTP, on this machine only unless --host says so.", config=False)
-    parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
+    about = "model folders, run names, run ids, or best; the first answers where a request names none"
+    parser.add_argument("--model", type=str, nargs="+", required=True, help=about)
     about = "style of the captions, by data set; default: the challenge's, where the model knows it"
     parser.add_argument("--style", type=str, default="", help=about)
     parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; there is no login")
@@ -64,13 +64,30 @@ def bounds_of(options: Any) -> "Bounds":
     return bounds
 
 
-def load(model: str, megabytes: float = 20.0, megapixels: float = 50.0, style: str = "") -> tuple["Answerer", "Ask"]:
+def load_all(options: Any) -> dict[str, "Served"]:
+    """The models of a command line, by what requests call them.
+
+    Raises:
+        UserError: two have one name, or as `load`.
+    """
+    from src.runs import short
+
+    models: dict[str, Served] = {}
+    for name in options.model:
+        if short(name) in models:
+            raise UserError(f"--model {name}: two models are called {short(name)}; name one of them by its run id")
+        models[short(name)] = load(name, options.photo_megabytes, options.photo_megapixels, options.style)
+    return models
+
+
+def load(model: str, megabytes: float = 20.0, megapixels: float = 50.0, style: str = "") -> "Served":
     """A model by its name, and how it answers: as it was trained to, in a style or else its default.
 
     Raises:
         UserError: there is no such model; it knows no such style; none is asked for and none is its default.
     """
     from src.answerer import Ask, Limits, load_answerer
+    from src.api import Served
     from src.runs import find_model
 
     answerer = load_answerer(find_model(model), Limits(megabytes, megapixels))
@@ -78,7 +95,7 @@ def load(model: str, megabytes: float = 20.0, megapixels: float = 50.0, style: s
         raise UserError("--style: no captions are written; leave it out")
     ask = Ask(answerer.about.config.generate, style)
     answerer.style(ask)
-    return answerer, ask
+    return Served(answerer, ask)
 
 
 if __name__ == "__main__":

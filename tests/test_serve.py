@@ -9,17 +9,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from src.answerer import Ask
 from src.api import make_app
 from src.batcher import Batcher, QueueFull
 from src.errors import UserError
 from src.guard import Bounds
-from src.serve import load, main, make_options
+from src.serve import load, load_all, main, make_options
 from tests.servers import free_port, wait_until_up
 from tests.tiny import make_model, tiny_config, write_photo
 
@@ -31,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(model: Path) -> Iterator[TestClient]:
-    with TestClient(make_app(*load(str(model)), Bounds(photos=3, queue=4, megabytes=0.5))) as client:
+    with TestClient(make_app({"tiny": load(str(model))}, Bounds(photos=3, queue=4, megabytes=0.5))) as client:
         yield client
 
 
@@ -42,7 +46,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-def send(client: TestClient, *files: bytes, **query: int) -> httpx.Response:
+def send(client: TestClient, *files: bytes, **query: int | str) -> httpx.Response:
     photos = [("photos", (f"../{i}.jpg", data)) for i, data in enumerate(files)]
     return client.post("/answer", files=photos, params=query)
 
@@ -51,13 +55,54 @@ def test_photos_are_answered_in_their_order(client: TestClient, photo: bytes, mo
     response = send(client, photo, b"no photo", beams=2)
     assert response.status_code == 200
     first, second = response.json()
-    answerer, ask = load(str(model))
-    expected = answerer.answer([photo], ask)[0]
+    served = load(str(model))
+    expected = served.answerer.answer([photo], served.ask)[0]
     assert first["mos"] == pytest.approx(expected.mos, abs=1e-4)  # type: ignore[union-attr]
     assert [one["text"] for one in first["captions"]] == [one.text for one in expected.captions]  # type: ignore[union-attr]
     assert 0 <= first["place"] <= 1
     assert first["seconds"] > 0
     assert second == {"name": "../1.jpg", "error": "is no photo"}
+
+
+def test_beam_and_attention_are_the_requests_own(client: TestClient, photo: bytes, model: Path) -> None:
+    """Requests of other wishes that wait together change nothing of each other's answers."""
+    narrow = send(client, photo, beam=1, beams=9).json()[0]
+    wide = send(client, photo, beam=5, beams=9, attention="true").json()[0]
+    assert [len(one["captions"]) for one in (narrow, wide)] == [1, 5]
+    assert narrow["captions"][0]["attention"] is None
+    served = load(str(model))
+    ask = Ask(replace(served.ask.generation, method="beam", beam=5), attention=True)
+    for got, one in zip(wide["captions"], served.answerer.answer([photo], ask)[0].captions, strict=True):  # type: ignore[union-attr]
+        assert (got["text"], got["attention"]["words"]) == (one.text, one.words)
+        np.testing.assert_allclose(got["attention"]["weights"], one.attention[:-1], atol=1e-4)
+    with ThreadPoolExecutor(3) as pool:
+        wishes = [{"beam": 1}, {"beam": 5, "attention": "true"}, {"beam": 1}]
+        found = list(pool.map(lambda wish: send(client, photo, beams=9, **wish).json()[0], wishes))
+    assert [one["captions"] for one in found] == [one["captions"] for one in (narrow, wide, narrow)]
+    assert send(client, photo, beam=21).status_code == 422
+
+
+def test_several_models_answer_by_their_names(model: Path, tmp_path: Path, photo: bytes) -> None:
+    other = make_model(tmp_path / "second" / "model", tiny_config(captions=False))
+    styled = make_model(tmp_path / "third", styles=("one", "two"))
+    first = model.parent.name
+    options = make_options().parse_args(["--model", str(model), str(other)])
+    models = load_all(options) | {"third": load(str(styled), style="one")}
+    with TestClient(make_app(models)) as client:
+        known = client.get("/models").json()
+        assert [one["name"] for one in known] == [first, "second", "third"]
+        assert [one["captions"] for one in known] == [True, False, True]
+        assert known[2]["styles"] == ["one", "two"]
+        assert send(client, photo).json()[0]["captions"]
+        assert send(client, photo, model="second", attention="true").json()[0]["captions"] == []
+        assert send(client, photo, model="third", style="two").json()[0]["captions"]
+        assert send(client, photo, model="fourth").json()["detail"] == (
+            f"model fourth: there are {first}, second, third; choose one of these"
+        )
+        assert "third has one, two" in send(client, photo, model="third", style="three").json()["detail"]
+        assert "second has none" in send(client, photo, model="second", style="one").json()["detail"]
+    with pytest.raises(UserError, match="two models are called second"):
+        load_all(make_options().parse_args(["--model", str(other), str(other.parent)]))
 
 
 def test_health_readiness_and_what_it_says_of_itself(client: TestClient) -> None:
@@ -87,9 +132,9 @@ def test_what_is_too_much_is_refused_and_counted(client: TestClient, photo: byte
 
 
 def test_a_full_queue_is_answered_with_429(model: Path, photo: bytes) -> None:
-    answerer, ask = load(str(model))
-    with TestClient(make_app(answerer, ask, Bounds(photos=2, queue=2))) as client:
-        with answerer.lock:  # the model is busy
+    served = load(str(model))
+    with TestClient(make_app({"tiny": served}, Bounds(photos=2, queue=2))) as client:
+        with served.answerer.lock:  # the model is busy
             threads = [threading.Thread(target=send, args=(client, photo, photo)) for _ in range(1)]
             for thread in threads:
                 thread.start()
@@ -173,9 +218,8 @@ def test_a_model_of_several_styles_is_served_in_the_one_asked_for(tmp_path: Path
         load(model)
     with pytest.raises(UserError, match="^--style third: .*first, second"):
         load(model, style="third")
-    options = make_options().parse_args(["--model", model, "--style", "second"])
-    answerer, ask = load(options.model, style=options.style)
-    assert answerer.style(ask) == answerer.about.tokenizer.style("second")
+    (served,) = load_all(make_options().parse_args(["--model", model, "--style", "second"])).values()
+    assert served.answerer.style(served.ask) == served.answerer.about.tokenizer.style("second")
     mute = str(make_model(tmp_path / "mute", tiny_config(captions=False)))
     with pytest.raises(UserError, match="^--style: no captions are written"):
         load(mute, style="second")

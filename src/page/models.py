@@ -8,12 +8,11 @@ from threading import BoundedSemaphore
 
 import streamlit as st
 
-from src.answerer import Answer, Answerer, Ask, Limits, Refused, load_answerer
+from src.answerer import Answer, Answerer, Ask, Limits, Refused, load_answerer, wide
 from src.answering import styles
 from src.app import Options
-from src.config import GenerationConfig
 from src.errors import UserError
-from src.runs import find_model, is_model, list_runs
+from src.runs import find_model, is_model, list_runs, short
 
 MOST = 50  # runs offered
 PATIENCE = 30.0  # seconds that a visitor waits for others
@@ -66,9 +65,8 @@ def choose(options: Options) -> list[Model]:
         known = dict.fromkeys(style for one in models for style in spoken(one))
         style = st.selectbox("Style of the captions", ["as trained", *known]) if len(known) > 1 else ""
     for one in models:
-        config = one.answerer.about.config.generate
-        asked = GenerationConfig("beam", beam, config.length_penalty, config.no_repeat, config.max_length)
-        one.ask = Ask(asked, style_of(one, style or ""), attention=True)
+        generation = wide(one.answerer.about.config.generate, beam)
+        one.ask = Ask(generation, style_of(one, style or ""), attention=True)
     return models
 
 
@@ -103,12 +101,6 @@ def offer(named: tuple[str, ...]) -> dict[str, str]:
     here = {Path(folder).resolve() for folder in offered.values()}
     kept = [run for run in runs if not (run.folder and (run.folder / "model").resolve() in here)]
     return offered | {f"{run.name} ({run.id[:6]})": run.id for run in kept}
-
-
-def short(name: str) -> str:
-    """A folder's own name, or its run's: where it lies on this machine is nothing to visitors."""
-    path = Path(name)
-    return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
 def model(options: Options, label: str, name: str) -> Model:
