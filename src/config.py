@@ -76,8 +76,8 @@ class DataConfig:
         fold: which fold is the validation part, from 0.
         split_seed: seed of random splits.
         split_dir: where splits are written, so that they never change under a run.
-        caption_size: photo side in pixels for captions.
-        mos_size: photo side in pixels for mos; 0: the photo's own size (at most 1,024 on its longer side).
+        caption_size: photo side in pixels for captions; -1: the side that the backbone was made for.
+        mos_size: the same for mos; 0: the photo's own size (at most 1,024 on its longer side).
         flip: show the mirrored photo half of the time in training, and average mos over both in prediction.
         augment_captions: colour, crop and blur for photos that carry no mos (live pixels only).
         captions_per_photo: captions of a photo in one training step, drawn anew each time; 0: all.
@@ -94,8 +94,8 @@ class DataConfig:
     fold: Whole = 0
     split_seed: Seed = 0
     split_dir: str = "cache/splits"
-    caption_size: Count = 224
-    mos_size: Whole = 224
+    caption_size: Annotated[int, Interval(ge=-1)] = -1
+    mos_size: Annotated[int, Interval(ge=-1)] = -1
     flip: bool = True
     augment_captions: bool = False
     captions_per_photo: Whole = 5

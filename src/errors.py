@@ -24,6 +24,11 @@ def one_line(message: object) -> str:
     return " ".join(str(message).split())
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine's or the GPU's memory ran out; torch's CPU allocator says so only in its message."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+
+
 def run_command(command: Callable[[], int | None]) -> None:
     """Runs a command's main function and ends the process with its exit code.
 

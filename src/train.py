@@ -45,8 +45,10 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
         UserError: bad config or data; the loss is not finite; the disk is full.
     """
     from src.learning.run import RunFolder, run_name
+    from src.model.network import with_sides
 
     check(config)
+    config = with_sides(config)
     name = run_name(config)
     folder = RunFolder(Path(config.train.runs) / name)
     folder.open(config, again)

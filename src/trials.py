@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from src.cluster import WAITING, go_home
 from src.config import Config
-from src.errors import UserError
+from src.errors import UserError, is_out_of_memory
 from src.files import write_text
 from src.learning.loop import TrackerLogger
 from src.outbox import locked
@@ -127,11 +127,6 @@ def train_within_memory(
     # Outside of the handler: the error's frames held the memory.
     forget(folder)
     return train(halve(config), more=[Report(names, values, tags | {"batch": "halved"})])
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the machine's or the GPU's memory ran out; torch's CPU allocator says so only in its message."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def halve(config: Config) -> Config:

@@ -7,10 +7,10 @@ import torch
 
 from src.command import load_config
 from src.data.batch import Batch
-from src.errors import UserError
+from src.errors import UserError, is_out_of_memory
 from src.learning.module import Learner
 from src.runs import list_runs
-from src.trials import Failures, is_out_of_memory, kind, train_within_memory
+from src.trials import Failures, kind, train_within_memory
 from tests.learning.test_train import experiment
 
 TOO_MUCH = 1 << 50  # bytes

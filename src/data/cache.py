@@ -93,7 +93,9 @@ def build_for_config(config: Config) -> Built:
     """
     from src.data.module import Data
     from src.model.backbone import Backbone
+    from src.model.network import with_sides
 
+    config = with_sides(config)
     data = Data(config, Backbone(config.model.backbone))
     built = data.build()
     paths = {sample.path for part in ("train", "val") for sample in data.parts[part]}

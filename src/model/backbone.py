@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from src.config import BackboneConfig
-from src.errors import UserError
+from src.errors import UserError, is_out_of_memory, one_line
 from src.model.lora import add_lora
-from src.model.network import MOST_LEVELS, make_network
+from src.model.network import MOST_LEVELS, make_network, own_side
 
 Pixels = Tensor | list[Tensor]
 EPSILON = 1e-6  # added to a variance, so that a constant channel has a finite gradient
@@ -47,6 +47,7 @@ class Backbone(nn.Module):
 
     grid_channels: int
     level_size: int
+    prefix: int | None
     mean: Tensor
     std: Tensor
 
@@ -74,7 +75,14 @@ class Backbone(nn.Module):
         self.indices = _indices(self.network)
         self.watched = _matching(self.network, config.levels)
         self.to(memory_format=torch.channels_last)
-        self._try_out(own["input_size"])
+        self.side = 0  # of the photos that it was made for, once it is seen to take them
+        side = own_side(config)
+        try:
+            self._try_out(torch.zeros(1, 3, side, side))
+        except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+            why = one_line(error)[:200] or type(error).__name__
+            raise UserError(f"model.backbone.name: {config.name} cannot be used as it is asked for ({why})") from error
+        self.side = side
         if config.checkpointing:
             _checkpoint(self.network, config.name)
         self.train()
@@ -89,7 +97,9 @@ class Backbone(nn.Module):
 
     def grid(self, pixels: Pixels) -> Tensor:
         """[B, N, C], without the cost of the statistics."""
-        return _by_shape(lambda x: (self._grid(self._run(self.network.forward_features, x)),), pixels)[0]
+        if self.prefix is None:
+            return _by_shape(self._both, pixels)[0]
+        return _by_shape(lambda x: (self._grid(self._run(self.network.forward_features, x), []),), pixels)[0]
 
     def levels(self, pixels: Pixels) -> Tensor:
         """[B, L], for photos of any sizes, without layers after the last stage."""
@@ -125,10 +135,10 @@ class Backbone(nn.Module):
         """Grid and levels; with `stop`, levels alone, and a grid that means nothing."""
         with _watched(self.watched) as seen:
             found = self._intermediates(pixels, stop)
-        last, stages = (pixels[:, :, None], found) if stop else found
+        last, stages = (pixels, found) if stop else found
         parts = [part for both in seen.values() for part in both]
         levels = torch.cat(parts, dim=1) if parts else self._levels(stages)
-        return (last if stop else self._grid(last)), levels
+        return (last if stop else self._grid(last, stages)), levels
 
     def _intermediates(self, pixels: Tensor, stop: bool) -> Any:
         options = {"indices": self.indices, "intermediates_only": stop, "stop_early": stop}
@@ -137,11 +147,32 @@ class Backbone(nn.Module):
     def _run(self, network: Any, pixels: Tensor) -> Any:
         pixels = pixels.sub(self.mean).div_(self.std).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
-            return network(pixels)
+            try:
+                return network(pixels)
+            except (AssertionError, RuntimeError, ValueError):
+                self._require_size(network, pixels)
+                raise
 
-    def _grid(self, last: Tensor) -> Tensor:
+    def _require_size(self, network: Any, pixels: Tensor) -> None:
+        """Raises UserError where one photo of that size is what the network does not take."""
+        height, width = pixels.shape[2:]
+        if not (side := self.side) or height == width == side:
+            return
+        try:
+            with torch.no_grad():
+                network(torch.zeros_like(pixels[:1]))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                return
+            why = f"{self.config.name} does not take photos of {width} x {height} pixels ({one_line(error)[:120]})"
+            remedy = f"set data.caption_size and data.mos_size to {side}, or choose another backbone"
+            raise UserError(f"model.backbone.name: {why}; {remedy}") from error
+
+    def _grid(self, last: Any, stages: list[Tensor]) -> Tensor:
+        if self.prefix is None:
+            return stages[-1].flatten(2).transpose(1, 2).contiguous()
         if last.ndim == 3:
-            return last[:, getattr(self.network, "num_prefix_tokens", 0) :]
+            return last[:, self.prefix :]
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
             return last.flatten(1, 2)
         return last.flatten(2).transpose(1, 2).contiguous()
@@ -149,15 +180,30 @@ class Backbone(nn.Module):
     def _levels(self, stages: list[Tensor]) -> Tensor:
         return torch.cat([statistic for stage in stages for statistic in _statistics(stage)], dim=1)
 
-    def _try_out(self, size: tuple[int, int, int]) -> None:
-        """Learns the features' sizes from an empty photo, and freezes what is not to be trained."""
+    def _tokens_ahead(self, pixels: Tensor) -> int | None:
+        """How many tokens precede the grid's places; None where the network's output has no places to give.
+
+        timm's num_prefix_tokens does not count the class token of every network, so places are counted instead.
+        """
+        if hasattr(self.network, "tokens_ahead"):
+            return int(self.network.tokens_ahead)
+        with torch.no_grad():
+            last, stages = self._intermediates(pixels, stop=False)
+        if isinstance(last, Tensor) and last.ndim == 4:
+            return 0
+        places = stages[-1].shape[2] * stages[-1].shape[3]
+        return last.shape[1] - places if isinstance(last, Tensor) and last.shape[1] >= places else None
+
+    def _try_out(self, photo: Tensor) -> None:
+        """Learns the features' sizes from an empty photo [1, 3, H, W], and freezes what is not to be trained."""
         self.eval()
         with torch.set_grad_enabled(self.config.trainable != 0):
+            self.prefix = self._tokens_ahead(photo)
             with _watched(self.watched) as seen:
-                self._intermediates(torch.zeros(1, *size), stop=True)
+                self._intermediates(photo, stop=True)
             # Layers after the last stage run for captions only.
             self.watched = {name: module for name, module in self.watched.items() if name in seen}
-            features = self(torch.zeros(1, *size))
+            features = self(photo)
         self.grid_channels, self.level_size = features.grid.shape[-1], features.levels.shape[-1]
         if self.config.trainable:
             _freeze(self.network, features.grid.sum() + features.levels.sum(), self.config.trainable)

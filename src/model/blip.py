@@ -111,6 +111,8 @@ class Tower(nn.Module):
         made_from: the config that makes this network again without BLIP's files.
     """
 
+    tokens_ahead = 0  # of its grid: the class token is part of it
+
     def __init__(self, vision: Any, made_from: BackboneConfig) -> None:
         from timm.data.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 

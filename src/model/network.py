@@ -1,6 +1,8 @@
 """Networks by name, with their weights, in timm's interface: timm's own, torchvision's googlenet, a BLIP's tower."""
 
 import logging
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from src.config import BackboneConfig
+from src.config import BackboneConfig, Config
 from src.errors import UserError, one_line
-from src.model.blip import is_blip, make_tower
+from src.model.blip import complete, is_blip, make_tower
 from src.model.hub import hub, require_network
 
 REMEDY = "give model.backbone.weights a local file, or none"
 MOST_LEVELS = 7  # stages of a CNN; blocks of a plain transformer are more
+USUAL = 224  # side of the photos that a network was made for which does not say
+FLEXIBLE = ({"dynamic_img_size": True, "dynamic_img_pad": True}, {"dynamic_img_size": True})
 GOOGLENET = "torchvision/googlenet"
 GOOGLENET_STAGES = [
     ["conv1", "maxpool1"],
@@ -44,6 +48,38 @@ def make_network(config: BackboneConfig) -> nn.Module:
         raise UserError(_explain(config, path, error)) from error
 
 
+def with_sides(config: Config) -> Config:
+    """The config with photo sizes of -1 replaced by the side that its backbone was made for.
+
+    Raises:
+        UserError: unknown name, or photos of no common size for captions.
+    """
+    if not (data := config.data).caption_size:
+        raise UserError("data.caption_size: is 0, but grids of one batch are of one size; give pixels, or -1")
+    if min(data.caption_size, data.mos_size) >= 0:
+        return config
+    side = own_side(config.model.backbone)
+    mos_size, caption_size = (side if size < 0 else size for size in (data.mos_size, data.caption_size))
+    return replace(config, data=replace(data, mos_size=mos_size, caption_size=caption_size))
+
+
+def own_side(config: BackboneConfig) -> int:
+    """Side in pixels of the photos that a network was made for.
+
+    Raises:
+        UserError: unknown name; a BLIP's files are not to be had.
+    """
+    if is_blip(config.name):
+        return int((config if "vision" in config.options else complete(config)).options["vision"]["image_size"])
+    if config.name == GOOGLENET:
+        return int(GoogLeNet.pretrained_cfg["input_size"][-1])
+    import timm
+
+    _require(config.name)
+    cfg = timm.get_pretrained_cfg(config.name)
+    return int(config.options.get("img_size") or (cfg.input_size[-1] if cfg else USUAL))
+
+
 def _explain(config: BackboneConfig, path: str, error: Exception) -> str:
     """One line on why a network could not be made."""
     reason = one_line(error)[:200] or type(error).__name__
@@ -55,13 +91,8 @@ def _explain(config: BackboneConfig, path: str, error: Exception) -> str:
 
 
 def _timm(config: BackboneConfig, path: str) -> nn.Module:
-    import timm
-
     logging.getLogger("timm").setLevel(logging.ERROR)
-    if not timm.is_model(config.name):
-        near = timm.list_models(f"*{config.name.split('_')[0]}*")[:5]
-        hint = f"near it: {', '.join(near)}" if near else "see timm.list_models()"
-        raise UserError(f"model.backbone.name: timm has no {config.name}; {hint}")
+    _require(config.name)
     if config.weights == "imagenet":
         path = _from_hub(config.name)
     overlay = {"file": path} if path else None
@@ -69,14 +100,23 @@ def _timm(config: BackboneConfig, path: str) -> nn.Module:
     return _flexible(config, options | {"num_classes": 0})
 
 
+def _require(name: str) -> None:
+    import timm
+
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+        hint = f"near it: {', '.join(near)}" if near else "see timm.list_models()"
+        raise UserError(f"model.backbone.name: timm has no {name}; {hint}")
+
+
 def _flexible(config: BackboneConfig, options: dict[str, Any]) -> nn.Module:
     """The network, taking photos of any size where its class offers that: each task has its own."""
     import timm
 
-    try:
-        return timm.create_model(config.name, **options, **({"dynamic_img_size": True} | config.options))
-    except TypeError:  # a CNN knows no such option, and needs none
-        return timm.create_model(config.name, **options, **config.options)
+    for flexible in FLEXIBLE:
+        with suppress(TypeError):  # a class that knows no such option
+            return timm.create_model(config.name, **options, **(flexible | config.options))
+    return timm.create_model(config.name, **options, **config.options)
 
 
 def _from_hub(name: str) -> str:

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from src.config import BackboneConfig
+from src.config import BackboneConfig, Config, ModelConfig
 from src.errors import UserError
 from src.model.backbone import Backbone
+from src.model.network import with_sides
 
 SMALL = BackboneConfig(name="mobilenetv3_small_050", weights="none")
 WEIGHTS = Path("weights/mobilenetv2_100_imagenet_same.safetensors")
@@ -39,6 +40,11 @@ def small() -> Backbone:
         ("vit_tiny_patch16_224", 96, 36, 192, 2 * 4 * 192),
         ("swin_tiny_patch4_window7_224", 96, 9, 768, 2 * (96 + 192 + 384 + 768)),
         ("torchvision/googlenet", 96, 9, 1024, 2 * (64 + 192 + 480 + 832 + 1024)),
+        # Two branches of tokens; a class token that timm does not count; no token of a place; maps of each stage.
+        ("crossvit_9_240", 240, 196, 256, 2 * (128 + 256) * 3),
+        ("coat_lite_tiny", 224, 49, 320, 2 * (64 + 128 + 256 + 320)),
+        ("pit_ti_224", 224, 49, 256, 2 * (64 + 128 + 256)),
+        ("efficientvim_m1", 224, 16, 320, 2 * (128 + 192 + 320)),
     ],
 )
 def test_grid_and_levels_of_every_kind(name: str, size: int, places: int, channels: int, levels: int) -> None:
@@ -59,6 +65,55 @@ def test_grid_is_timms_own_last_layer(small: Backbone) -> None:
     with torch.inference_mode():
         expected = small.network.forward_features((pixels() - mean) / std)
         torch.testing.assert_close(small.grid(pixels())[0, 3], expected[0, :, 1, 1], atol=1e-5, rtol=1e-4)
+
+
+def test_a_fixed_network_is_made_for_the_size_that_its_options_say() -> None:
+    backbone = make(name="convit_tiny", options={"img_size": 64})
+    with torch.inference_mode():
+        assert backbone.grid(pixels(1, 64, 64)).shape == (1, 16, 192)
+
+
+def test_odd_sides_are_padded_where_the_network_can() -> None:
+    """Photos for mos may have their own size: 100 x 70 pixels are 7 x 5 patches of 16."""
+    backbone = make(name="vit_tiny_patch16_224")
+    with torch.inference_mode():
+        assert backbone.grid(pixels(1, 100, 70)).shape == (1, 35, 192)
+        assert torch.isfinite(backbone.levels([pixels(1, 100, 70)[0], pixels(1, 33, 64)[0]])).all()
+
+
+@pytest.mark.parametrize("name", ["convit_tiny", "dla46_c"])
+def test_sizes_that_a_network_does_not_take_are_named_with_its_own(name: str) -> None:
+    backbone = make(name=name)
+    with (
+        torch.inference_mode(),
+        pytest.raises(UserError, match=rf"{name} does not take photos of 70 x 100 pixels.*224"),
+    ):
+        backbone.levels(pixels(2, 100, 70))
+    with pytest.raises(RuntimeError, match="type"):  # which has nothing to do with the size
+        backbone.levels(torch.rand(1, 3, 224, 224, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "side"),
+    [
+        ("mobilenetv2_100", {}, 224),
+        ("inception_v3", {}, 299),
+        ("vit_tiny_patch16_384", {}, 384),
+        ("convit_tiny", {"img_size": 128}, 128),
+        ("torchvision/googlenet", {}, 224),
+        ("blip/nowhere", {"vision": {"image_size": 48}}, 48),
+    ],
+)
+def test_photos_are_as_large_as_the_backbone_was_made_for(name: str, options: dict, side: int) -> None:
+    config = Config(model=ModelConfig(BackboneConfig(name=name, weights="none", options=options)))
+    both = with_sides(config).data
+    assert (both.caption_size, both.mos_size) == (side, side)
+    given = with_sides(replace(config, data=replace(config.data, mos_size=0))).data
+    assert (given.caption_size, given.mos_size) == (side, 0)
+    fixed = replace(config, data=replace(config.data, mos_size=512, caption_size=32))
+    assert with_sides(fixed) is fixed
+    with pytest.raises(UserError, match="caption_size"):
+        with_sides(replace(config, data=replace(config.data, caption_size=0)))
 
 
 def test_levels_are_means_and_deviations_of_hooked_stages(small: Backbone) -> None:
