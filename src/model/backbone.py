@@ -21,6 +21,7 @@ from src.model.lora import add_lora
 from src.model.network import MOST_LEVELS, make_network, own_side
 
 Pixels = Tensor | list[Tensor]
+REFUSALS = (AssertionError, IndexError, RuntimeError, ValueError)  # what timm's networks raise at a size
 EPSILON = 1e-6  # added to a variance, so that a constant channel has a finite gradient
 
 
@@ -149,7 +150,7 @@ class Backbone(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
             try:
                 return network(pixels)
-            except (AssertionError, RuntimeError, ValueError):
+            except REFUSALS:
                 self._require_size(network, pixels)
                 raise
 
@@ -161,7 +162,7 @@ class Backbone(nn.Module):
         try:
             with torch.no_grad():
                 network(torch.zeros_like(pixels[:1]))
-        except (AssertionError, RuntimeError, ValueError) as error:
+        except REFUSALS as error:
             if is_out_of_memory(error):
                 return
             why = f"{self.config.name} does not take photos of {width} x {height} pixels ({one_line(error)[:120]})"
