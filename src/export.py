@@ -80,14 +80,14 @@ class Difference:
     """How two models' answers for the same photos differ.
 
     Attributes:
-        alike: captions that are the same.
         photos: how many there are.
+        alike: captions that are the same; None without captions.
         mos: the largest difference in mos; NaN without that head.
         scores: name -> the one's and the other's, of the photos that have labels.
     """
 
-    alike: int
     photos: int
+    alike: int | None
     mos: float
     scores: dict[str, tuple[float, float]]
 
@@ -97,19 +97,20 @@ class Difference:
             f"{name:<20}{one:>10.4f}{other:>10.4f}{other - one:>+10.4f}" for name, (one, other) in self.scores.items()
         ]
         head = f"{'score':<20}{'torch':>10}{'onnx':>10}{'apart':>10}"
-        told = f"{self.alike} of {self.photos} captions are the same; mos differs by at most {self.mos:.2g}"
-        return "\n".join([head, *rows, told])
+        captions = [] if self.alike is None else [f"{self.alike} of {self.photos} captions are the same"]
+        mos = [] if math.isnan(self.mos) else [f"mos differs by at most {self.mos:.2g}"]
+        return "\n".join([head, *rows, "; ".join(captions + mos)])
 
 
 def compare(one: "Answers", other: "Answers") -> Difference:
     """Two models' answers for the same photos."""
     from src.learning.answers import score
 
-    alike = sum(a == b for a, b in zip(one.captions, other.captions, strict=True))
+    same = [a == b for a, b in zip(one.captions, other.captions, strict=True)]
     apart = np.abs(np.subtract(one.mos, other.mos))
     left, right = score(one), score(other)
     scores = {name: (value.value, right[name].value) for name, value in left.items() if name in right}
-    return Difference(alike, len(one), float(apart.max()) if len(apart) else math.nan, scores)
+    return Difference(len(one), sum(same) if any(one.captions) else None, float(apart.max()), scores)
 
 
 def answers_of(answerer: "Answerer", samples: "Sequence[Sample]", chunk: int = 16) -> "Answers":

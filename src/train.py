@@ -101,6 +101,8 @@ def check(config: Config) -> None:
 
 def check_select(config: Config) -> None:
     """Raises UserError where the best epoch is to be chosen by what is no score of the model, or is an error."""
+    from src.java import find_java
+    from src.scoring.meteor import NO_JAVA
     from src.scoring.report import RISING
 
     heads = [name for name in RISING if getattr(config.model, name).enabled]
@@ -108,6 +110,8 @@ def check_select(config: Config) -> None:
     if config.train.select not in known:
         choices = ", ".join(known)
         raise UserError(f"train.select: {config.train.select} is no score of these heads that rises; choose {choices}")
+    if config.train.select == "meteor" and find_java() is None:
+        raise UserError(f"train.select: {NO_JAVA}")
 
 
 def check_losses(mos: MosConfig) -> None:

@@ -96,6 +96,13 @@ def test_a_photo_gets_mos_beam_and_time_of_each_model(page: AppTest, photo: byte
     assert page.radio[0].options[0] != first
 
 
+def test_a_model_that_is_named_is_offered_once(elsewhere: Path) -> None:
+    make_model(elsewhere / "runs" / "demo" / "model")
+    make_model(elsewhere / "runs" / "other" / "model")
+    page = AppTest.from_function(script, args=(Options(("runs/demo",)),), default_timeout=60)
+    assert run(page).multiselect[0].options == ["demo", "other"]
+
+
 def test_copies_of_one_photo_are_answered_each(page: AppTest, photo: bytes) -> None:
     run(page).file_uploader[0].set_value([(name, photo, "image/jpeg") for name in ("a.jpg", "b.jpg")])
     run(page)

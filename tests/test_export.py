@@ -1,6 +1,7 @@
 """Exports computed by onnxruntime against torch: whole beams, attention and mos of photos of many shapes."""
 
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from src.config import Config, GenerationConfig, LlamaConfig, SourceConfig
 from src.data.demo import make_demo
 from src.data.tokenizer import Tokenizer
 from src.errors import UserError
-from src.export import main, some_of
+from src.export import Difference, main, some_of
 from src.exported import load_exact, load_exported
 from src.model.backbone import Backbone
 from src.model.folder import load, save
@@ -61,6 +62,14 @@ def hold_against(torch: Answerer, onnx: Answerer, count: int) -> None:
         different.add((one.mos, *(caption.text for caption in one.captions)))
     seen = 5 if one.mos is None else count // 2  # captions alone are alike for many photos
     assert len(different) > seen  # or the test would say nothing
+
+
+@pytest.mark.parametrize(
+    ("alike", "mos", "told"), [(None, 1e-5, "mos differs by at most 1e-05"), (3, nan, "3 of 4 captions")]
+)
+def test_only_heads_that_are_there_are_held_against_torch(alike: int | None, mos: float, told: str) -> None:
+    assert Difference(4, alike, mos, {}).table().splitlines()[-1].startswith(told)
+    assert ";" not in Difference(4, alike, mos, {}).table()
 
 
 LLAMA = LlamaConfig(dim=32, layers=2, heads=4, kv_heads=2, encoder_layers=1)

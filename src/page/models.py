@@ -91,15 +91,17 @@ def style_of(one: Model, wanted: str) -> str:
 def offer(named: tuple[str, ...]) -> dict[str, str]:
     """Label -> what find_model takes: those named, the folders of runs here, the newest finished runs in MLflow."""
     offered: dict[str, str] = {}
-    for name in [*named, *(str(one) for one in sorted(Path("runs").glob("*/model")) if is_model(one))]:
+    first = {find_model(name).resolve() for name in named}
+    here = [one for one in sorted(Path("runs").glob("*/model")) if is_model(one) and one.resolve() not in first]
+    for name in [*named, *map(str, here)]:
         label = short(name)
         offered.setdefault(label if offered.get(label, name) == name else f"{label} ({len(offered) + 1})", name)
     try:
         runs = [run for run in list_runs(status="FINISHED") if run.tags.get("kind") != "sweep"][:MOST]
     except UserError:  # none are kept in MLflow; folders there may be
         return offered
-    here = {Path(folder).resolve() for folder in offered.values()}
-    kept = [run for run in runs if not (run.folder and (run.folder / "model").resolve() in here)]
+    there = first | {one.resolve() for one in here}
+    kept = [run for run in runs if not (run.folder and (run.folder / "model").resolve() in there)]
     return offered | {f"{run.name} ({run.id[:6]})": run.id for run in kept}
 
 

