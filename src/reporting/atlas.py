@@ -30,7 +30,7 @@ def _principal(vectors: np.ndarray, size: int) -> np.ndarray:
 
 
 def clusters(captions: Sequence[str], count: int = CLUSTERS, seed: int = 0) -> tuple[np.ndarray, list[str]]:
-    """Captions in clusters by their words: TF-IDF, k-means.
+    """Captions in clusters by their words, English function words aside: TF-IDF, k-means.
 
     Returns:
         The cluster of each caption [P], -1 for an empty one, and each cluster's most telling words. None where fewer
@@ -45,7 +45,9 @@ def clusters(captions: Sequence[str], count: int = CLUSTERS, seed: int = 0) -> t
     count = min(count, len({frozenset(text.split()) for text in texts}))
     if count < 2:
         return found, []
-    words = TfidfVectorizer(token_pattern=r"\b\w+\b", sublinear_tf=True, max_features=5000, max_df=0.9)
+    words = TfidfVectorizer(
+        token_pattern=r"\b\w+\b", stop_words="english", sublinear_tf=True, max_features=5000, max_df=0.9
+    )
     try:
         table = words.fit_transform(texts)
     except ValueError:  # no word is left: all captions have the same ones
