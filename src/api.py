@@ -5,11 +5,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from fastapi import FastAPI, File, HTTPException, Query, Response, UploadFile
+from fastapi_offline import FastAPIOffline
 
 from src.answerer import Answer, Answerer, Ask, Refused, wide
 from src.answering import styles
@@ -19,6 +20,7 @@ from src.looking import attends
 from src.wire import Answered, Known, Refusal, Unanswered, as_json
 
 WIDEST = 20
+FILES: dict[str, Any] = {"items": {"type": "string", "format": "binary"}}  # what the page of docs offers to choose
 
 
 @dataclass
@@ -62,7 +64,7 @@ def make_app(models: dict[str, Served], bounds: Bounds | None = None) -> FastAPI
         for task in tasks:
             task.cancel()
 
-    app = FastAPI(title="Photo quality and captions", lifespan=life)
+    app = FastAPIOffline(title="Photo quality and captions", lifespan=life)  # its page of docs asks no other server
     add_answers(app, models, bounds, batcher)
     add_state(app, ready, meters)
     app.add_middleware(Guard, bounds=bounds, meters=meters)
@@ -79,7 +81,9 @@ def add_answers(
 
     @app.post("/answer", summary="mos and captions of photos", responses=responses)  # type: ignore[arg-type]
     async def answer(
-        photos: Annotated[list[UploadFile], File(description="JPEG, PNG, WebP, GIF, TIFF or BMP")],
+        photos: Annotated[
+            list[UploadFile], File(description="JPEG, PNG, WebP, GIF, TIFF or BMP", json_schema_extra=FILES)
+        ],
         model: Annotated[str, Query(description="one of /models")] = first,
         beams: Annotated[int, Query(ge=1, le=WIDEST, description="captions of each photo, if the beam has them")] = 1,
         beam: Annotated[int, Query(ge=0, le=WIDEST, description="captions kept at each step; 0: as trained")] = 0,

@@ -78,7 +78,9 @@ def test_beam_and_attention_are_the_requests_own(client: TestClient, photo: byte
     with ThreadPoolExecutor(3) as pool:
         wishes = [{"beam": 1}, {"beam": 5, "attention": "true"}, {"beam": 1}]
         found = list(pool.map(lambda wish: send(client, photo, beams=9, **wish).json()[0], wishes))
-    assert [one["captions"] for one in found] == [one["captions"] for one in (narrow, wide, narrow)]
+    for one, alone in zip(found, (narrow, wide, narrow), strict=True):
+        assert [two["text"] for two in one["captions"]] == [two["text"] for two in alone["captions"]]
+        assert (one["captions"][0]["attention"] is None) == (alone is narrow)
     assert send(client, photo, beam=21).status_code == 422
 
 
@@ -112,6 +114,15 @@ def test_health_readiness_and_what_it_says_of_itself(client: TestClient) -> None
         time.sleep(0.05)
     assert client.get("/ready").json() == {"status": "ready"}
     assert "/answer" in client.get("/openapi.json").json()["paths"]
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_pages_of_docs_need_no_other_server(client: TestClient, page: str) -> None:
+    """On a machine without the internet a page that asks one for its scripts stays blank."""
+    told = client.get(page).text
+    parts = re.findall(r"""<(?:link|script)[^>]*? (?:href|src)=["']([^"']+)""", told)
+    assert len(parts) > 1
+    assert all(part.startswith("/") and client.get(part).status_code == 200 for part in parts)
 
 
 def test_what_is_too_much_is_refused_and_counted(client: TestClient, photo: bytes) -> None:
@@ -225,18 +236,39 @@ def test_a_model_of_several_styles_is_served_in_the_one_asked_for(tmp_path: Path
         load(mute, style="second")
 
 
-@pytest.mark.slow
-def test_the_command_serves_this_machine_alone(model: Path, photo: bytes, tmp_path: Path) -> None:
+@pytest.fixture
+def address(model: Path, tmp_path: Path) -> Iterator[str]:
+    """The API as the command serves it."""
     port = free_port()
     command = [sys.executable, "-m", "src.serve", "--model", str(model), "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)})
     try:
-        address = f"http://127.0.0.1:{port}"
-        wait_until_up(f"{address}/ready", process)
-        found = httpx.post(f"{address}/answer", files={"photos": ("x.jpg", photo)}, timeout=60).json()
-        assert found[0]["captions"][0]["text"]
-        listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True).stdout
-        assert not listening or f"127.0.0.1:{port}" in listening
+        wait_until_up(f"http://127.0.0.1:{port}/ready", process)
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.mark.slow
+def test_the_command_serves_this_machine_alone(address: str, photo: bytes) -> None:
+    found = httpx.post(f"{address}/answer", files={"photos": ("x.jpg", photo)}, timeout=60).json()
+    assert found[0]["captions"][0]["text"]
+    listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True).stdout
+    assert not listening or address.removeprefix("http://") in listening
+
+
+@pytest.mark.browser
+def test_the_page_of_docs_takes_a_photo_and_shows_its_caption(address: str, photo: bytes) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{address}/docs")
+        page.click("text=/answer")
+        page.click("text=Try it out")
+        page.set_input_files("input[type=file]", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": photo})
+        page.click("text=Execute")
+        expect(page.locator(".live-responses-table")).to_contain_text('"captions"', timeout=90_000)
+        browser.close()
