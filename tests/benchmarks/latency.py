@@ -66,7 +66,7 @@ def make_model(folder: Path) -> Path:
     It ends no caption by itself: all have WORDS words, as people's do.
     """
     torch.manual_seed(0)
-    data = DataConfig([SourceConfig(name="x")], mos_size=512, tokenizer=TokenizerConfig(min_count=1))
+    data = DataConfig([SourceConfig(name="x")], caption_size=224, mos_size=512, tokenizer=TokenizerConfig(min_count=1))
     config = Config(data=data)
     config.model.backbone = BackboneConfig(weights="none")
     tokenizer = Tokenizer.train([f"word{i}" for i in range(VOCABULARY)], config.data.tokenizer, ["x"])
