@@ -18,7 +18,7 @@ def main() -> None:
     if options.here:
         show(options.part)
         return
-    print(f"{os.cpu_count()} CPU threads\n\n{'what':<64}{'measured':>34}{'ratio':>12}", flush=True)
+    print(f"{os.cpu_count()} CPU threads\n\n{'what':<72}{'measured':>40}{'ratio':>24}", flush=True)
     for part in options.part or PARTS:
         subprocess.run([sys.executable, "-m", "tests.benchmarks", part, "--here"], check=True)
 
@@ -27,7 +27,7 @@ def show(parts: list[str]) -> None:
     """Prints the rows of some parts."""
     for part in parts:
         for what, measured, ratio in importlib.import_module(f"tests.benchmarks.{part}").rows():
-            print(f"{what:<64}{measured:>34}{ratio:>12}", flush=True)
+            print(f"{what:<72}{measured:>40}{ratio:>24}", flush=True)
 
 
 if __name__ == "__main__":
