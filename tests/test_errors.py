@@ -64,7 +64,7 @@ def test_another_broken_pipe_is_one() -> None:
         ("Path('README.md').replace('src')", "src: Is a directory; choose another place"),
         ("write_text(Path('/proc/a/b'), 'text')", "/proc/a: No such file or directory; choose another place"),
         ("write_text(Path('x' * 300), 'text')", "File name too long; choose another place"),
-        ("print('text', file=Path('/dev/full').open('w'), flush=True)", "disk: No space left on device; make room"),
+        ("Path('/dev/full').write_text('text')", "disk: No space left on device; make room"),
     ],
 )
 def test_a_place_that_takes_no_files_is_one_line(body: str, told: str) -> None:
