@@ -35,7 +35,7 @@ def start(file: Path, *more: str, **env: str) -> subprocess.Popen:
 
 def finish(process: subprocess.Popen, file: Path) -> str:
     """Waits for a sweep that is to end well; all that it and those before it said."""
-    code = process.wait(timeout=500)
+    code = process.wait(timeout=800)  # which guards against hanging only
     said = file.with_suffix(".log").read_text()
     assert code == 0, said[-3000:]
     return said
