@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from src.answering import Settings, check_style, compute, default_style, runner, sizes
+from src.answering import Settings, check_style, compute, default_style, runner, sizes, styles
 from src.config import GenerationConfig
 from src.data import transforms
 from src.data.photo import FORMATS, PhotoError, decode
@@ -171,6 +171,10 @@ class Answerer:
         if ask.style:
             check_style(self.about, ask.style)
         return self.about.tokenizer.style(ask.style or default_style(self.about))
+
+    def styles(self) -> list[str]:
+        """The styles that captions can be asked for in; none without a decoder."""
+        return [] if self.engine.decoder is None else styles(self.about)
 
     def decode(self, data: bytes) -> np.ndarray | Refused:
         """A photo's pixels [H, W, 3], or why it is none."""

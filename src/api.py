@@ -13,7 +13,6 @@ from fastapi import FastAPI, File, HTTPException, Query, Response, UploadFile
 from fastapi_offline import FastAPIOffline
 
 from src.answerer import Answer, Answerer, Ask, Refused, wide
-from src.answering import styles
 from src.batcher import Batcher, QueueFull
 from src.guard import Bounds, Guard, Meters
 from src.looking import attends
@@ -130,8 +129,7 @@ def check(models: dict[str, Served], wish: Wish) -> Wish:
     """
     if wish.model not in models:
         raise HTTPException(400, f"model {wish.model}: there are {', '.join(models)}; choose one of these")
-    served = models[wish.model]
-    known = describe(wish.model, served).styles
+    known = models[wish.model].answerer.styles()
     if wish.style and wish.style not in known:
         there = f"{', '.join(known)}; choose one of these" if known else "none; leave it out"
         raise HTTPException(400, f"style {wish.style}: {wish.model} has {there}")
@@ -140,14 +138,13 @@ def check(models: dict[str, Served], wish: Wish) -> Wish:
 
 def describe(name: str, served: Served) -> Known:
     """What a model can."""
-    about, engine = served.answerer.about, served.answerer.engine
-    writes = engine.decoder is not None
+    about = served.answerer.about
     return Known(
         name=name,
         mos=about.config.model.mos.enabled,
-        captions=writes,
-        attention=writes and attends(about),
-        styles=styles(about) if writes else [],
+        captions=about.config.model.decoder.enabled,
+        attention=attends(about),
+        styles=served.answerer.styles(),
         beam=served.ask.generation.beam,
     )
 

@@ -9,7 +9,6 @@ from threading import BoundedSemaphore
 import streamlit as st
 
 from src.answerer import Answer, Answerer, Ask, Limits, Refused, load_answerer, wide
-from src.answering import styles
 from src.app import Options
 from src.errors import UserError
 from src.runs import find_model, is_model, list_runs, short
@@ -62,7 +61,7 @@ def choose(options: Options) -> list[Model]:
         models = [model(options, label, offered[label]) for label in labels if label in offered]
         own = models[0].answerer.about.config.generate.beam if models else 3
         beam = st.slider("Beam: captions kept at each step", 1, 10, min(max(1, own), 10))
-        known = dict.fromkeys(style for one in models for style in spoken(one))
+        known = dict.fromkeys(style for one in models for style in one.answerer.styles())
         style = st.selectbox("Style of the captions", ["as trained", *known]) if len(known) > 1 else ""
     for one in models:
         generation = wide(one.answerer.about.config.generate, beam)
@@ -70,14 +69,9 @@ def choose(options: Options) -> list[Model]:
     return models
 
 
-def spoken(one: Model) -> list[str]:
-    """The styles that a model writes captions in."""
-    return styles(one.answerer.about) if one.answerer.engine.decoder is not None else []
-
-
 def style_of(one: Model, wanted: str) -> str:
     """The style asked for where the model knows it, else its own, else the first there is."""
-    known = spoken(one)
+    known = one.answerer.styles()
     if wanted in known:
         return wanted
     try:
