@@ -1,12 +1,13 @@
 """python -m src.app: a page to try models on photos, in the browser, on this machine."""
 
+import json
 import os
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from src.command import Parser, make_parser
 from src.config import Above0, Count, Port
@@ -35,6 +36,16 @@ class Options:
     megapixels: float = 50.0
     at_once: int = 4
 
+    def to_json(self) -> str:
+        """The options as one word of a command line."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> "Options":
+        """The options that `to_json` wrote."""
+        values: dict[str, Any] = json.loads(text)
+        return Options(**{**values, "models": tuple(values["models"]), "folders": tuple(values["folders"])})
+
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Checks the command line and becomes the page's server, until Ctrl-C.
@@ -44,14 +55,14 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """
     from src.runs import find_model
 
-    given = list(sys.argv[1:] if args is None else args)
-    parsed = make_options().parse_args(given)
-    options = read_options(given)
+    parsed = make_options().parse_args(args)
+    rest = (parsed.photos, parsed.megabytes, parsed.megapixels, parsed.at_once)
+    options = Options(tuple(parsed.model), tuple(parsed.folder), *rest)
     check_port(parsed.host, parsed.port)
     for name in options.models:
         find_model(name)
     print(f"page: http://{parsed.host}:{parsed.port} (Ctrl-C ends it)", flush=True)
-    command = server_command(parsed.host, parsed.port, options.megabytes, given)
+    command = server_command(parsed.host, parsed.port, options)
     os.execve(command[0], command, {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"})
 
 
@@ -72,13 +83,6 @@ def make_options() -> Parser:
     return parser
 
 
-def read_options(args: Sequence[str]) -> Options:
-    """What the page needs of a command line."""
-    found = make_options().parse_args(list(args))
-    rest = (found.photos, found.megabytes, found.megapixels, found.at_once)
-    return Options(tuple(found.model), tuple(found.folder), *rest)
-
-
 def check_port(host: str, port: int) -> None:
     """Raises UserError where nothing can listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -90,20 +94,20 @@ def check_port(host: str, port: int) -> None:
         raise UserError(f"{host}:{port}: cannot listen there ({why}); choose another --host or --port") from error
 
 
-def server_command(host: str, port: int, megabytes: float, args: Sequence[str]) -> list[str]:
+def server_command(host: str, port: int, options: Options) -> list[str]:
     """Streamlit's command: no telemetry, no watching of files, uploads up to the limit."""
     settings = {
         "server.address": host,
         "server.port": port,
         "server.headless": "true",
-        "server.maxUploadSize": max(1, int(megabytes)),
+        "server.maxUploadSize": max(1, int(options.megabytes)),
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
     }
     flags = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    return [sys.executable, "-m", "streamlit", "run", str(PAGE), *flags, "--", *args]
+    return [sys.executable, "-m", "streamlit", "run", str(PAGE), *flags, "--", options.to_json()]
 
 
 if __name__ == "__main__":

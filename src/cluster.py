@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import UserError, one_line
-from src.outbox import tracking_uri
 
 WAITING = 0.001  # CPUs that a process holds while others work for it; Ray wants some
 STORE = 256 * 2**20  # bytes of shared memory that Ray takes on this machine: what it carries for us is small
 
 
 @contextmanager
-def ray_here() -> Iterator[None]:
-    """Ray in this process, or on the cluster that RAY_ADDRESS names; left alone where it was started before."""
+def ray_here(tracking_uri: str) -> Iterator[None]:
+    """Ray in this process, or on the cluster that RAY_ADDRESS names; left alone where it was started before.
+
+    Args:
+        tracking_uri: MLflow's address, which workers get as MLFLOW_TRACKING_URI.
+    """
     # Read when ray is imported: no new console reporter, and workers keep the current folder.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
@@ -25,14 +28,14 @@ def ray_here() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    start()
+    start(tracking_uri)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def start() -> None:
+def start(tracking_uri: str) -> None:
     """Starts Ray, or joins the cluster; a machine so busy that it does not start in time is given two more chances.
 
     Raises:
@@ -43,7 +46,7 @@ def start() -> None:
     # "local": or it would join whatever cluster someone started on this machine.
     own: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": STORE}
     address = os.environ.get("RAY_ADDRESS", "")
-    env = {"env_vars": worker_variables()}
+    env = {"env_vars": worker_variables(tracking_uri)}
     for chance in (3, 2, 1):
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env=env, **({} if address else own))
@@ -56,10 +59,10 @@ def start() -> None:
                 raise UserError(f"Ray does not start ({one_line(error)[:200]}); is this machine too busy?") from error
 
 
-def worker_variables() -> dict[str, str]:
+def worker_variables(tracking_uri: str) -> dict[str, str]:
     """What a worker on any machine is to find in its environment: the code, MLflow and settings."""
     paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-    known = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "MLFLOW_TRACKING_URI": tracking_uri()}
+    known = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "MLFLOW_TRACKING_URI": tracking_uri}
     kept = ("RAY_AIR_NEW_OUTPUT", "RAY_CHDIR_TO_TRIAL_DIR", "NO_ALBUMENTATIONS_UPDATE", "OMP_NUM_THREADS")
     return known | {name: os.environ[name] for name in kept if name in os.environ}
 

@@ -11,10 +11,9 @@ from jsonargparse import Namespace
 
 from src.command import Parser, make_parser
 from src.config import AtLeast0
-from src.errors import UserError, run_command
+from src.errors import FALLBACK, UserError, run_command
 from src.files import sha256
 from src.predict import (
-    FALLBACK,
     about_answers,
     about_model,
     add_model_options,

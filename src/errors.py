@@ -15,6 +15,9 @@ UNFIT = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, er
 UNFIT |= {errno.EBUSY, errno.EXDEV, errno.ENAMETOOLONG, errno.ELOOP}
 
 
+FALLBACK = 3  # exit code: done, but some rows hold the training mean and the commonest comment
+
+
 class UserError(Exception):
     """Bad input. The message is one line: it names the file, row or key, and says what to do."""
 

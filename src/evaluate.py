@@ -12,17 +12,16 @@ from jsonargparse import Namespace
 from src.asked import Found, of_file, of_models
 from src.command import Parser, make_parser
 from src.config import Whole
-from src.errors import UserError, run_command
+from src.data.split import ORDER
+from src.errors import FALLBACK, UserError, run_command
 from src.files import check_place, write_text
-from src.predict import FALLBACK, add_model_options, run_id
+from src.predict import add_model_options, run_id
 from src.runs import find_model
 from src.scored import ALL, known, score_sources, table
 
 if TYPE_CHECKING:
     from src.learning.answers import Answers
     from src.scoring.report import Score, Scores
-
-PARTS = ("train", "val", "test")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -35,7 +34,7 @@ def main(args: Sequence[str] | None = None) -> int:
     add_extra(found, scores, options)
     print(about["title"])
     print(table({source: found.scores for source, found in scores.items()}))
-    more = further(found, options, args)
+    more = further(found, options, make_options(), args)
     if options.json:
         write_json(Path(options.json), about | more, answers, scores)
         print(f"wrote {options.json}")
@@ -105,7 +104,7 @@ def add_extra(found: Found, scores: dict[str, "Scores"], options: Namespace) -> 
                 one.scores[name] = Score(float(own.mean()), *bootstrap_mean(own))
 
 
-def further(found: Found, options: Namespace, args: Sequence[str] | None) -> dict[str, Any]:
+def further(found: Found, options: Namespace, parser: Parser, args: Sequence[str] | None) -> dict[str, Any]:
     """Prints deciles, comparisons and boards, as asked for. Returns them as plain types."""
     from src.against import boards, pairs, rivals, tenths
     from src.scoring.meteor import meteor_if_there
@@ -114,7 +113,7 @@ def further(found: Found, options: Namespace, args: Sequence[str] | None) -> dic
     if not (options.deciles or options.against or options.boards):
         return more
     with meteor_if_there(options.meteor and any(found.answers.captions)) as meteor:
-        every = rivals(found, options.against, make_options(), args, meteor)
+        every = rivals(found, options.against, parser, args, meteor)
     if options.deciles:
         more["deciles"] = tenths(every)
     if options.against:
@@ -129,7 +128,7 @@ def make_options() -> Parser:
     parser = make_parser("evaluate", "Every score with its 95 % interval over photos.", config=False)
     about = "model folder, run name, run id, or best; of several, such as all folds, each answers its own part"
     parser.add_argument("--model", type=str, nargs="+", default=[], help=about)
-    parser.add_argument("--part", choices=PARTS, default="val", help="which photos of the config's split")
+    parser.add_argument("--part", choices=ORDER, default="val", help="which photos of the config's split")
     parser.add_argument("--config", type=str, default="", help="score on this experiment's data, not the model's own")
     parser.add_argument("--predictions", type=str, default="", help="score this submission instead of a model")
     about = "what predictions are held against: a table like train.csv, or an experiment's YAML (--part of its data)"

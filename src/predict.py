@@ -15,7 +15,7 @@ from jsonargparse import Namespace
 from src.command import Parser, make_parser
 from src.config import Count, GenerationConfig, Whole, to_dict
 from src.data.sample import Sample
-from src.errors import UserError, run_command
+from src.errors import FALLBACK, UserError, run_command
 from src.files import sha256
 from src.outbox import RUN_ID
 from src.submission import COMMENTS, MOS, NAME, RANGE, Submission, check_output, write
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from src.learning.answers import Answers
     from src.model.folder import Loaded
 
-FALLBACK = 3  # exit code: done, but some rows hold the training mean and the commonest comment
 DESCRIPTION = "Answers photos with a trained model and writes a submission, checked before it replaces an older one."
 
 

@@ -11,11 +11,11 @@ from jsonargparse import Namespace
 
 from src.command import Parser, make_parser
 from src.config import Count
-from src.errors import UserError, one_line, run_command
-from src.evaluate import PARTS
+from src.data.split import ORDER
+from src.errors import FALLBACK, UserError, one_line, run_command
 from src.files import check_place
 from src.outbox import RUN_ID
-from src.predict import FALLBACK, add_model_options
+from src.predict import add_model_options
 
 if TYPE_CHECKING:
     from src.reporting.material import Wanted
@@ -50,7 +50,7 @@ def make_options() -> Parser:
     parser.add_argument("--sweep", type=str, default="", help="a sweep's name: its search, and its best model")
     parser.add_argument("--comparison", type=str, default="", help="a comparison's name: its table, and its models")
     parser.add_argument("--runs", type=str, default="runs", help="folder of run folders")
-    parser.add_argument("--part", choices=PARTS, default="val", help="which photos of the config's split")
+    parser.add_argument("--part", choices=ORDER, default="val", help="which photos of the config's split")
     parser.add_argument("--config", type=str, default="", help="answer this experiment's photos, not the model's own")
     parser.add_argument("--output", type=str, default="", help="the HTML file; default: reports/NAME.html")
     parser.add_argument("--photos", type=Count, default=2000, help="most photos on the planes of PCA and t-SNE")

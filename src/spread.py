@@ -116,9 +116,13 @@ def clear(folder: Path, output: Path) -> None:
 def run_parts(model: Path, parts: list[Part], settings: "Settings", workers: int) -> None:
     """Answers parts by Ray Data, and keeps each as it comes back."""
     from src.cluster import ray_here
+    from src.outbox import tracking_uri
 
     photos = sum(len(part.samples) for part in parts)
-    with ray_here(), tqdm(total=photos, desc="answering", unit="photo", disable=not settings.progress) as bar:
+    with (
+        ray_here(tracking_uri()),
+        tqdm(total=photos, desc="answering", unit="photo", disable=not settings.progress) as bar,
+    ):
         for row in stream(model, parts, settings, workers):
             part = parts[int(row["part"])]
             write_text(part.file, str(row["kept"]))

@@ -17,6 +17,7 @@ from src.cluster import WAITING, ray_here
 from src.command import make_parser, read_yaml
 from src.config import TrackConfig, Whole
 from src.errors import run_command
+from src.outbox import tracking_uri
 from src.runs import register_model
 from src.search import Space, Sweep, at, load_sweep, trial_config, trials_at_once
 from src.study import (
@@ -77,8 +78,8 @@ def prepare(sweep: Sweep, path: Path) -> None:
     Raises:
         UserError: the photos to predict in the end are not there; names the line of the sweep's file, `path`.
     """
-    from src.data.cache import build_for_config
     from src.data.demo import make_demo
+    from src.data.module import build_for_config
     from src.data.table import read_photos
 
     config = trial_config(sweep, {})
@@ -152,7 +153,7 @@ def search(sweep: Sweep, folder: Path, study: "optuna.Study", parent: str) -> No
     end = time.monotonic() + 3600 * (sweep.hours - spent_hours(study)) if sweep.hours else math.inf
     failures, deaths = Failures(sweep.failures), Deaths(study)
     try:
-        with ray_here():
+        with ray_here(tracking_uri()):
             while todo and time.monotonic() < end and not failures.stop_all():
                 todo = tune(sweep, folder, todo, end - time.monotonic(), parent, failures, deaths)
     finally:

@@ -60,7 +60,7 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
     if config.train.workers > 1:
         from src.learning.together import train_together
 
-        return train_together(config, folder, more)
+        return train_together(train_here, config, folder, more)
     return train_here(config, folder, more)
 
 

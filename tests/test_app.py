@@ -15,7 +15,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from src.answerer import Caption
-from src.app import Options, main, read_options, server_command
+from src.app import Options, main, server_command
 from src.errors import UserError
 from src.page.looking import maps
 from src.page.scale import spread
@@ -185,12 +185,13 @@ def test_attention_that_says_nothing_is_not_shown() -> None:
 
 
 def test_the_server_listens_on_this_machine_and_tells_nobody() -> None:
-    assert read_options(["--model", "a", "b", "--photos", "3"]) == Options(("a", "b"), photos=3)
-    command = " ".join(server_command("127.0.0.1", 8501, 20, ["--photos", "3"]))
+    options = Options(("a", "b"), photos=3)
+    assert Options.from_json(options.to_json()) == options
+    command = " ".join(server_command("127.0.0.1", 8501, options))
     assert "--server.address 127.0.0.1" in command
     assert "--browser.gatherUsageStats false" in command
     assert "--server.maxUploadSize 20 " in command
-    assert command.endswith("-- --photos 3")
+    assert command.endswith(f"-- {options.to_json()}")
     with pytest.raises(UserError, match="^--at-once: is 0"):
         main(["--at-once", "0"])
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="--port"):

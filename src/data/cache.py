@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from src.config import Config
 from src.data import transforms
 from src.data.photo import PhotoError, decode
 from src.data.store import FeatureStore, Writer
@@ -82,28 +81,6 @@ def build(backbone: nn.Module, wants: Sequence[Want], progress: bool = True) -> 
             kinds: set[str] = {want.store.recipe.kind for want in group}
             _fill(Runner(backbone, kinds, size, flip), group, built, progress)
     built.seconds = time.monotonic() - started
-    return built
-
-
-def build_for_config(config: Config) -> Built:
-    """Computes the features that a config's training and validation need.
-
-    Raises:
-        UserError: the data, the weights or all photos cannot be read, the cache is off, or the disk is too small.
-    """
-    from src.data.module import Data
-    from src.model.backbone import Backbone
-    from src.model.network import with_sides
-
-    config = with_sides(config)
-    data = Data(config, Backbone(config.model.backbone))
-    built = data.build()
-    paths = {sample.path for part in ("train", "val") for sample in data.parts[part]}
-    if built.failed.keys() >= paths:
-        path, reason = next(iter(built.failed.items()))
-        raise UserError(
-            f"none of {len(paths):,} photos can be read, {path} ({reason}) for one; check the sources' paths"
-        )
     return built
 
 

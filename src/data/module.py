@@ -251,6 +251,27 @@ class Data:
         return self.tokenizer.decode(self.tokenizer.encode(found, styles[0]))
 
 
+def build_for_config(config: Config) -> Built:
+    """Computes the features that a config's training and validation need.
+
+    Raises:
+        UserError: the data, the weights or all photos cannot be read, the cache is off, or the disk is too small.
+    """
+    from src.model.backbone import Backbone
+    from src.model.network import with_sides
+
+    config = with_sides(config)
+    data = Data(config, Backbone(config.model.backbone))
+    built = data.build()
+    paths = {sample.path for part in ("train", "val") for sample in data.parts[part]}
+    if built.failed.keys() >= paths:
+        path, reason = next(iter(built.failed.items()))
+        raise UserError(
+            f"none of {len(paths):,} photos can be read, {path} ({reason}) for one; check the sources' paths"
+        )
+    return built
+
+
 def _hash(samples: Sequence[Sample], split: Mapping[tuple[str, str], str]) -> str:
     """SHA-256 over the photos in their order: source, name, labels and part."""
     digest = hashlib.sha256()

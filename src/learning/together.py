@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,20 @@ from src.cluster import go_home, ray_here
 from src.config import Config
 from src.errors import UserError, one_line
 from src.learning.run import RunFolder
+from src.outbox import tracking_uri
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
     from ray.train import TrainingFailedError
 
+TrainProcess = Callable[..., dict[str, Any]]
 DEATHS = 3  # of workers, after which a run gives up
 
 
-def train_together(config: Config, folder: RunFolder, more: "list[Callback] | None" = None) -> dict[str, Any]:
-    """Trains in config.train.workers processes. Returns as `src.train.train`.
+def train_together(
+    train: TrainProcess, config: Config, folder: RunFolder, more: "list[Callback] | None" = None
+) -> dict[str, Any]:
+    """Trains in config.train.workers processes, each of which calls `train`. Returns as `src.train.train`.
 
     Raises:
         UserError: what a worker raises; too few CPUs or GPUs; a worker died too often.
@@ -34,10 +39,10 @@ def train_together(config: Config, folder: RunFolder, more: "list[Callback] | No
 
     status: Status = "KILLED"
     try:
-        with ray_here():
+        with ray_here(tracking_uri()):
             for attempt in range(DEATHS + 1):
                 try:
-                    fit(config, folder, more)
+                    fit(train, config, folder, more)
                     break
                 except TrainingFailedError as error:
                     status = "FAILED"
@@ -48,7 +53,7 @@ def train_together(config: Config, folder: RunFolder, more: "list[Callback] | No
         end_when_gone(folder.path, status)
 
 
-def fit(config: Config, folder: RunFolder, more: "list[Callback] | None") -> None:
+def fit(train: TrainProcess, config: Config, folder: RunFolder, more: "list[Callback] | None") -> None:
     """Starts the workers once, and waits for them.
 
     Raises:
@@ -59,7 +64,7 @@ def fit(config: Config, folder: RunFolder, more: "list[Callback] | None") -> Non
 
     scaling = ScalingConfig(num_workers=config.train.workers, **resources(config))
     place = tempfile.mkdtemp(prefix=".ray-", dir=folder.path)  # on the disk that all machines share
-    settings = {"config": config, "folder": folder, "more": more, "home": str(Path.cwd())}
+    settings = {"train": train, "config": config, "folder": folder, "more": more, "home": str(Path.cwd())}
     try:
         trainer = TorchTrainer(
             work,
@@ -106,13 +111,12 @@ def work(settings: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from src.model.group import Group
-    from src.train import train_here
 
     go_home(settings["home"])
     warnings.filterwarnings("ignore", "It is recommended to use `self.log")  # all ranks log the same
     context = train.get_context()
     group = Group(context.get_world_rank(), context.get_world_size(), get_device().type)
-    train_here(settings["config"], settings["folder"], settings["more"], group)
+    settings["train"](settings["config"], settings["folder"], settings["more"], group)
 
 
 def explain(error: "TrainingFailedError", folder: RunFolder, attempt: int) -> None:

@@ -4,7 +4,7 @@ import sys
 
 import streamlit as st
 
-from src.app import Options, read_options
+from src.app import Options
 from src.page import folder, photos, runs
 from src.page.models import choose, friendly
 
@@ -21,4 +21,4 @@ def show(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    show(read_options(sys.argv[1:]))
+    show(Options.from_json(sys.argv[1]))

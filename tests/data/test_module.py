@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from src.config import BackboneConfig, Config, DataConfig, SourceConfig, TokenizerConfig
 from src.data.batch import Batch
-from src.data.cache import build_for_config
 from src.data.dataset import Look, Photos
 from src.data.loader import Loader
-from src.data.module import Data
+from src.data.module import Data, build_for_config
 from src.errors import UserError
 from src.model.backbone import Backbone
 from tests.data.test_cache import Tiny

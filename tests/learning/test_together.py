@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from src.cluster import ray_here
 from src.command import load_config
 from src.config import Config
+from src.outbox import tracking_uri
 from src.runs import list_runs
 from src.train import train
 from tests.learning.test_train import experiment
@@ -62,7 +63,7 @@ def make(folder: Path, name: str, **settings: Any) -> Config:
 @pytest.mark.slow
 def test_two_workers_learn_as_one_and_go_on_after_a_death(elsewhere: Path) -> None:
     found, logs = {}, {}
-    with ray_here():
+    with ray_here(tracking_uri()):
         for workers, name in ((1, "one"), (2, "two")):
             logs[workers] = Losses(elsewhere / "runs" / name, dies=7 if workers == 2 else -1)
             found[workers] = train(make(elsewhere, name, **{"train.workers": workers}), more=[logs[workers]])
