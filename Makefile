@@ -42,7 +42,7 @@ bench: setup ## speed, each row a ratio measured here and now
 	@$(PY) -m tests.benchmarks
 
 ui: setup ## the MLflow UI on the runs (PORT=5000)
-	@$(PY) -m src.tracking --port $(PORT)
+	@$(PY) -m src.ui --port $(PORT)
 
 app: PORT := 8501
 app: setup ## the page to try models on photos (PORT=8501)

@@ -13,8 +13,10 @@ from src.command import Parser
 from src.config import Config
 from src.data.sample import Sample
 from src.errors import UserError
+from src.inference.fallbacks import fallback_of, fill
+from src.inference.model_loading import load_model
+from src.inference.predict_options import make_settings
 from src.learning.answers import Answers
-from src.predict import fallback_of, fill, load_model, make_settings
 from src.runs import find_model
 from src.scored import cell, measure_rows, table
 from src.scoring.boards import Board, simulate

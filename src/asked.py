@@ -14,7 +14,10 @@ from src.command import Parser, load_config
 from src.config import Config, SourceConfig
 from src.data.sample import Sample
 from src.errors import UserError
-from src.predict import about_model, check_style_used, fallback_of, fill, load_model, make_settings
+from src.inference.fallbacks import fallback_of, fill
+from src.inference.model_loading import load_model
+from src.inference.predict_options import check_style_used, make_settings
+from src.inference.provenance import about_model
 from src.submission import Submission, read
 
 if TYPE_CHECKING:

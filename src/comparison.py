@@ -120,7 +120,7 @@ def variant_config(variant: Variant, tree: dict[str, Any], plan: Plan, folder: P
     config.train.runs = plan.base.train.runs
     config.track = TrackConfig(plan.base.track.experiment, f"{plan.name}-{variant.name}")
     if not variant.model:
-        from src.train import check
+        from src.training.config_checks import check
 
         check(config)
     return config

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from src.answering import Seen, Settings, answer_photos, answer_seen, see
 from src.data.sample import Sample
-from src.ensemble import join_mos, vote
+from src.inference.blending import join_mos, vote
 from src.learning.answers import Answers
 from src.model.folder import Loaded
 from src.model.generation import Decoder, generate

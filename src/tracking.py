@@ -1,33 +1,25 @@
-"""All that speaks to MLflow: one run's config, scores, plots and files; and the MLflow UI.
-
-`python -m src.tracking` opens the UI on the runs, `python -m src.tracking --send runs/X` sends what a run could not.
-"""
+"""All that speaks to MLflow: one run's config, scores, plots and files."""
 
 import fcntl
 import json
 import logging
 import os
 import platform
-import socket
-import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import psutil
 import yaml
 
-from src.command import make_parser
-from src.config import Port, TrackConfig
-from src.errors import UserError, run_command
+from src.config import TrackConfig
+from src.errors import UserError
 from src.files import write_text, write_whole
 from src.machine import ResourceMonitor, command_line, git_version, machine, versions
-from src.outbox import RUN_ID, SPOOL, Outbox, database, tracking_uri
-from src.runs import list_runs, reach
-from src.views import save_views
+from src.outbox import RUN_ID, SPOOL, Outbox, tracking_uri
+from src.runs import list_runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -166,7 +158,7 @@ class Tracker:
         self.over.set()
         self.thread.join()
         if not self.flush():
-            remedy = f"they are sent when the run goes on, or by: python -m src.tracking --send {self.folder}"
+            remedy = f"they are sent when the run goes on, or by: python -m src.ui --send {self.folder}"
             log.warning("%s: %d calls did not reach MLflow; %s", self.outbox.spool, len(self.outbox.waiting()), remedy)
         self.lock.close()
 
@@ -322,77 +314,3 @@ def cut(values: dict[str, str], longest: int) -> dict[str, str]:
 def milliseconds() -> int:
     """The time now as MLflow counts it."""
     return int(time.time() * 1000)
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Opens the UI, or sends what a run could not send."""
-    parser = make_parser("tracking", "Opens the MLflow UI on the runs, on this machine only.", config=False)
-    parser.add_argument("--port", type=Port, default=5000, help="where the UI listens, on 127.0.0.1")
-    parser.add_argument("--send", type=str, default="", help="a run's folder: send what it could not send, open no UI")
-    options = parser.parse_args(args)
-    if options.send:
-        return send_folder(Path(options.send))
-    if (uri := tracking_uri()).startswith(("http://", "https://")):
-        print_views(uri, uri)
-    else:
-        serve(uri, options.port)
-    return 0
-
-
-def print_views(uri: str, where: str) -> None:
-    """Saves views of the runs that `uri` keeps, and prints their addresses at `where` the UI is."""
-    for name, path in save_views(reach(uri)).items():
-        print(f"{name}: {where.rstrip('/')}{path}", flush=True)
-
-
-def send_folder(run_folder: Path) -> int:
-    """Sends what a run could not send, and says so. Exit code 1: not all of it was taken.
-
-    Raises:
-        UserError: no run's folder.
-    """
-    if not any((run_folder / name).exists() for name in (RUN_ID, SPOOL)):
-        raise UserError(
-            f"{run_folder}: holds no run, neither {RUN_ID} nor {SPOOL}; give a run's folder, such as runs/both"
-        )
-    sent = send_missed(run_folder)
-    print(f"{run_folder}: everything is in MLflow" if sent else f"{run_folder}: values still wait in {SPOOL}")
-    return 0 if sent else 1
-
-
-def serve(uri: str, port: int) -> NoReturn:
-    """Runs the MLflow server on a database until Ctrl-C, with one worker: each takes a quarter of a gigabyte.
-
-    Raises:
-        UserError: the port is taken, or the database does not answer.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(f"port {port} is taken; choose another: make ui PORT={port + 1}") from error
-    reach(uri)
-    end_all_abandoned(uri)
-    print_views(uri, f"http://127.0.0.1:{port}")
-    print("the UI answers in some 15 s; Ctrl-C ends it", flush=True)
-    command = server_command(uri, port)
-    os.execve(command[0], command, server_environment())  # this process becomes the server: no memory for a second
-
-
-def server_command(uri: str, port: int) -> list[str]:
-    """The command of an MLflow server for this machine only."""
-    file = database(uri)
-    root = ["--default-artifact-root", (file.parent / "mlartifacts").as_uri()] if file else []
-    address = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    quiet = ["--uvicorn-opts", "--log-level critical"]  # else each request is a line, and Ctrl-C a page of traceback
-    return [sys.executable, "-m", "mlflow", "server", *address, *root, *quiet]
-
-
-def server_environment() -> dict[str, str]:
-    """Settings of the server: its background jobs serve language models, and take memory."""
-    return {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-
-
-if __name__ == "__main__":
-    run_command(main)

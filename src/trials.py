@@ -114,7 +114,7 @@ def train_within_memory(
     config: Config, names: list[str], values: dict[str, Any], tags: dict[str, str]
 ) -> dict[str, Any]:
     """Trains; where memory runs out, once more from the start with half the batch and twice the accumulation."""
-    from src.train import train
+    from src.training.run import train
 
     folder = Path(config.train.runs) / config.track.name
     if (folder / HALVED).exists():  # gone on with after a kill

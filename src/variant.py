@@ -135,7 +135,7 @@ def work_out(task: Task) -> None:
     """Trains where asked to, evaluates, and keeps the row."""
     from src.asked import part_of
     from src.data.cache import reuse_memory
-    from src.predict import load_model
+    from src.inference.model_loading import load_model
 
     reuse_memory()
     numbers = {} if task.model else train(task)
@@ -152,7 +152,7 @@ def work_out(task: Task) -> None:
 
 def train(task: Task) -> dict[str, float]:
     """Trains, or goes on with it. Returns the memory it took, as kept where an earlier process ended it."""
-    from src.train import train as train_run
+    from src.training.run import train as train_run
 
     kept = task.run.path / "memory.json"
     done = task.run.result.exists()
@@ -202,7 +202,7 @@ def split_of(config: Config, trained: Config) -> str:
 def scores(loaded: "Loaded", samples: "list[Sample]", task: Task) -> dict[str, dict[str, float | None]]:
     """Every score with its interval."""
     from src.answering import Settings, answer_photos
-    from src.predict import fallback_of, fill
+    from src.inference.fallbacks import fallback_of, fill
     from src.scored import ALL, score_sources
 
     cached = loaded.config.data.cache and loaded.config.model.backbone.frozen

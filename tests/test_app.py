@@ -15,10 +15,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from src.answerer import Caption
-from src.app import Options, main, server_command
+from src.app import main
 from src.errors import UserError
 from src.page.looking import maps
 from src.page.scale import spread
+from src.serving.page_server import Options, server_command
 from tests.servers import free_port, wait_until_up
 from tests.tiny import make_model, tiny_config, write_photo
 

@@ -13,10 +13,11 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from src.compare import main, markdown
+from src.compare import main
 from src.comparison import load_comparison
 from src.errors import UserError
 from src.runs import list_runs
+from src.tuning.model_comparison import markdown
 from src.variant import Row
 from tests.learning.test_train import PHOTOS, experiment
 from tests.tiny import make_model, tiny_config

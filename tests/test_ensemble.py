@@ -11,8 +11,10 @@ from pycocoevalcap.cider.cider import Cider
 from scipy.stats import spearmanr
 
 from src.config import SourceConfig
-from src.ensemble import agreement, average, join, join_mos, main, vote
+from src.ensemble import main
 from src.errors import UserError
+from src.inference.blending import agreement, average, join_mos, vote
+from src.inference.ensemble_submission import join
 from src.joint import Joint
 from src.model.folder import load
 from src.predict import main as predict

@@ -13,8 +13,9 @@ from src.config import Config, GenerationConfig, LlamaConfig, SourceConfig
 from src.data.demo import make_demo
 from src.data.tokenizer import Tokenizer
 from src.errors import UserError
-from src.export import Difference, main, some_of
+from src.export import main
 from src.exported import load_exact, load_exported
+from src.inference.export_check import Difference, some_of
 from src.model.backbone import Backbone
 from src.model.folder import load, save
 from src.model.multitask import Multitask

@@ -23,7 +23,8 @@ from src.api import make_app
 from src.batcher import Batcher, QueueFull
 from src.errors import UserError
 from src.guard import Bounds
-from src.serve import load, load_all, main, make_options
+from src.serve import main, make_options
+from src.serving.server import load, load_all
 from tests.servers import free_port, wait_until_up
 from tests.tiny import make_model, tiny_config, write_photo
 

@@ -21,8 +21,10 @@ import yaml
 
 from src.config import Config, DataConfig, SourceConfig, TrackConfig, to_dict
 from src.errors import UserError
+from src.mlflow_ui import server_command, server_environment
 from src.outbox import Outbox, make_client, tracking_uri
-from src.tracking import Tracker, end_abandoned, flatten, main, send_missed, server_command, server_environment
+from src.tracking import Tracker, end_abandoned, flatten, send_missed
+from src.ui import main
 from tests.servers import free_port
 
 ROOT = Path(__file__).parents[1]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from src.config import TrackConfig
+from src.mlflow_ui import server_environment
 from src.outbox import make_client, tracking_uri
-from src.tracking import Tracker, server_environment
+from src.tracking import Tracker
 from src.views import save_views
 from tests.servers import free_port, wait_until_up
 
@@ -67,7 +68,7 @@ def test_saved_twice_a_view_is_there_once_and_a_persons_own_stays(runs: dict[str
 def test_the_ui_opens_on_them(runs: dict[str, str], elsewhere: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api")
     port = free_port()
-    command = [sys.executable, "-m", "src.tracking", "--port", str(port)]
+    command = [sys.executable, "-m", "src.ui", "--port", str(port)]
     with (elsewhere / "ui.log").open("w") as log:
         environment = {**server_environment(), "PYTHONPATH": str(ROOT)}
         server = subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=log, stderr=log)

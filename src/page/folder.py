@@ -6,12 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from src.answerer import Answer
-from src.app import Options
 from src.data.photo import SUFFIXES
 from src.data.sample import Sample
 from src.data.table import read_photos
 from src.errors import UserError
 from src.page.models import PATIENCE, Model, gate
+from src.serving.page_server import Options
 
 MOST_FOLDERS, CHUNK = 200, 8
 

@@ -4,9 +4,9 @@ import sys
 
 import streamlit as st
 
-from src.app import Options
 from src.page import folder, photos, runs
 from src.page.models import choose, friendly
+from src.serving.page_server import Options
 
 
 def show(options: Options) -> None:

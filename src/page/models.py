@@ -9,9 +9,9 @@ from threading import BoundedSemaphore
 import streamlit as st
 
 from src.answerer import Answer, Answerer, Ask, Limits, Refused, load_answerer, wide
-from src.app import Options
 from src.errors import UserError
 from src.runs import find_model, is_model, list_runs, short
+from src.serving.page_server import Options
 
 MOST = 50  # runs offered
 PATIENCE = 30.0  # seconds that a visitor waits for others

@@ -9,12 +9,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from src.answerer import Answer, Caption, Refused
-from src.app import Options
 from src.data import scene
 from src.data.photo import SUFFIXES, decode
 from src.page.looking import looking
 from src.page.models import Model, answer
 from src.page.scale import scale
+from src.serving.page_server import Options
 
 SHOWN = 560  # pixels of a photo's longer side on the page
 DEMO = 4

@@ -5,10 +5,10 @@ from datetime import datetime
 import pandas as pd
 import streamlit as st
 
-from src.app import Options
 from src.errors import UserError
 from src.page.models import Model
 from src.runs import Run, list_runs, selected
+from src.serving.page_server import Options
 
 SCORES = ("plcc", "srcc", "bleu_4", "meteor", "rouge_l", "cider_d", "combined")
 MOST = 200

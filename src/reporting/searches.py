@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from src.compare import NUMBERS, number
 from src.comparison import overridden
 from src.errors import UserError
 from src.reporting import figures
@@ -17,6 +16,7 @@ from src.reporting.page import Block, Section, Table, picture
 from src.reporting.series import Logged, from_file, loss_panels, score_panels, thin
 from src.study import cell, read_study, trial_folder, trial_rows
 from src.study import figures as study_figures
+from src.tuning.model_comparison import NUMBERS, number
 from src.variant import Row
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from src.data.read import given_splits, read_all
 from src.data.sample import Sample
 from src.data.split import parts_of, split_photos
 from src.errors import UserError
-from src.predict import load_model
-from src.train import start_from
+from src.inference.model_loading import load_model
+from src.training.run import start_from
 from tests.tiny import make_model, tiny_config, write_photo
 
 PHOTOS, CAPTIONS = 40, 5

@@ -17,7 +17,7 @@ from src.command import load_config
 from src.config import Config
 from src.outbox import tracking_uri
 from src.runs import list_runs
-from src.train import train
+from src.training.run import train
 from tests.learning.test_train import experiment
 
 STEPS = 20

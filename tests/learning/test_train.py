@@ -19,7 +19,8 @@ from src.errors import UserError
 from src.learning.keep import history
 from src.learning.run import differing, identity, run_name
 from src.runs import list_runs
-from src.train import check, main
+from src.train import main
+from src.training.config_checks import check
 from tests.tiny import CAPTIONS, tiny_config, write_photo
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from src.config import Config, DecoderConfig, LlamaConfig, ModelConfig
 from src.errors import UserError
 from src.model.compiling import compile_blocks
 from src.model.llama import Llama
-from src.train import check
+from src.training.config_checks import check
 from tests.tiny import tiny_config
 
 V, C = 23, 10
