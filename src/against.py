@@ -10,9 +10,9 @@ import numpy as np
 
 from src.asked import Found, from_submission, part_of
 from src.command import Parser
+from src.common.errors import UserError
 from src.config import Config
 from src.data.sample import Sample
-from src.errors import UserError
 from src.inference.fallbacks import fallback_of, fill
 from src.inference.model_loading import load_model
 from src.inference.predict_options import make_settings

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from src.answering import Settings, check_style, compute, default_style, runner, sizes, styles
+from src.common.device import best_device
 from src.config import GenerationConfig
 from src.data import transforms
 from src.data.photo import FORMATS, PhotoError, decode
@@ -27,7 +28,6 @@ from src.data.tokenizer import PAD, UNK
 from src.looking import on_photo
 from src.model.folder import Described, Loaded, load
 from src.model.generation import Decoder, Generated, generate_all
-from src.precision import best_device
 
 
 @dataclass

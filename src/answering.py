@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from src.common.device import best_device, resolve
+from src.common.errors import UserError
 from src.config import Config, GenerationConfig
 from src.data import transforms
 from src.data.batch import Batch, View
@@ -28,10 +30,8 @@ from src.data.photo import PhotoError, check_photo, load_photo
 from src.data.sample import Sample
 from src.data.source import source_name
 from src.data.store import FeatureStore, Kind, Recipe
-from src.errors import UserError
 from src.learning.answers import Answers, answer_batch
 from src.model.folder import Described, Loaded
-from src.precision import best_device, resolve
 
 
 @dataclass

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from src.command import Parser, make_parser
+from src.common.errors import run_command
 from src.config import Above0, Count, Port
-from src.errors import run_command
 from src.serving.page_server import Options, check_port, server_command
 
 

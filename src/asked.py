@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from src.command import Parser, load_config
+from src.common.errors import UserError
 from src.config import Config, SourceConfig
 from src.data.sample import Sample
-from src.errors import UserError
 from src.inference.fallbacks import fallback_of, fill
 from src.inference.model_loading import load_model
 from src.inference.predict_options import check_style_used, make_settings

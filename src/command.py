@@ -11,8 +11,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from src.common.errors import UserError, one_line
 from src.config import Config, to_dict
-from src.errors import UserError, one_line
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from src.command import check_key, config_from_dict, fill, merge, nest, read_yaml
+from src.common.errors import UserError
 from src.config import Config, Count, TrackConfig
-from src.errors import UserError
 
 OWN = ("part", "photos", "variants")
 SHARED = ("train.epochs", "train.minutes", "train.runs", "track.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.asked import Found
-from src.files import write_whole
+from src.common.files import write_whole
 from src.scored import ALL, known
 
 if TYPE_CHECKING:

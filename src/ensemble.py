@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.command import Parser, make_parser
+from src.common.errors import FALLBACK, UserError, run_command
 from src.config import AtLeast0
-from src.errors import FALLBACK, UserError, run_command
 from src.inference.ensemble_submission import join_files, join_models
 from src.predict import add_model_options, add_photo_options
 from src.submission import check_output, write

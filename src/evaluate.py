@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from src.asked import of_file, of_models
 from src.command import Parser, make_parser
+from src.common.errors import FALLBACK, run_command
 from src.config import Whole
 from src.data.split import ORDER
-from src.errors import FALLBACK, run_command
 from src.evaluation.evaluator import add_extra, check, further, log_scores, write_json
 from src.predict import add_model_options
 from src.scored import ALL, score_sources, table

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.command import Parser, make_parser
+from src.common.errors import run_command
 from src.config import Whole
-from src.errors import run_command
 from src.inference.export_check import answers_of, compare, some_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jsonargparse import Namespace
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.learning.answers import Answers
 from src.scoring import embedding
 from src.scoring.spice import check_there, spice

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from src.answering import Seen, Settings, answer_photos, answer_seen, see
+from src.common.device import best_device
 from src.data.sample import Sample
 from src.inference.blending import join_mos, vote
 from src.learning.answers import Answers
 from src.model.folder import Loaded
 from src.model.generation import Decoder, generate
-from src.precision import best_device
 
 
 @dataclass

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.outbox import RUN_ID, SPOOL, database
 from src.runs import reach
 from src.views import save_views

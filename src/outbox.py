@@ -19,8 +19,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.errors import UserError, one_line
-from src.files import write_text
+from src.common.errors import UserError, one_line
+from src.common.files import write_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.command import Parser, make_parser
+from src.common.errors import FALLBACK, run_command
 from src.config import Count, GenerationConfig, Whole
 from src.data.image_list import find_photos
-from src.errors import FALLBACK, run_command
 from src.inference.fallbacks import mos_range
 from src.inference.model_loading import load_model
 from src.inference.predict_options import check_style_used, make_settings

@@ -10,8 +10,8 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from src.command import Parser, make_parser, parse
+from src.common.errors import UserError, run_command
 from src.config import Config, Count, Seed, SourceConfig
-from src.errors import UserError, run_command
 
 FORMATS = ["samsung", "flickr8k", "flickr30k", "coco"]
 USAGE = """usage: python -m src.prepare COMMAND [options]; --help after a command explains its options

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.common.errors import UserError, one_line
 from src.data.pairs import LEAKING
-from src.errors import UserError, one_line
 from src.outbox import database, locked, make_client, tracking_uri
 
 if TYPE_CHECKING:

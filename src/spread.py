@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from src.common.errors import UserError
+from src.common.files import sha256, write_text
 from src.data.sample import Sample
-from src.errors import UserError
-from src.files import sha256, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +115,7 @@ def clear(folder: Path, output: Path) -> None:
 
 def run_parts(model: Path, parts: list[Part], settings: "Settings", workers: int) -> None:
     """Answers parts by Ray Data, and keeps each as it comes back."""
-    from src.cluster import ray_here
+    from src.common.ray_cluster import ray_here
     from src.outbox import tracking_uri
 
     photos = sum(len(part.samples) for part in parts)
@@ -178,7 +178,7 @@ class Answerer:
     def __init__(self, model: str, settings: "Settings", home: str, threads: int) -> None:
         import torch
 
-        from src.cluster import go_home
+        from src.common.ray_cluster import go_home
         from src.model.folder import load
 
         go_home(home)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.errors import UserError, one_line
+from src.common.errors import UserError, one_line
 from src.learning.run import RunFolder, differing, filled, identity
 from src.search import Sweep, inside, preset_point, short_names, trial_config, trial_name
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.command import make_parser
+from src.common.errors import run_command
 from src.config import Whole
-from src.errors import run_command
 from src.search import Sweep, load_sweep
 from src.study import (
     read_study,

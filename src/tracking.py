@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 import psutil
 import yaml
 
+from src.common.errors import UserError
+from src.common.files import write_text, write_whole
 from src.config import TrackConfig
-from src.errors import UserError
-from src.files import write_text, write_whole
 from src.machine import ResourceMonitor, command_line, git_version, machine, versions
 from src.outbox import RUN_ID, SPOOL, Outbox, tracking_uri
 from src.runs import list_runs

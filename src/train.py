@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from src.command import make_parser, parse
-from src.errors import run_command
+from src.common.errors import run_command
 from src.training.run import train
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from src.common.errors import UserError, one_line
+from src.common.files import write_text
 from src.config import Config
 from src.data.pairs import LEAKING, leaking
-from src.errors import UserError, one_line
-from src.files import write_text
 from src.learning.run import RunFolder, filled, identity
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from src.answerer import Caption
 from src.app import main
-from src.errors import UserError
+from src.common.errors import UserError
 from src.page.looking import maps
 from src.page.scale import spread
 from src.serving.page_server import Options, server_command

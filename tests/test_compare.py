@@ -13,9 +13,9 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from src.common.errors import UserError
 from src.compare import main
 from src.comparison import load_comparison
-from src.errors import UserError
 from src.runs import list_runs
 from src.tuning.model_comparison import markdown
 from src.variant import Row

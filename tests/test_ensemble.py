@@ -10,9 +10,9 @@ import torch
 from pycocoevalcap.cider.cider import Cider
 from scipy.stats import spearmanr
 
+from src.common.errors import UserError
 from src.config import SourceConfig
 from src.ensemble import main
-from src.errors import UserError
 from src.inference.blending import agreement, average, join_mos, vote
 from src.inference.ensemble_submission import join
 from src.joint import Joint

@@ -9,8 +9,8 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 from scipy.stats import pearsonr, spearmanr
 
+from src.common.errors import UserError
 from src.config import SourceConfig, TrackConfig
-from src.errors import UserError
 from src.evaluate import main
 from src.runs import open_client
 from src.submission import Submission, write

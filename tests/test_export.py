@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from src.answerer import Answer, Answerer, Ask
+from src.common.errors import UserError
 from src.config import Config, GenerationConfig, LlamaConfig, SourceConfig
 from src.data.demo import make_demo
 from src.data.tokenizer import Tokenizer
-from src.errors import UserError
 from src.export import main
 from src.exported import load_exact, load_exported
 from src.inference.export_check import Difference, some_of

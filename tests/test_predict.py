@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import src
+from src.common.errors import UserError
 from src.config import SourceConfig
-from src.errors import UserError
 from src.model.folder import load
 from src.predict import main
 from tests.tiny import META, NAMES, make_model, tiny_config, write_photo

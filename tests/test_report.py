@@ -14,12 +14,12 @@ import optuna
 import pytest
 import yaml
 
+from src.common.errors import UserError
+from src.common.files import write_text
 from src.compare import main as compare
 from src.comparison import Comparison, Variant
 from src.config import TrackConfig, to_dict
-from src.errors import UserError
 from src.evaluate import main as evaluate
-from src.files import write_text
 from src.report import main
 from src.reporting.gallery import picked
 from src.reporting.page import LIMIT, Gallery, Page, Photo, Section, write_page

@@ -9,7 +9,7 @@ import optuna
 import pytest
 import yaml
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.search import (
     Resources,
     Space,

@@ -21,7 +21,7 @@ from fastapi.testclient import TestClient
 from src.answerer import Ask
 from src.api import make_app
 from src.batcher import Batcher, QueueFull
-from src.errors import UserError
+from src.common.errors import UserError
 from src.guard import Bounds
 from src.serve import main, make_options
 from src.serving.server import load, load_all

@@ -8,8 +8,8 @@ import numpy as np
 import optuna
 import pytest
 
-from src.errors import UserError
-from src.files import write_text
+from src.common.errors import UserError
+from src.common.files import write_text
 from src.search import Resources, Space, Sweep, inside, trial_name
 from src.study import (
     FAILURE,

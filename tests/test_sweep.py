@@ -7,7 +7,7 @@ import optuna
 import pytest
 import yaml
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.runs import find_model, list_runs
 from src.sweep import main
 from tests.learning.test_train import experiment

@@ -19,8 +19,8 @@ import psutil
 import pytest
 import yaml
 
+from src.common.errors import UserError
 from src.config import Config, DataConfig, SourceConfig, TrackConfig, to_dict
-from src.errors import UserError
 from src.mlflow_ui import server_command, server_environment
 from src.outbox import Outbox, make_client, tracking_uri
 from src.tracking import Tracker, end_abandoned, flatten, send_missed

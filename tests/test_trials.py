@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from src.command import load_config
+from src.common.errors import UserError, is_out_of_memory
 from src.data.batch import Batch
-from src.errors import UserError, is_out_of_memory
 from src.learning.module import Learner
 from src.runs import list_runs
 from src.trials import Failures, kind, train_within_memory

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from src.common.device import has_bf16
+from src.common.errors import UserError
 from src.data import transforms
 from src.data.photo import PhotoError, decode
 from src.data.store import FeatureStore, Writer
-from src.errors import UserError
-from src.precision import has_bf16
 
 COMMIT_SECONDS = 5.0  # at most this much work is lost when the process is killed
 

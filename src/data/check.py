@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from src.common.errors import UserError
+from src.common.files import regular
 from src.config import Config, DataConfig, ModelConfig, SourceConfig
 from src.data import flickr, samsung
 from src.data.hashes import in_threads
@@ -19,8 +21,6 @@ from src.data.read import given_splits, read_all, reader
 from src.data.sample import Sample
 from src.data.source import source_name
 from src.data.split import ORDER, Key, planned
-from src.errors import UserError
-from src.files import regular
 
 EXAMPLES = 5
 HUGE = 25_000_000  # pixels; decoding one takes longer than a training step

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from src.common.errors import UserError
 from src.config import SourceConfig
 from src.data import karpathy
 from src.data.sample import Sample
 from src.data.source import photo_path, root, source_name
-from src.errors import UserError
 
 USUAL = ["annotations/captions_*.json", "captions_*.json", "dataset_coco.json"]
 

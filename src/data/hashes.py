@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from src.files import regular, sha256, write_text
+from src.common.files import regular, sha256, write_text
 
 FILE = "hashes.json"
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src.common.errors import UserError
 from src.data.sample import Sample
-from src.errors import UserError
 
 if TYPE_CHECKING:
     pass

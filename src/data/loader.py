@@ -8,10 +8,10 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
+from src.common.errors import UserError
 from src.data.batch import Batch
 from src.data.dataset import Photos
 from src.data.sampler import EvalBatches, TrainBatches
-from src.errors import UserError
 
 
 class Loader(DataLoader[Batch]):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from src.common.errors import UserError
 from src.config import Config
 from src.data import transforms
 from src.data.cache import Built, Want, build
@@ -28,7 +29,6 @@ from src.data.source import source_name
 from src.data.split import split_photos
 from src.data.store import FeatureStore, Kind, Recipe
 from src.data.tokenizer import Tokenizer, plain
-from src.errors import UserError
 
 SCALE_PHOTOS = 5000  # enough for the mean and deviation of level statistics, from the cache
 SCALE_LIVE = 256  # likewise, where the backbone has to run for them

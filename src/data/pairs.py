@@ -7,9 +7,9 @@ captions. It is here to measure what that leak is worth, beside a split by photo
 import sys
 from collections.abc import Mapping, Sequence
 
+from src.common.errors import UserError
 from src.config import DataConfig
 from src.data.sample import Sample
-from src.errors import UserError
 
 LEAKING = "leaking_pairs"
 

@@ -2,12 +2,12 @@
 
 from types import ModuleType
 
+from src.common.errors import UserError
 from src.config import DataConfig, SourceConfig
 from src.data import coco, flickr, samsung
 from src.data.pairs import as_pairs, check_sources, leaking
 from src.data.sample import Sample
 from src.data.source import source_name
-from src.errors import UserError
 
 
 def read_source(source: SourceConfig) -> list[Sample]:

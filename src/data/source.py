@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from src.common.errors import UserError
 from src.config import SourceConfig
-from src.errors import UserError
 
 
 class NoSplit(UserError):

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.common.errors import UserError, naming
+from src.common.files import write_text
 from src.data import transforms
-from src.errors import UserError, naming
-from src.files import write_text
 
 DIGEST = 32  # bytes of a SHA-256
 Kind = Literal["grid", "levels"]

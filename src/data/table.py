@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from src.common.errors import UserError, one_line
 from src.data.photo import SUFFIXES
 from src.data.sample import Sample
 from src.data.source import photo_path, read_text
-from src.errors import UserError, one_line
 
 
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from jsonargparse import Namespace
 
 from src.asked import Found
 from src.command import Parser
-from src.errors import UserError
-from src.files import check_place, write_text
+from src.common.errors import UserError
+from src.common.files import check_place, write_text
 from src.inference.provenance import run_id
 from src.runs import find_model
 from src.scored import ALL, known

@@ -10,9 +10,9 @@ import numpy as np
 from jsonargparse import Namespace
 
 from src.command import Parser
+from src.common.errors import UserError
+from src.common.files import sha256
 from src.data.image_list import find_photos
-from src.errors import UserError
-from src.files import sha256
 from src.inference.blending import join_mos, vote
 from src.inference.fallbacks import complete
 from src.inference.model_loading import load_model

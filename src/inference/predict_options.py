@@ -5,8 +5,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from src.command import Parser
+from src.common.errors import UserError
 from src.config import GenerationConfig
-from src.errors import UserError
 from src.submission import COMMENTS, MOS, NAME
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
+from src.common.errors import UserError
 from src.data.sample import Sample
-from src.errors import UserError
 from src.submission import Submission, write
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from hashlib import sha256 as sha
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.common.files import sha256
 from src.config import to_dict
 from src.data.sample import Sample
-from src.files import sha256
 from src.outbox import RUN_ID
 
 if TYPE_CHECKING:

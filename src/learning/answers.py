@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from src.common.device import autocast
 from src.config import GenerationConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
 from src.model.multitask import Multitask
-from src.precision import autocast
 from src.scoring.meteor import Meteor
 from src.scoring.report import Score, score_photos
 

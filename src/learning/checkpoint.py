@@ -8,8 +8,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from src.errors import UserError
-from src.files import write_whole
+from src.common.errors import UserError
+from src.common.files import write_whole
 
 
 class WholeCheckpointIO(TorchCheckpointIO):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from src import plots
+from src.common.files import write_text
 from src.config import Config
 from src.data.module import Data
 from src.data.photo import load_photo
-from src.files import write_text
 from src.learning.answers import Answers, answer, score
 from src.learning.module import Learner, selected
 from src.learning.run import RunFolder

@@ -9,13 +9,13 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar
 from lightning.pytorch.loggers.logger import Logger
 
+from src.common.device import best_device, resolve
 from src.config import Config, TrainConfig
 from src.data.module import Data
 from src.learning.averaging import MovingAverage
 from src.learning.checkpoint import WholeCheckpointIO, checkpoints
 from src.learning.module import Learner
 from src.learning.run import RunFolder
-from src.precision import best_device, resolve
 from src.tracking import Tracker
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}

@@ -10,13 +10,13 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
+from src.common.errors import UserError
+from src.common.process_group import Group
 from src.config import Config, TrainConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
-from src.errors import UserError
 from src.learning.answers import Answers, answer_batch, score
 from src.learning.self_critical import SelfCritical
-from src.model.group import Group
 from src.model.multitask import CaptionLoss, Multitask
 from src.scoring.meteor import Meteor
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.cluster import go_home, ray_here
+from src.common.errors import UserError, one_line
+from src.common.ray_cluster import go_home, ray_here
 from src.config import Config
-from src.errors import UserError, one_line
 from src.learning.run import RunFolder
 from src.outbox import tracking_uri
 
@@ -110,7 +110,7 @@ def work(settings: dict[str, Any]) -> None:
     from ray import train
     from ray.train.torch import get_device
 
-    from src.model.group import Group
+    from src.common.process_group import Group
 
     go_home(settings["home"])
     warnings.filterwarnings("ignore", "It is recommended to use `self.log")  # all ranks log the same

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from src.common.errors import UserError, is_out_of_memory, one_line
 from src.config import BackboneConfig
-from src.errors import UserError, is_out_of_memory, one_line
 from src.model.lora import add_lora
 from src.model.network import MOST_LEVELS, make_network, own_side
 

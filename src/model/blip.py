@@ -14,11 +14,11 @@ from tokenizers import Tokenizer as Engine
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from src.common.errors import UserError, one_line
+from src.common.hub import hub, require_network
 from src.config import BackboneConfig, Config
 from src.data.source import style_names
 from src.data.tokenizer import Tokenizer
-from src.errors import UserError, one_line
-from src.model.hub import hub, require_network
 from src.model.lora import need
 
 PREFIX = "blip/"

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from src.common.errors import UserError, one_line
 from src.config import BackboneConfig, DecoderConfig
 from src.data.tokenizer import END, PAD, SPECIAL
-from src.errors import UserError, one_line
 from src.model.blip import is_blip, read_model, read_words
 from src.model.lora import add_lora, need
 from src.model.losses import linear_ce

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.common.errors import UserError
 from src.config import LlamaConfig
-from src.errors import UserError
 from src.model.dropout import Dropout
 
 EPSILON = 1e-5  # in RMSNorm

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.model.llama import Llama
 
 

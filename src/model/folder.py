@@ -15,9 +15,9 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from src.common.errors import UserError, one_line
 from src.config import Config
 from src.data.tokenizer import Tokenizer
-from src.errors import UserError, one_line
 from src.model.backbone import Backbone
 from src.model.multitask import Multitask
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from src.common.errors import UserError
 from src.data.store import Kind
-from src.errors import UserError
 from src.model.llama import Llama
 from src.model.multitask import Multitask
 from src.model.recurrent import Recurrent

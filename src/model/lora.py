@@ -5,8 +5,8 @@ import re
 
 from torch import nn
 
+from src.common.errors import UserError, one_line
 from src.config import LoraConfig
-from src.errors import UserError, one_line
 
 
 def need(*packages: str) -> None:

@@ -11,15 +11,15 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from src.common.errors import UserError
+from src.common.process_group import Group
 from src.config import GenerationConfig, ModelConfig
 from src.data.batch import Batch, View
 from src.data.tokenizer import PAD, UNK
-from src.errors import UserError
 from src.model import losses
 from src.model.backbone import Backbone
 from src.model.decoders import make_decoder
 from src.model.generation import Generated, generate
-from src.model.group import Group
 from src.model.quality import Quality
 
 Mean = tuple[Tensor, int]  # and how many it is the mean of

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from src.common.errors import UserError, one_line
+from src.common.hub import hub, require_network
 from src.config import BackboneConfig, Config
-from src.errors import UserError, one_line
 from src.model.blip import complete, is_blip, make_tower
-from src.model.hub import hub, require_network
 
 REMEDY = "give model.backbone.weights a local file, or none"
 MOST_LEVELS = 7  # stages of a CNN; blocks of a plain transformer are more

@@ -6,10 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from src.answerer import Answer
+from src.common.errors import UserError
 from src.data.photo import SUFFIXES
 from src.data.sample import Sample
 from src.data.table import read_photos
-from src.errors import UserError
 from src.page.models import PATIENCE, Model, gate
 from src.serving.page_server import Options
 

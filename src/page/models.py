@@ -9,7 +9,7 @@ from threading import BoundedSemaphore
 import streamlit as st
 
 from src.answerer import Answer, Answerer, Ask, Limits, Refused, load_answerer, wide
-from src.errors import UserError
+from src.common.errors import UserError
 from src.runs import find_model, is_model, list_runs, short
 from src.serving.page_server import Options
 

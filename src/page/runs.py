@@ -5,7 +5,7 @@ from datetime import datetime
 import pandas as pd
 import streamlit as st
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.page.models import Model
 from src.runs import Run, list_runs, selected
 from src.serving.page_server import Options

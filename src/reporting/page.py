@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.errors import UserError
-from src.files import write_text
+from src.common.errors import UserError
+from src.common.files import write_text
 from src.reporting.pictures import figure_png, png_uri
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from src.command import Parser
-from src.errors import UserError, one_line
+from src.common.errors import UserError, one_line
 from src.outbox import RUN_ID
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from src.common.errors import UserError
 from src.comparison import overridden
-from src.errors import UserError
 from src.reporting import figures
 from src.reporting.material import Wanted
 from src.reporting.page import Block, Section, Table, picture

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.reporting.pictures import spread
 
 Points = list[tuple[float, float]]

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from src.common.errors import UserError, one_line
 from src.data.photo import PhotoError, load_photo
-from src.errors import UserError, one_line
 from src.scoring.corpus import flatten
 from src.scoring.ptb import tokenize
 

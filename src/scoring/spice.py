@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from src.errors import UserError, one_line
-from src.files import write_whole
-from src.java import find_java
+from src.common.errors import UserError, one_line
+from src.common.files import write_whole
+from src.common.java import find_java
 
 FOLDER = Path("cache/spice")
 NAME = "stanford-corenlp-full-2015-12-09"

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from src.errors import UserError, one_line
+from src.common.errors import UserError, one_line
 
 PAGE = Path(__file__).parents[1] / "page" / "main.py"
 

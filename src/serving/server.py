@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from src.errors import UserError
+from src.common.errors import UserError
 
 if TYPE_CHECKING:
     from src.api import Served

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from src.common.errors import UserError
 from src.config import Config, MosConfig
-from src.errors import UserError
 
 if TYPE_CHECKING:
     pass
@@ -37,7 +37,7 @@ def check(config: Config) -> None:
 
 def check_select(config: Config) -> None:
     """Raises UserError where the best epoch is to be chosen by what is no score of the model, or is an error."""
-    from src.java import find_java
+    from src.common.java import find_java
     from src.scoring.meteor import NO_JAVA
     from src.scoring.report import RISING
 

@@ -4,17 +4,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.common.errors import UserError, one_line
 from src.config import Config, to_dict
-from src.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
+    from src.common.process_group import Group
     from src.data.module import Data
     from src.learning.run import RunFolder
     from src.learning.self_critical import SelfCritical
     from src.model.backbone import Backbone
-    from src.model.group import Group
     from src.model.multitask import Multitask
 from src.training.config_checks import check
 
@@ -67,6 +67,7 @@ def train_here(
     import torch
     from lightning.pytorch import seed_everything
 
+    from src.common.process_group import Group
     from src.data.cache import reuse_memory
     from src.data.module import Data
     from src.learning.keep import keep
@@ -74,7 +75,6 @@ def train_here(
     from src.learning.module import Learner
     from src.model.backbone import Backbone
     from src.model.blip import own_tokenizer
-    from src.model.group import Group
     from src.scoring.meteor import meteor_if_there
     from src.tracking import Tracker
 
@@ -101,10 +101,10 @@ def train_here(
 
 def make_model(config: Config, backbone: "Backbone", data: "Data") -> "Multitask":
     """An untrained model for the data's vocabulary, its mos head scaled to the training mos."""
+    from src.common.device import best_device
     from src.model.compiling import compile_blocks
     from src.model.llama import Llama
     from src.model.multitask import Multitask
-    from src.precision import best_device
 
     model = Multitask(config.model, backbone, data.tokenizer.size, len(data.tokenizer.styles))
     data.fit_scale(model)

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.common.errors import UserError
+from src.common.files import write_text
 from src.comparison import Plan
 from src.config import Config, TrackConfig, to_dict
-from src.errors import UserError
-from src.files import write_text
 from src.variant import Row, Task, fill_cache, in_process, work_out
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.cluster import WAITING, ray_here
 from src.command import read_yaml
+from src.common.ray_cluster import WAITING, ray_here
 from src.config import TrackConfig
 from src.outbox import tracking_uri
 from src.runs import register_model

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from src.java import find_java
+from src.common.java import find_java
 from src.scoring import ptb
 from src.scoring.captions import bleu_counts, bleu_of, rouge_l_of
 from src.scoring.cider import cider_d_of

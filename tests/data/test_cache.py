@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from src.common.errors import UserError
 from src.data import cache, transforms
 from src.data.cache import Want, build
 from src.data.photo import load_photo
 from src.data.store import FeatureStore, Recipe, Writer
-from src.errors import UserError
 
 
 class Tiny(nn.Module):

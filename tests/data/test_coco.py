@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from src.common.errors import UserError
 from src.config import SourceConfig
 from src.data.read import read_source, reader
-from src.errors import UserError
 
 
 def official(folder: Path, part: str, photos: dict[str, list[str]]) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
+from src.common.errors import UserError
 from src.config import Config, DataConfig, SourceConfig
 from src.data import scene
 from src.data.check import check
@@ -16,7 +17,6 @@ from src.data.read import given_splits, read_all, read_source
 from src.data.sample import Sample
 from src.data.split import assign
 from src.data.table import read_photos
-from src.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from src.common.errors import UserError
 from src.config import SourceConfig
 from src.data.read import read_source, reader
-from src.errors import UserError
 
 
 def files(folder: Path, images: str = "Images", **texts: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from src.common.errors import UserError
 from src.config import Config, DataConfig, SourceConfig
 from src.data.check import check
 from src.data.module import Data
@@ -11,7 +12,6 @@ from src.data.pairs import as_pairs
 from src.data.read import given_splits, read_all
 from src.data.sample import Sample
 from src.data.split import parts_of, split_photos
-from src.errors import UserError
 from src.inference.model_loading import load_model
 from src.training.run import start_from
 from tests.tiny import make_model, tiny_config, write_photo

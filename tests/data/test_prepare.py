@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from src.common.errors import UserError
 from src.config import Config
 from src.data.demo import make_demo
 from src.data.split import split_photos
-from src.errors import UserError
 from src.prepare import main, with_folder
 
 ROOT = Path(__file__).parents[2]

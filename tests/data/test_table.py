@@ -4,8 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.common.errors import UserError
 from src.data.table import read_photos, read_table
-from src.errors import UserError
 
 NAMES = ["0213074526", "1e5", "00", "two words", "바다 사진", "NA", " padded "]
 

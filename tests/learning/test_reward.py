@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.common.errors import UserError
 from src.config import RewardConfig
 from src.data.sample import Sample
-from src.errors import UserError
 from src.learning.reward import Reward, key
 from src.scoring.captions import bleu, cider_d, rouge_l
 from tests.tiny import CAPTIONS

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from src.common.errors import UserError
 from src.config import Config
-from src.errors import UserError
 from src.learning.run import RunFolder
 
 
@@ -59,7 +59,7 @@ def test_a_checkpoint_that_a_kill_cut_short_is_removed_and_nothing_else(tmp_path
     folder = RunFolder(tmp_path)
     folder.tidy()  # a new run has no checkpoints yet
     code = (
-        "import os, sys; from pathlib import Path; from src.files import write_whole\n"
+        "import os, sys; from pathlib import Path; from src.common.files import write_whole\n"
         "with write_whole(Path(sys.argv[1])) as part: part.write_text('half'); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder.checkpoint)], check=False)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from src.common.errors import UserError
 from src.config import DecoderConfig, SelfCriticalConfig
 from src.data.batch import Batch, View
 from src.data.sample import Sample
 from src.data.tokenizer import END
-from src.errors import UserError
 from src.learning.self_critical import SelfCritical, advantage
 from src.model.folder import load
 from src.model.recurrent import Recurrent

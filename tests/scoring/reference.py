@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.java import find_java
+from src.common.java import find_java
 
 NOUNS = (
     "dog",

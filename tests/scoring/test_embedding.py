@@ -17,8 +17,8 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from src.common.errors import UserError
 from src.data.photo import load_photo
-from src.errors import UserError
 from src.scoring.embedding import bert_score, clip_score, glove_similarity, sentence_similarity
 from tests.tiny import CAPTIONS, write_photo
 

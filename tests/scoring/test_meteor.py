@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.scoring import meteor as module
 from src.scoring.meteor import Meteor, clean
 from tests.scoring.reference import captions, java_path, scored

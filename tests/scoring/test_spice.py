@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.prepare import main
 from src.scoring.spice import FOLDER, JARS, NAME, spice
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from src.errors import UserError, one_line
+from src.common.errors import UserError, one_line
 
 WAITING = 0.001  # CPUs that a process holds while others work for it; Ray wants some
 STORE = 256 * 2**20  # bytes of shared memory that Ray takes on this machine: what it carries for us is small
@@ -61,7 +61,7 @@ def start(tracking_uri: str) -> None:
 
 def worker_variables(tracking_uri: str) -> dict[str, str]:
     """What a worker on any machine is to find in its environment: the code, MLflow and settings."""
-    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     known = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "MLFLOW_TRACKING_URI": tracking_uri}
     kept = ("RAY_AIR_NEW_OUTPUT", "RAY_CHDIR_TO_TRIAL_DIR", "NO_ALBUMENTATIONS_UPDATE", "OMP_NUM_THREADS")
     return known | {name: os.environ[name] for name in kept if name in os.environ}

@@ -4,7 +4,7 @@ import os
 import urllib.error
 import urllib.request
 
-from src.errors import UserError
+from src.common.errors import UserError
 
 
 def hub() -> str:

@@ -9,11 +9,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 
+from src.common.process_group import Group
 from src.config import MosConfig
 from src.data.batch import Batch, View
 from src.data.tokenizer import Tokenizer
 from src.model.backbone import Backbone
-from src.model.group import Group
 from src.model.multitask import Multitask
 from tests.tiny import CAPTIONS, tiny_config
 

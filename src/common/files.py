@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from src.errors import UserError, naming
+from src.common.errors import UserError, naming
 
 PART = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")  # mkstemp's names in write_whole
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-START = "from src.errors import UserError, run_command"
+ROOT = Path(__file__).parents[2]
+START = "from src.common.errors import UserError, run_command"
 MANY = "run_command(lambda: print(*range(100_000), sep=chr(10)))"
 
 
@@ -68,7 +68,9 @@ def test_another_broken_pipe_is_one() -> None:
     ],
 )
 def test_a_place_that_takes_no_files_is_one_line(body: str, told: str) -> None:
-    code, _, stderr = run(f"from pathlib import Path\nfrom src.files import write_text\nrun_command(lambda: {body})")
+    code, _, stderr = run(
+        f"from pathlib import Path\nfrom src.common.files import write_text\nrun_command(lambda: {body})"
+    )
     assert (code, stderr.count("\n")) == (2, 1)
     assert stderr.startswith("error: ")
     assert told in stderr
@@ -76,9 +78,7 @@ def test_a_place_that_takes_no_files_is_one_line(body: str, told: str) -> None:
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    body = (
-        "from pathlib import Path\nfrom src.files import write_text\nimport resource\nresource.setrlimit(1, (9, 9))\n"
-    )
+    body = "from pathlib import Path\nfrom src.common.files import write_text\nimport resource\nresource.setrlimit(1, (9, 9))\n"
     code, _, stderr = run(f"{body}run_command(lambda: write_text(Path({str(path)!r}), 'text' * 9))")
     assert (code, stderr) == (2, f"error: {path}: File too large; make room, or choose another place\n")
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src import java
+from src.common import java
 
 
 def fake(folder: Path) -> Path:
