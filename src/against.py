@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from src.asked import Found, from_submission, part_of
-from src.command import Parser
 from src.common.errors import UserError
-from src.config import Config
+from src.config.loader import Parser
+from src.config.schema import Config
 from src.data.sample import Sample
 from src.inference.fallbacks import fallback_of, fill
 from src.inference.model_loading import load_model

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from src.answering import Settings, check_style, compute, default_style, runner, sizes, styles
 from src.common.device import best_device
-from src.config import GenerationConfig
+from src.config.schema import GenerationConfig
 from src.data import transforms
 from src.data.photo import FORMATS, PhotoError, decode
 from src.data.tokenizer import PAD, UNK

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from src.common.device import best_device, resolve
 from src.common.errors import UserError
-from src.config import Config, GenerationConfig
+from src.config.schema import Config, GenerationConfig
 from src.data import transforms
 from src.data.batch import Batch, View
 from src.data.cache import Runner, Want, build

@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import NoReturn
 
-from src.command import Parser, make_parser
 from src.common.errors import run_command
-from src.config import Above0, Count, Port
+from src.config.loader import Parser, make_parser
+from src.config.schema import Above0, Count, Port
 from src.serving.page_server import Options, check_port, server_command
 
 

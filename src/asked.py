@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from src.command import Parser, load_config
 from src.common.errors import UserError
-from src.config import Config, SourceConfig
+from src.config.loader import Parser, load_config
+from src.config.schema import Config, SourceConfig
 from src.data.sample import Sample
 from src.inference.fallbacks import fallback_of, fill
 from src.inference.model_loading import load_model

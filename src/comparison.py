@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from src.command import check_key, config_from_dict, fill, merge, nest, read_yaml
 from src.common.errors import UserError
-from src.config import Config, Count, TrackConfig
+from src.config.loader import check_key, config_from_dict, fill, merge, nest, read_yaml
+from src.config.schema import Config, Count, TrackConfig
 
 OWN = ("part", "photos", "variants")
 SHARED = ("train.epochs", "train.minutes", "train.runs", "track.")

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.command import Parser, make_parser
 from src.common.errors import FALLBACK, UserError, run_command
-from src.config import AtLeast0
+from src.config.loader import Parser, make_parser
+from src.config.schema import AtLeast0
 from src.inference.ensemble_submission import join_files, join_models
 from src.predict import add_model_options, add_photo_options
 from src.submission import check_output, write

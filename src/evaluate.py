@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.asked import of_file, of_models
-from src.command import Parser, make_parser
 from src.common.errors import FALLBACK, run_command
-from src.config import Whole
+from src.config.loader import Parser, make_parser
+from src.config.schema import Whole
 from src.data.split import ORDER
 from src.evaluation.evaluator import add_extra, check, further, log_scores, write_json
 from src.predict import add_model_options

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.command import Parser, make_parser
 from src.common.errors import run_command
-from src.config import Whole
+from src.config.loader import Parser, make_parser
+from src.config.schema import Whole
 from src.inference.export_check import answers_of, compare, some_of
 
 if TYPE_CHECKING:

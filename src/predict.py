@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.command import Parser, make_parser
 from src.common.errors import FALLBACK, run_command
-from src.config import Count, GenerationConfig, Whole
+from src.config.loader import Parser, make_parser
+from src.config.schema import Count, GenerationConfig, Whole
 from src.data.image_list import find_photos
 from src.inference.fallbacks import mos_range
 from src.inference.model_loading import load_model

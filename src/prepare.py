@@ -9,9 +9,9 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from src.command import Parser, make_parser, parse
 from src.common.errors import UserError, run_command
-from src.config import Config, Count, Seed, SourceConfig
+from src.config.loader import Parser, make_parser, parse
+from src.config.schema import Config, Count, Seed, SourceConfig
 
 FORMATS = ["samsung", "flickr8k", "flickr30k", "coco"]
 USAGE = """usage: python -m src.prepare COMMAND [options]; --help after a command explains its options

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.command import Parser, make_parser
 from src.common.errors import FALLBACK, UserError, run_command
 from src.common.files import check_place
-from src.config import Count
+from src.config.loader import Parser, make_parser
+from src.config.schema import Count
 from src.data.split import ORDER
 from src.predict import add_model_options
 from src.reporting.report_builder import log_page, make_page

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from src.command import check_key, fill, load_config, nearest, read_yaml
 from src.common.errors import UserError
-from src.config import Above0, AtLeast0, Config, Count, Seed, Whole, to_dict
+from src.config.loader import check_key, fill, load_config, nearest, read_yaml
+from src.config.schema import Above0, AtLeast0, Config, Count, Seed, Whole, to_dict
 from src.learning.run import check_name
 from src.submission import check_output
 

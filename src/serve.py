@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from src.command import Parser, make_parser
 from src.common.errors import run_command
-from src.config import Above0, Count, Port
+from src.config.loader import Parser, make_parser
+from src.config.schema import Above0, Count, Port
 from src.serving.page_server import check_port
 from src.serving.server import bounds_of, load_all
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.command import make_parser
 from src.common.errors import run_command
-from src.config import Whole
+from src.config.loader import make_parser
+from src.config.schema import Whole
 from src.search import Sweep, load_sweep
 from src.study import (
     read_study,

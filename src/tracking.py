@@ -16,7 +16,7 @@ import yaml
 
 from src.common.errors import UserError
 from src.common.files import write_text, write_whole
-from src.config import TrackConfig
+from src.config.schema import TrackConfig
 from src.machine import ResourceMonitor, command_line, git_version, machine, versions
 from src.outbox import RUN_ID, SPOOL, Outbox, tracking_uri
 from src.runs import list_runs

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from src.command import make_parser, parse
 from src.common.errors import run_command
+from src.config.loader import make_parser, parse
 from src.training.run import train
 
 if TYPE_CHECKING:

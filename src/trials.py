@@ -16,7 +16,7 @@ from tqdm import tqdm
 from src.common.errors import UserError, is_out_of_memory
 from src.common.files import write_text
 from src.common.ray_cluster import WAITING, go_home
-from src.config import Config
+from src.config.schema import Config
 from src.learning.loop import TrackerLogger
 from src.outbox import locked
 from src.search import Sweep, short_names, trial_config, trial_name

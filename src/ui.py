@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.command import make_parser
 from src.common.errors import run_command
-from src.config import Port
+from src.config.loader import make_parser
+from src.config.schema import Port
 from src.mlflow_ui import print_views, send_folder, serve
 from src.outbox import tracking_uri
 

@@ -11,7 +11,7 @@ from pycocoevalcap.cider.cider import Cider
 from scipy.stats import spearmanr
 
 from src.common.errors import UserError
-from src.config import SourceConfig
+from src.config.schema import SourceConfig
 from src.ensemble import main
 from src.inference.blending import agreement, average, join_mos, vote
 from src.inference.ensemble_submission import join

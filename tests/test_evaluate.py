@@ -10,7 +10,7 @@ from pycocoevalcap.bleu.bleu import Bleu
 from scipy.stats import pearsonr, spearmanr
 
 from src.common.errors import UserError
-from src.config import SourceConfig, TrackConfig
+from src.config.schema import SourceConfig, TrackConfig
 from src.evaluate import main
 from src.runs import open_client
 from src.submission import Submission, write

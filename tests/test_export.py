@@ -10,7 +10,7 @@ import pytest
 
 from src.answerer import Answer, Answerer, Ask
 from src.common.errors import UserError
-from src.config import Config, GenerationConfig, LlamaConfig, SourceConfig
+from src.config.schema import Config, GenerationConfig, LlamaConfig, SourceConfig
 from src.data.demo import make_demo
 from src.data.tokenizer import Tokenizer
 from src.export import main

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.command import load_config
-from src.config import Config
+from src.config.loader import load_config
+from src.config.schema import Config
 from src.data.batch import Batch, View
 from src.data.tokenizer import Tokenizer
 from src.learning.module import parameter_groups, schedule

@@ -18,7 +18,7 @@ from src.common.errors import UserError
 from src.common.files import write_text
 from src.compare import main as compare
 from src.comparison import Comparison, Variant
-from src.config import TrackConfig, to_dict
+from src.config.schema import TrackConfig, to_dict
 from src.evaluate import main as evaluate
 from src.report import main
 from src.reporting.gallery import picked

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from src.common.errors import UserError
-from src.config import TrackConfig
+from src.config.schema import TrackConfig
 from src.outbox import tracking_uri
 from src.runs import find_model, list_runs, register_model
 from src.tracking import Tracker

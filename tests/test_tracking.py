@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from src.common.errors import UserError
-from src.config import Config, DataConfig, SourceConfig, TrackConfig, to_dict
+from src.config.schema import Config, DataConfig, SourceConfig, TrackConfig, to_dict
 from src.mlflow_ui import server_command, server_environment
 from src.outbox import Outbox, make_client, tracking_uri
 from src.tracking import Tracker, end_abandoned, flatten, send_missed
@@ -146,7 +146,7 @@ def test_only_a_run_can_be_sent(elsewhere: Path) -> None:
 def test_full_outbox_of_a_killed_process_is_sent_when_its_run_goes_on(elsewhere: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        "from src.config import TrackConfig; from src.tracking import Tracker;"
+        "from src.config.schema import TrackConfig; from src.tracking import Tracker;"
         "t = Tracker.start(TrackConfig('tests', 'one'), Path('runs/one'), {'a': 1}, every=1000, resources=0);"
         "t.log_metrics({'x': 1.0}, 7); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.command import load_config
 from src.common.errors import UserError, is_out_of_memory
+from src.config.loader import load_config
 from src.data.batch import Batch
 from src.learning.module import Learner
 from src.runs import list_runs

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config import TrackConfig
+from src.config.schema import TrackConfig
 from src.mlflow_ui import server_environment
 from src.outbox import make_client, tracking_uri
 from src.tracking import Tracker

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from src.config import (
+from src.config.schema import (
     BackboneConfig,
     Config,
     DataConfig,

@@ -11,7 +11,7 @@ import numpy as np
 
 from src.common.errors import UserError
 from src.common.files import regular
-from src.config import Config, DataConfig, ModelConfig, SourceConfig
+from src.config.schema import Config, DataConfig, ModelConfig, SourceConfig
 from src.data import flickr, samsung
 from src.data.hashes import in_threads
 from src.data.labels import labelled, labelled_parts, learn_words, require_labels

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import UserError
-from src.config import SourceConfig
+from src.config.schema import SourceConfig
 from src.data import karpathy
 from src.data.sample import Sample
 from src.data.source import photo_path, root, source_name

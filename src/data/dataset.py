@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from src.config import Config
+from src.config.schema import Config
 from src.data import transforms
 from src.data.batch import Batch, View
 from src.data.photo import PhotoError, load_photo

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from src.common.errors import UserError
-from src.config import SourceConfig
+from src.config.schema import SourceConfig
 from src.data import karpathy
 from src.data.sample import Sample
 from src.data.source import NoSplit, find_file, find_folder, photo_path, read_text, root, source_name

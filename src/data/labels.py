@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from src.common.errors import UserError
-from src.config import Config, ModelConfig
+from src.config.schema import Config, ModelConfig
 from src.data.sample import Sample
 from src.data.source import style_names
 from src.data.split import ORDER, Key, parts_of

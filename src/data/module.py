@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError
-from src.config import Config
+from src.config.schema import Config
 from src.data import transforms
 from src.data.cache import Built, Want, build
 from src.data.dataset import Cached, Look, Photos

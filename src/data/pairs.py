@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from src.common.errors import UserError
-from src.config import DataConfig
+from src.config.schema import DataConfig
 from src.data.sample import Sample
 
 LEAKING = "leaking_pairs"

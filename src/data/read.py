@@ -3,7 +3,7 @@
 from types import ModuleType
 
 from src.common.errors import UserError
-from src.config import DataConfig, SourceConfig
+from src.config.schema import DataConfig, SourceConfig
 from src.data import coco, flickr, samsung
 from src.data.pairs import as_pairs, check_sources, leaking
 from src.data.sample import Sample

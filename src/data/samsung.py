@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from src.common.errors import UserError
-from src.config import SourceConfig
+from src.config.schema import SourceConfig
 from src.data.sample import Sample
 from src.data.source import NoSplit, find_file, find_folder, photo_path, root, source_name
 from src.data.table import index_photos, photo_names, photo_paths, read_table, row

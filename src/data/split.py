@@ -13,7 +13,7 @@ import pandas as pd
 
 from src.common.errors import UserError
 from src.common.files import write_whole
-from src.config import DataConfig
+from src.config.schema import DataConfig
 from src.data.hashes import in_threads, photo_hash, photo_hashes
 from src.data.pairs import LEAKING, leaking, warn
 from src.data.sample import Sample

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as Engine
 
 from src.common.errors import UserError
 from src.common.files import write_text
-from src.config import TokenizerConfig
+from src.config.schema import TokenizerConfig
 
 PAD, UNK, END = 0, 1, 2
 SPECIAL = ["<pad>", "<unk>", "<end>"]

@@ -10,9 +10,9 @@ import numpy as np
 from jsonargparse import Namespace
 
 from src.asked import Found
-from src.command import Parser
 from src.common.errors import UserError
 from src.common.files import check_place, write_text
+from src.config.loader import Parser
 from src.inference.provenance import run_id
 from src.runs import find_model
 from src.scored import ALL, known

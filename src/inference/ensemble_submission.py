@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jsonargparse import Namespace
 
-from src.command import Parser
 from src.common.errors import UserError
 from src.common.files import sha256
+from src.config.loader import Parser
 from src.data.image_list import find_photos
 from src.inference.blending import join_mos, vote
 from src.inference.fallbacks import complete

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from src.command import Parser
 from src.common.errors import UserError
-from src.config import GenerationConfig
+from src.config.loader import Parser
+from src.config.schema import GenerationConfig
 from src.submission import COMMENTS, MOS, NAME
 
 if TYPE_CHECKING:

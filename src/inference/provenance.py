@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.common.files import sha256
-from src.config import to_dict
+from src.config.schema import to_dict
 from src.data.sample import Sample
 from src.outbox import RUN_ID
 

@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from src.common.device import autocast
-from src.config import GenerationConfig
+from src.config.schema import GenerationConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
 from src.model.multitask import Multitask

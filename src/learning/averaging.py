@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
-from src.config import TrainConfig
+from src.config.schema import TrainConfig
 
 
 class MovingAverage(WeightAveraging):

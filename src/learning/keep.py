@@ -10,7 +10,7 @@ import numpy as np
 
 from src import plots
 from src.common.files import write_text
-from src.config import Config
+from src.config.schema import Config
 from src.data.module import Data
 from src.data.photo import load_photo
 from src.learning.answers import Answers, answer, score

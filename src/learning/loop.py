@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer, TQDMProg
 from lightning.pytorch.loggers.logger import Logger
 
 from src.common.device import best_device, resolve
-from src.config import Config, TrainConfig
+from src.config.schema import Config, TrainConfig
 from src.data.module import Data
 from src.learning.averaging import MovingAverage
 from src.learning.checkpoint import WholeCheckpointIO, checkpoints

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from src.common.errors import UserError
 from src.common.process_group import Group
-from src.config import Config, TrainConfig
+from src.config.schema import Config, TrainConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
 from src.learning.answers import Answers, answer_batch, score

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from src.common.errors import UserError
-from src.config import RewardConfig
+from src.config.schema import RewardConfig
 from src.data.sample import Sample
 from src.scoring.captions import bleu_counts, bleu_of, rouge_l_of
 from src.scoring.cider import cider_d_of

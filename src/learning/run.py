@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.command import merge
 from src.common.errors import UserError
 from src.common.files import remove_parts, write_text
-from src.config import Config, to_dict
+from src.config.loader import merge
+from src.config.schema import Config, to_dict
 from src.outbox import RUN_ID
 from src.tracking import LOCK, hold
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from src.config import GenerationConfig, SelfCriticalConfig
+from src.config.schema import GenerationConfig, SelfCriticalConfig
 from src.data.batch import Batch
 from src.data.sample import Sample
 from src.data.tokenizer import END, Tokenizer

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.common.errors import UserError, one_line
 from src.common.ray_cluster import go_home, ray_here
-from src.config import Config
+from src.config.schema import Config
 from src.learning.run import RunFolder
 from src.outbox import tracking_uri
 

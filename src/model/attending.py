@@ -10,7 +10,7 @@ attention, E size of word vectors, M positions of all captions.
 import torch
 from torch import Tensor, nn
 
-from src.config import DecoderConfig
+from src.config.schema import DecoderConfig
 from src.model.cells import cell_of
 from src.model.packed import Layout
 from src.model.unroll import Unroll

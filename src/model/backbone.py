@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError, is_out_of_memory, one_line
-from src.config import BackboneConfig
+from src.config.schema import BackboneConfig
 from src.model.lora import add_lora
 from src.model.network import MOST_LEVELS, make_network, own_side
 

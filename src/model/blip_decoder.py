@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError, one_line
-from src.config import BackboneConfig, DecoderConfig
+from src.config.schema import BackboneConfig, DecoderConfig
 from src.data.tokenizer import END, PAD, SPECIAL
 from src.model.blip import is_blip, read_model, read_words
 from src.model.lora import add_lora, need

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.common.errors import UserError
-from src.config import LlamaConfig
+from src.config.schema import LlamaConfig
 from src.model.dropout import Dropout
 
 EPSILON = 1e-5  # in RMSNorm

@@ -9,7 +9,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from src.config import DecoderConfig
+from src.config.schema import DecoderConfig
 from src.model.dropout import Dropout
 from src.model.losses import linear_ce
 from src.model.packed import PAD, Packed, pack, unpack

@@ -1,7 +1,7 @@
 """Which decoder a config asks for."""
 
 from src.common.errors import UserError
-from src.config import BackboneConfig, DecoderConfig
+from src.config.schema import BackboneConfig, DecoderConfig
 from src.model.blip_decoder import BlipDecoder
 from src.model.blocks import check_sizes
 from src.model.llama import Llama

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from src.common.errors import UserError, one_line
-from src.config import Config
+from src.config.schema import Config
 from src.data.tokenizer import Tokenizer
 from src.model.backbone import Backbone
 from src.model.multitask import Multitask
@@ -103,7 +103,7 @@ def describe(folder: Path) -> Described:
 
 
 def _config(path: Path) -> Config:
-    from src.command import load_config
+    from src.config.loader import load_config
 
     return load_config(path)
 

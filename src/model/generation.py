@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from src.config import GenerationConfig
+from src.config.schema import GenerationConfig
 from src.data.tokenizer import END
 
 NEVER = float("-inf")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from src.config import DecoderConfig
+from src.config.schema import DecoderConfig
 from src.model.blocks import EPSILON, DecoderBlock, EncoderBlock, Layout, Turn, check_sizes, rotation
 from src.model.captioner import Captioner
 from src.model.packed import Packed

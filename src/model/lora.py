@@ -6,7 +6,7 @@ import re
 from torch import nn
 
 from src.common.errors import UserError, one_line
-from src.config import LoraConfig
+from src.config.schema import LoraConfig
 
 
 def need(*packages: str) -> None:

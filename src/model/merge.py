@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from src.config import DecoderConfig
+from src.config.schema import DecoderConfig
 from src.model.captioner import Captioner
 from src.model.packed import Layout, Packed
 from src.model.sharing import State

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from src.common.errors import UserError
 from src.common.process_group import Group
-from src.config import GenerationConfig, ModelConfig
+from src.config.schema import GenerationConfig, ModelConfig
 from src.data.batch import Batch, View
 from src.data.tokenizer import PAD, UNK
 from src.model import losses

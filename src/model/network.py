@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from src.common.errors import UserError, one_line
 from src.common.hub import hub, require_network
-from src.config import BackboneConfig, Config
+from src.config.schema import BackboneConfig, Config
 from src.model.blip import complete, is_blip, make_tower
 
 REMEDY = "give model.backbone.weights a local file, or none"

@@ -6,7 +6,7 @@ Notation: R photos, L level statistics.
 import torch
 from torch import Tensor, nn
 
-from src.config import MosConfig
+from src.config.schema import MosConfig
 
 STILL = 0.02  # compressed statistics that vary less than this come from channels that are silent but for rounding
 

@@ -13,7 +13,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from src.config import DecoderConfig
+from src.config.schema import DecoderConfig
 from src.model.attending import Attending
 from src.model.captioner import Captioner
 from src.model.cells import cell_of

@@ -7,9 +7,9 @@ from pathlib import Path
 import yaml
 
 from src.asked import Asked, ask_model
-from src.command import Parser
 from src.common.errors import UserError
-from src.config import Config, to_dict
+from src.config.loader import Parser
+from src.config.schema import Config, to_dict
 from src.reporting.series import Logged, logged
 from src.scored import ALL, score_sources
 from src.scoring.report import Scores

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from src.command import Parser
 from src.common.errors import UserError, one_line
+from src.config.loader import Parser
 from src.outbox import RUN_ID
 
 if TYPE_CHECKING:

@@ -246,7 +246,7 @@ def settings(materials: Sequence[Material]) -> Section:
 
 def differences(materials: Sequence[Material]) -> Table:
     """Keys whose values are not the same for all models."""
-    from src.config import to_dict
+    from src.config.schema import to_dict
     from src.tracking import flatten
 
     flat = [flatten(to_dict(m.asked.loaded.config)) for m in materials]

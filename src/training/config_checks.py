@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from src.common.errors import UserError
-from src.config import Config, MosConfig
+from src.config.schema import Config, MosConfig
 
 if TYPE_CHECKING:
     pass

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.common.errors import UserError, one_line
-from src.config import Config, to_dict
+from src.config.schema import Config, to_dict
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback

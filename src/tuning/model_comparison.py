@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from src.common.errors import UserError
 from src.common.files import write_text
 from src.comparison import Plan
-from src.config import Config, TrackConfig, to_dict
+from src.config.schema import Config, TrackConfig, to_dict
 from src.variant import Row, Task, fill_cache, in_process, work_out
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.command import read_yaml
 from src.common.ray_cluster import WAITING, ray_here
-from src.config import TrackConfig
+from src.config.loader import read_yaml
+from src.config.schema import TrackConfig
 from src.outbox import tracking_uri
 from src.runs import register_model
 from src.search import Space, Sweep, at, trial_config, trials_at_once

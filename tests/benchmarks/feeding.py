@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 
-from src.config import BackboneConfig, TokenizerConfig
+from src.config.schema import BackboneConfig, TokenizerConfig
 from src.data.cache import Runner, Want, build
 from src.data.dataset import Look, Photos
 from src.data.sample import Sample

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from src.config import DecoderConfig, GenerationConfig
+from src.config.schema import DecoderConfig, GenerationConfig
 from src.model.generation import generate
 from src.model.recurrent import Recurrent
 

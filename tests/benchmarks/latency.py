@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from src.answerer import Answerer, Ask, TorchEngine
-from src.config import BackboneConfig, Config, DataConfig, GenerationConfig, SourceConfig, TokenizerConfig
+from src.config.schema import BackboneConfig, Config, DataConfig, GenerationConfig, SourceConfig, TokenizerConfig
 from src.data.tokenizer import END, Tokenizer
 from src.exported import export, graphs, load_exact, load_exported
 from src.model.backbone import Backbone

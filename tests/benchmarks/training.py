@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from src.config import DecoderConfig
+from src.config.schema import DecoderConfig
 from src.data.cache import reuse_memory
 from src.model.recurrent import Recurrent
 from tests.model.plain import Plain

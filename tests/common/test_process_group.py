@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing as processes
 
 from src.common.process_group import Group
-from src.config import MosConfig
+from src.config.schema import MosConfig
 from src.data.batch import Batch, View
 from src.data.tokenizer import Tokenizer
 from src.model.backbone import Backbone

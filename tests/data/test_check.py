@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.config import Config, DataConfig, ModelConfig, MosConfig, SourceConfig, TokenizerConfig
+from src.config.schema import Config, DataConfig, ModelConfig, MosConfig, SourceConfig, TokenizerConfig
 from src.data.check import Report, _mos_problems, align, check
 from src.data.module import Data
 from src.data.read import given_splits, read_all
@@ -304,6 +304,6 @@ def test_columns_are_aligned() -> None:
 
 @pytest.mark.real
 def test_real_data_is_good_to_train() -> None:
-    from src.command import load_config
+    from src.config.loader import load_config
 
     assert not check(load_config("configs/both.yaml")).failed

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import UserError
-from src.config import SourceConfig
+from src.config.schema import SourceConfig
 from src.data.read import read_source, reader
 
 

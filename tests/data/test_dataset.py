@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.config import TokenizerConfig
+from src.config.schema import TokenizerConfig
 from src.data import transforms
 from src.data.batch import View
 from src.data.cache import Want, build

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from src.common.errors import UserError
-from src.config import Config, DataConfig, SourceConfig
+from src.config.schema import Config, DataConfig, SourceConfig
 from src.data import scene
 from src.data.check import check
 from src.data.demo import AWKWARD, AWKWARD_TEST, make_demo

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from src.common.errors import UserError
-from src.config import SourceConfig
+from src.config.schema import SourceConfig
 from src.data.read import read_source, reader
 
 

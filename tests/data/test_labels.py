@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import UserError
-from src.config import Config, DataConfig, DecoderConfig, ModelConfig, MosConfig, SourceConfig, TokenizerConfig
+from src.config.schema import Config, DataConfig, DecoderConfig, ModelConfig, MosConfig, SourceConfig, TokenizerConfig
 from src.data.labels import labelled_parts, learn_words
 from src.data.sample import Sample
 

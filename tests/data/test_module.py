@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError
-from src.config import BackboneConfig, Config, DataConfig, SourceConfig, TokenizerConfig
+from src.config.schema import BackboneConfig, Config, DataConfig, SourceConfig, TokenizerConfig
 from src.data.batch import Batch
 from src.data.dataset import Look, Photos
 from src.data.loader import Loader

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import UserError
-from src.config import Config, DataConfig, SourceConfig
+from src.config.schema import Config, DataConfig, SourceConfig
 from src.data.check import check
 from src.data.module import Data
 from src.data.pairs import as_pairs

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import UserError
-from src.config import Config
+from src.config.schema import Config
 from src.data.demo import make_demo
 from src.data.split import split_photos
 from src.prepare import main, with_folder
@@ -71,7 +71,7 @@ def test_check_of_an_experiment(experiment: str, capsys: pytest.CaptureFixture[s
 
 
 def test_split_writes_what_training_reads(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from src.command import load_config
+    from src.config.loader import load_config
     from src.data.read import given_splits, read_all
 
     assert main(["split", "--config", experiment, "--data.val", "0.25"]) == 0

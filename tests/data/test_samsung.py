@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import UserError
-from src.config import DataConfig, SourceConfig
+from src.config.schema import DataConfig, SourceConfig
 from src.data import samsung
 from src.data.read import given_splits, read_all, read_source
 

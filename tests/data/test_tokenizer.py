@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from src.common.errors import UserError
-from src.config import TokenizerConfig
+from src.config.schema import TokenizerConfig
 from src.data.tokenizer import END, PAD, UNK, Tokenizer
 
 CAPTIONS = [

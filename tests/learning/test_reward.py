@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.config import RewardConfig
+from src.config.schema import RewardConfig
 from src.data.sample import Sample
 from src.learning.reward import Reward, key
 from src.scoring.captions import bleu, cider_d, rouge_l

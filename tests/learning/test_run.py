@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import UserError
-from src.config import Config
+from src.config.schema import Config
 from src.learning.run import RunFolder
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from src.common.errors import UserError
-from src.config import DecoderConfig, SelfCriticalConfig
+from src.config.schema import DecoderConfig, SelfCriticalConfig
 from src.data.batch import Batch, View
 from src.data.sample import Sample
 from src.data.tokenizer import END

@@ -12,9 +12,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 
-from src.command import load_config
 from src.common.ray_cluster import ray_here
-from src.config import Config
+from src.config.loader import load_config
+from src.config.schema import Config
 from src.outbox import tracking_uri
 from src.runs import list_runs
 from src.training.run import train

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from src.command import load_config
 from src.common.errors import UserError
+from src.config.loader import load_config
 from src.learning.keep import history
 from src.learning.run import differing, identity, run_name
 from src.runs import list_runs

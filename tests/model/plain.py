@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.config import DecoderConfig
+from src.config.schema import DecoderConfig
 from src.model.recurrent import Recurrent
 
 ALL = slice(None)

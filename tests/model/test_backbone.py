@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from src.common.errors import UserError
-from src.config import BackboneConfig, Config, ModelConfig
+from src.config.schema import BackboneConfig, Config, ModelConfig
 from src.model.backbone import Backbone
 from src.model.network import with_sides
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from src import evaluate, predict, train
 from src.answerer import Answer, Ask, load_answerer
 from src.common.errors import UserError
-from src.config import BackboneConfig, Config, GenerationConfig, LoraConfig
+from src.config.schema import BackboneConfig, Config, GenerationConfig, LoraConfig
 from src.data.tokenizer import PAD, Tokenizer
 from src.learning.run import identity
 from src.looking import on_photo

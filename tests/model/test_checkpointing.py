@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.config import BackboneConfig, DecoderConfig, LlamaConfig
+from src.config.schema import BackboneConfig, DecoderConfig, LlamaConfig
 from src.model.backbone import Backbone
 from src.model.llama import Llama
 from tests.benchmarks.checkpointing import kept

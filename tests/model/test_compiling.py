@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from src.common.errors import UserError
-from src.config import Config, DecoderConfig, LlamaConfig, ModelConfig
+from src.config.schema import Config, DecoderConfig, LlamaConfig, ModelConfig
 from src.model.compiling import compile_blocks
 from src.model.llama import Llama
 from src.training.config_checks import check

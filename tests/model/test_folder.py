@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from src.common.errors import UserError
-from src.config import BackboneConfig, Config, DecoderConfig, ModelConfig, MosConfig, TokenizerConfig
+from src.config.schema import BackboneConfig, Config, DecoderConfig, ModelConfig, MosConfig, TokenizerConfig
 from src.data.tokenizer import Tokenizer
 from src.model.backbone import Backbone
 from src.model.folder import load, save

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.config import DecoderConfig, GenerationConfig
+from src.config.schema import DecoderConfig, GenerationConfig
 from src.data.tokenizer import END, PAD, UNK
 from src.model.generation import generate, generate_all, nucleus, repeats
 from src.model.recurrent import Recurrent

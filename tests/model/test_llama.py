@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from src.common.errors import UserError
-from src.config import DecoderConfig, GenerationConfig, LlamaConfig
+from src.config.schema import DecoderConfig, GenerationConfig, LlamaConfig
 from src.model.decoders import make_decoder
 from src.model.generation import generate
 from src.model.llama import Llama

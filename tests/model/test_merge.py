@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from src.common.errors import UserError
-from src.config import DecoderConfig, GenerationConfig
+from src.config.schema import DecoderConfig, GenerationConfig
 from src.model import merge
 from src.model.decoders import make_decoder
 from src.model.generation import generate

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from src.common.errors import UserError
-from src.config import BackboneConfig, DecoderConfig, GenerationConfig, ModelConfig, MosConfig
+from src.config.schema import BackboneConfig, DecoderConfig, GenerationConfig, ModelConfig, MosConfig
 from src.data.batch import Batch, View
 from src.model.backbone import Backbone
 from src.model.multitask import Multitask

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from src.config import MosConfig
+from src.config.schema import MosConfig
 from src.model.quality import Quality
 
 

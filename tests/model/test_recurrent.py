@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.config import DecoderConfig
+from src.config.schema import DecoderConfig
 from src.model.cells import Cell, Gru, Lstm
 from src.model.losses import caption_ce
 from src.model.packed import pack

@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from src.common.errors import UserError, one_line
-from src.config import Config, to_dict
+from src.config.schema import Config, to_dict
 
 T = TypeVar("T")
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from src.command import config_from_dict, load_config, make_parser, merge, parse
 from src.common.errors import UserError
-from src.config import Config, Count, SourceConfig, to_dict
+from src.config.loader import config_from_dict, load_config, make_parser, merge, parse
+from src.config.schema import Config, Count, SourceConfig, to_dict
 
 
 def write(folder: Path, name: str, text: str) -> Path:
