@@ -23,7 +23,7 @@ from src.answering import Settings, check_style, compute, default_style, runner,
 from src.common.device import best_device
 from src.config.schema import GenerationConfig
 from src.data import transforms
-from src.data.photo import FORMATS, PhotoError, decode
+from src.data.image_io import FORMATS, PhotoError, decode
 from src.data.tokenizer import PAD, UNK
 from src.looking import on_photo
 from src.model.folder import Described, Loaded, load

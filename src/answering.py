@@ -25,11 +25,11 @@ from src.config.schema import Config, GenerationConfig
 from src.data import transforms
 from src.data.batch import Batch, View
 from src.data.cache import Runner, Want, build
-from src.data.hashes import photo_hashes
-from src.data.photo import PhotoError, check_photo, load_photo
+from src.data.feature_store import FeatureStore, Kind, Recipe
+from src.data.formats.base import source_name
+from src.data.image_hashes import photo_hashes
+from src.data.image_io import PhotoError, check_photo, load_photo
 from src.data.sample import Sample
-from src.data.source import source_name
-from src.data.store import FeatureStore, Kind, Recipe
 from src.learning.answers import Answers, answer_batch
 from src.model.folder import Described, Loaded
 

@@ -175,7 +175,7 @@ def read_truth(truth: str, part: str) -> list[Sample]:
         return part_of(load_config(path), part)
     if not path.is_file():
         raise UserError(f"--truth {truth}: no such file; name a table with mos or comments, or an experiment's YAML")
-    from src.data.read import read_source
+    from src.data.sources import read_source
 
     return read_source(SourceConfig(format="samsung", path=str(path.parent), captions=path.name, name=path.stem))
 
@@ -186,7 +186,7 @@ def part_of(config: Config, part: str) -> list[Sample]:
     Raises:
         UserError: that part is empty, or none of its photos has a label.
     """
-    from src.data.read import given_splits, read_all
+    from src.data.sources import given_splits, read_all
     from src.data.split import parts_of, split_photos
 
     samples = read_all(config.data)

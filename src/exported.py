@@ -21,8 +21,8 @@ from src.answering import Settings, sizes
 from src.common.errors import UserError
 from src.common.files import check_parent
 from src.data import transforms
-from src.data.photo import load_photo
-from src.data.store import Kind
+from src.data.feature_store import Kind
+from src.data.image_io import load_photo
 from src.model.folder import Loaded, describe, load
 from src.model.generation import Decoder
 from src.model.graph import FORMS, Encoder, Graph, GraphDecoder, Start, Step, decoder_of

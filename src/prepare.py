@@ -50,7 +50,7 @@ def check_command(args: Sequence[str]) -> int:
     config, options = parse(parser, args)
     config = with_folder(config, options.folder, options.format)
 
-    from src.data.check import check
+    from src.data.validation import check
 
     report = check(config, whole=not options.folder)
     print(report)
@@ -86,9 +86,9 @@ def split_command(args: Sequence[str]) -> int:
     config, options = parse(parser, args)
     data = with_folder(config, options.folder, options.format).data
 
-    from src.data.check import align
-    from src.data.read import given_splits, read_all
+    from src.data.sources import given_splits, read_all
     from src.data.split import ORDER, split_file, split_photos
+    from src.data.validation import align
 
     samples, given = read_all(data), given_splits(data)
     file = split_file(samples, data, given)
@@ -155,8 +155,8 @@ def with_folder(config: Config, folder: str, format: str) -> Config:
     """The config, with one folder as its only data set where one is named; its official split if it has one."""
     if not folder:
         return config
-    from src.data.read import reader
-    from src.data.source import NoSplit
+    from src.data.formats.base import NoSplit
+    from src.data.sources import reader
 
     source = SourceConfig(format=format, path=folder, split="official")  # type: ignore[arg-type]
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.common.errors import UserError, one_line
-from src.data.pairs import LEAKING
+from src.data.leaky_split import LEAKING
 from src.outbox import database, locked, make_client, tracking_uri
 
 if TYPE_CHECKING:

@@ -92,7 +92,7 @@ def answer_spread(
 
 def keep_folder(model: Path, samples: Sequence[Sample], settings: "Settings", output: Path) -> Path:
     """Where parts are kept: beside the submission, for this model, these settings, and these photos as they are now."""
-    from src.data.hashes import in_threads, size_and_time
+    from src.data.image_hashes import in_threads, size_and_time
 
     digest = sha(f"{sha256(model / 'model.safetensors')} {json.dumps(asdict(settings), sort_keys=True)}".encode())
     for sample, stat in zip(samples, in_threads(size_and_time, [one.path for one in samples]), strict=True):
@@ -189,7 +189,7 @@ class Answerer:
     def __call__(self, rows: "dict[str, np.ndarray]") -> dict[str, list[Any]]:
         """Answers the photos of one row."""
         from src.answering import answer_photos
-        from src.data.hashes import in_threads, photo_hash
+        from src.data.image_hashes import in_threads, photo_hash
 
         samples = [Sample(Path(path), name, source) for path, name, source in json.loads(str(rows["photos"][0]))]
         answers, failed = answer_photos(self.loaded, samples, self.settings)

@@ -12,7 +12,7 @@ from typing import Any
 
 from src.common.errors import UserError
 from src.common.files import check_place, sha256, write_text, write_whole
-from src.data.samsung import LARGEST
+from src.data.formats.samsung import LARGEST
 from src.machine import command_line, git_version, versions
 
 NAME, MOS, COMMENTS = "img_name", "mos", "comments"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from src.common.errors import UserError, one_line
 from src.common.files import write_text
 from src.config.schema import Config
-from src.data.pairs import LEAKING, leaking
+from src.data.leaky_split import LEAKING, leaking
 from src.learning.run import RunFolder, filled, identity
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import src
 from src.answering import Settings
 from src.common.errors import UserError
 from src.common.files import write_text
+from src.data.csv_table import read_photos
 from src.data.sample import Sample
-from src.data.table import read_photos
 from src.predict import main
 from src.spread import BATCHES, PARTS, Answerer, Part, cut, keep_folder, pack, share
 from tests.tiny import make_model, tiny_config, write_photo

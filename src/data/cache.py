@@ -23,8 +23,8 @@ from tqdm import tqdm
 from src.common.device import has_bf16
 from src.common.errors import UserError
 from src.data import transforms
-from src.data.photo import PhotoError, decode
-from src.data.store import FeatureStore, Writer
+from src.data.feature_store import FeatureStore, Writer
+from src.data.image_io import PhotoError, decode
 
 COMMIT_SECONDS = 5.0  # at most this much work is lost when the process is killed
 

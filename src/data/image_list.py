@@ -23,7 +23,7 @@ def find_photos(data: str, images: str = "", sample: str = "") -> list[Sample]:
     Raises:
         UserError: nothing there, or the sample names a photo that is not among them.
     """
-    from src.data.table import index_photos, read_photos
+    from src.data.csv_table import index_photos, read_photos
 
     if not data:
         raise UserError("--data: name a table such as test.csv, a list of photo names or a folder of photos")

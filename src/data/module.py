@@ -17,17 +17,17 @@ from src.common.errors import UserError
 from src.config.schema import Config
 from src.data import transforms
 from src.data.cache import Built, Want, build
+from src.data.dataloader import Loader, warn_unreadable
 from src.data.dataset import Cached, Look, Photos
-from src.data.hashes import photo_hashes
+from src.data.feature_store import FeatureStore, Kind, Recipe
+from src.data.formats.base import source_name
+from src.data.image_hashes import photo_hashes
+from src.data.image_io import PhotoError, load_photo
 from src.data.labels import labelled_parts, learn_words, require_labels, sees
-from src.data.loader import Loader, warn_unreadable
-from src.data.photo import PhotoError, load_photo
-from src.data.read import given_splits, read_all
 from src.data.sample import Sample
 from src.data.sampler import EvalBatches, Mixture, TrainBatches
-from src.data.source import source_name
+from src.data.sources import given_splits, read_all
 from src.data.split import split_photos
-from src.data.store import FeatureStore, Kind, Recipe
 from src.data.tokenizer import Tokenizer, plain
 
 SCALE_PHOTOS = 5000  # enough for the mean and deviation of level statistics, from the cache

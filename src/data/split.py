@@ -14,8 +14,8 @@ import pandas as pd
 from src.common.errors import UserError
 from src.common.files import write_whole
 from src.config.schema import DataConfig
-from src.data.hashes import in_threads, photo_hash, photo_hashes
-from src.data.pairs import LEAKING, leaking, warn
+from src.data.image_hashes import in_threads, photo_hash, photo_hashes
+from src.data.leaky_split import LEAKING, leaking, warn
 from src.data.sample import Sample
 
 Key = tuple[str, str]

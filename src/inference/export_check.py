@@ -24,7 +24,7 @@ def some_of(loaded: "Loaded", part: str, most: int) -> "list[Sample]":
         UserError: the data is not here, or none of these photos can be read.
     """
     from src.asked import part_of
-    from src.data.photo import check_photo
+    from src.data.image_io import check_photo
 
     samples = part_of(loaded.config, part)
     chosen = samples[:: max(1, len(samples) // most)][:most]

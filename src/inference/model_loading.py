@@ -13,7 +13,7 @@ def load_model(name: str) -> tuple["Loaded", Path]:
     Raises:
         UserError: there is none.
     """
-    from src.data.pairs import warn_of_model
+    from src.data.leaky_split import warn_of_model
     from src.model.folder import load
     from src.runs import find_model
 

@@ -54,7 +54,7 @@ def about_answers(
     hashes: "list[str | None] | None" = None,
 ) -> dict[str, Any]:
     """Which photos were answered, and how; their `hashes` where they are known already."""
-    from src.data.hashes import photo_hashes
+    from src.data.image_hashes import photo_hashes
 
     hashes = hashes or photo_hashes([one.path for one in samples], Path(members[0].config.data.split_dir))
     return {

@@ -11,8 +11,8 @@ import numpy as np
 from src import plots
 from src.common.files import write_text
 from src.config.schema import Config
+from src.data.image_io import load_photo
 from src.data.module import Data
-from src.data.photo import load_photo
 from src.learning.answers import Answers, answer, score
 from src.learning.module import Learner, selected
 from src.learning.run import RunFolder

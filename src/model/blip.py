@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from src.common.errors import UserError, one_line
 from src.common.hub import hub, require_network
 from src.config.schema import BackboneConfig, Config
-from src.data.source import style_names
+from src.data.formats.base import style_names
 from src.data.tokenizer import Tokenizer
 from src.model.lora import need
 

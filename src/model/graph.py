@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError
-from src.data.store import Kind
+from src.data.feature_store import Kind
 from src.model.llama import Llama
 from src.model.multitask import Multitask
 from src.model.recurrent import Recurrent

@@ -7,9 +7,9 @@ import streamlit as st
 
 from src.answerer import Answer
 from src.common.errors import UserError
-from src.data.photo import SUFFIXES
+from src.data.csv_table import read_photos
+from src.data.image_io import SUFFIXES
 from src.data.sample import Sample
-from src.data.table import read_photos
 from src.page.models import PATIENCE, Model, gate
 from src.serving.page_server import Options
 

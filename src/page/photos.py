@@ -9,8 +9,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from src.answerer import Answer, Caption, Refused
-from src.data import scene
-from src.data.photo import SUFFIXES, decode
+from src.data import demo_scenes as scene
+from src.data.image_io import SUFFIXES, decode
 from src.page.looking import looking
 from src.page.models import Model, answer
 from src.page.scale import scale

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from src.data.photo import PhotoError, load_photo
+from src.data.image_io import PhotoError, load_photo
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

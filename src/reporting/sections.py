@@ -130,7 +130,7 @@ def attention(material: Material) -> Section:
 
 def attention_map(material: Material, row: int, words: list[str], weights: np.ndarray) -> Picture:
     """One photo's map."""
-    from src.data.photo import load_photo
+    from src.data.image_io import load_photo
     from src.data.transforms import view
 
     asked = material.asked

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from src.common.errors import UserError, one_line
-from src.data.photo import PhotoError, load_photo
+from src.data.image_io import PhotoError, load_photo
 from src.scoring.corpus import flatten
 from src.scoring.ptb import tokenize
 

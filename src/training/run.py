@@ -121,7 +121,7 @@ def start_from(run: str, model: "Multitask", data: "Data") -> None:
     Raises:
         UserError: it has other words, is built otherwise, or has seen held-out photos.
     """
-    from src.data.pairs import LEAKING, leaking
+    from src.data.leaky_split import LEAKING, leaking
     from src.model.folder import load
     from src.runs import find_model
 

@@ -52,9 +52,9 @@ def prepare(sweep: Sweep, path: Path) -> None:
     Raises:
         UserError: the photos to predict in the end are not there; names the line of the sweep's file, `path`.
     """
+    from src.data.csv_table import read_photos
     from src.data.demo import make_demo
     from src.data.module import build_for_config
-    from src.data.table import read_photos
 
     config = trial_config(sweep, {})
     demo = Path("data/demo")

@@ -15,9 +15,9 @@ import torch
 from src.config.schema import BackboneConfig, TokenizerConfig
 from src.data.cache import Runner, Want, build
 from src.data.dataset import Look, Photos
+from src.data.feature_store import FeatureStore, Kind, Recipe
 from src.data.sample import Sample
 from src.data.sampler import Draw, Mixture, TrainBatches
-from src.data.store import FeatureStore, Kind, Recipe
 from src.data.tokenizer import Tokenizer
 from src.model.backbone import Backbone
 

@@ -78,7 +78,8 @@ def test_a_place_that_takes_no_files_is_one_line(body: str, told: str) -> None:
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    body = "from pathlib import Path\nfrom src.common.files import write_text\nimport resource\nresource.setrlimit(1, (9, 9))\n"
+    body = "from pathlib import Path\nfrom src.common.files import write_text\n"
+    body += "import resource\nresource.setrlimit(1, (9, 9))\n"
     code, _, stderr = run(f"{body}run_command(lambda: write_text(Path({str(path)!r}), 'text' * 9))")
     assert (code, stderr) == (2, f"error: {path}: File too large; make room, or choose another place\n")
     assert list(tmp_path.iterdir()) == []

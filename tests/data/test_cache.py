@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from src.common.errors import UserError
 from src.data import cache, transforms
 from src.data.cache import Want, build
-from src.data.photo import load_photo
-from src.data.store import FeatureStore, Recipe, Writer
+from src.data.feature_store import FeatureStore, Recipe, Writer
+from src.data.image_io import load_photo
 
 
 class Tiny(nn.Module):

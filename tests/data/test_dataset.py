@@ -14,10 +14,10 @@ from src.data import transforms
 from src.data.batch import View
 from src.data.cache import Want, build
 from src.data.dataset import Cached, Captions, Look, Photos, noise
-from src.data.photo import load_photo
+from src.data.feature_store import FeatureStore
+from src.data.image_io import load_photo
 from src.data.sample import Sample
 from src.data.sampler import Draw
-from src.data.store import FeatureStore
 from src.data.tokenizer import Tokenizer
 from tests.data.test_cache import Tiny, recipe, write_photos
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from src.common.errors import UserError
 from src.config.schema import BackboneConfig, Config, DataConfig, SourceConfig, TokenizerConfig
 from src.data.batch import Batch
+from src.data.dataloader import Loader
 from src.data.dataset import Look, Photos
-from src.data.loader import Loader
 from src.data.module import Data, build_for_config
 from src.model.backbone import Backbone
 from tests.data.test_cache import Tiny

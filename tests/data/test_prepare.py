@@ -72,7 +72,7 @@ def test_check_of_an_experiment(experiment: str, capsys: pytest.CaptureFixture[s
 
 def test_split_writes_what_training_reads(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     from src.config.loader import load_config
-    from src.data.read import given_splits, read_all
+    from src.data.sources import given_splits, read_all
 
     assert main(["split", "--config", experiment, "--data.val", "0.25"]) == 0
     out = capsys.readouterr().out

@@ -12,7 +12,7 @@ from scipy.stats import ks_2samp
 
 from src.common.errors import UserError
 from src.config.schema import DataConfig
-from src.data.hashes import photo_hashes
+from src.data.image_hashes import photo_hashes
 from src.data.sample import Sample
 from src.data.split import assign, parts_of, split_file, split_photos
 

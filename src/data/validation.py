@@ -12,14 +12,14 @@ import numpy as np
 from src.common.errors import UserError
 from src.common.files import regular
 from src.config.schema import Config, DataConfig, ModelConfig, SourceConfig
-from src.data import flickr, samsung
-from src.data.hashes import in_threads
+from src.data.formats import flickr, samsung
+from src.data.formats.base import source_name
+from src.data.image_hashes import in_threads
+from src.data.image_io import PhotoError, decode
 from src.data.labels import labelled, labelled_parts, learn_words, require_labels
-from src.data.pairs import LEAKING, leaking
-from src.data.photo import PhotoError, decode
-from src.data.read import given_splits, read_all, reader
+from src.data.leaky_split import LEAKING, leaking
 from src.data.sample import Sample
-from src.data.source import source_name
+from src.data.sources import given_splits, read_all, reader
 from src.data.split import ORDER, Key, planned
 
 EXAMPLES = 5

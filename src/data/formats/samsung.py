@@ -7,9 +7,9 @@ import pandas as pd
 
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
+from src.data.csv_table import index_photos, photo_names, photo_paths, read_table, row
+from src.data.formats.base import NoSplit, find_file, find_folder, photo_path, root, source_name
 from src.data.sample import Sample
-from src.data.source import NoSplit, find_file, find_folder, photo_path, root, source_name
-from src.data.table import index_photos, photo_names, photo_paths, read_table, row
 
 MISSING = {"", "nan", "na", "none", "null"}
 LARGEST = 1e15  # a sum of many squares of such mos is finite in float32

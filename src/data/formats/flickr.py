@@ -6,9 +6,9 @@ from pathlib import Path
 
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
-from src.data import karpathy
+from src.data.formats import karpathy
+from src.data.formats.base import NoSplit, find_file, find_folder, photo_path, read_text, root, source_name
 from src.data.sample import Sample
-from src.data.source import NoSplit, find_file, find_folder, photo_path, read_text, root, source_name
 
 CAPTIONS = {
     "flickr8k": ["Flickr8k.token.txt", "Flickr8k_text/Flickr8k.token.txt", "captions.txt", "dataset_flickr8k.json"],

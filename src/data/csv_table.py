@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from src.common.errors import UserError, one_line
-from src.data.photo import SUFFIXES
+from src.data.formats.base import photo_path, read_text
+from src.data.image_io import SUFFIXES
 from src.data.sample import Sample
-from src.data.source import photo_path, read_text
 
 
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:

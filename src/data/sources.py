@@ -4,10 +4,10 @@ from types import ModuleType
 
 from src.common.errors import UserError
 from src.config.schema import DataConfig, SourceConfig
-from src.data import coco, flickr, samsung
-from src.data.pairs import as_pairs, check_sources, leaking
+from src.data.formats import coco, flickr, samsung
+from src.data.formats.base import source_name
+from src.data.leaky_split import as_pairs, check_sources, leaking
 from src.data.sample import Sample
-from src.data.source import source_name
 
 
 def read_source(source: SourceConfig) -> list[Sample]:

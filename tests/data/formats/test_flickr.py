@@ -6,7 +6,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
-from src.data.read import read_source, reader
+from src.data.sources import read_source, reader
 
 
 def files(folder: Path, images: str = "Images", **texts: str) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from src.common.errors import UserError
 from src.config.schema import DataConfig, SourceConfig
-from src.data import samsung
-from src.data.read import given_splits, read_all, read_source
+from src.data.formats import samsung
+from src.data.sources import given_splits, read_all, read_source
 
 HEAD = "img_name,img_path,mos,comments\n"
 NAMES = ["0213074526", "1e5", "00", "two words", "바다 사진", "nan", "NA", "True", "1.0", "-0"]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from src.common.errors import UserError
-from src.data.table import read_photos, read_table
+from src.data.csv_table import read_photos, read_table
 
 NAMES = ["0213074526", "1e5", "00", "two words", "바다 사진", "NA", " padded "]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data.hashes import photo_hashes
-from src.data.photo import MAX_PIXELS, PhotoError, check_photo, decode, jpeg_size, load_photo, png_size
+from src.data.image_hashes import photo_hashes
+from src.data.image_io import MAX_PIXELS, PhotoError, check_photo, decode, jpeg_size, load_photo, png_size
 
 
 def smooth(height: int = 48, width: int = 64) -> np.ndarray:

@@ -6,9 +6,9 @@ from typing import Any
 
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
-from src.data import karpathy
+from src.data.formats import karpathy
+from src.data.formats.base import photo_path, root, source_name
 from src.data.sample import Sample
-from src.data.source import photo_path, root, source_name
 
 USUAL = ["annotations/captions_*.json", "captions_*.json", "dataset_coco.json"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import UserError
-from src.data.source import NoSplit, read_text
+from src.data.formats.base import NoSplit, read_text
 
 # restval: COCO's validation photos that the split gives to training.
 PARTS = {"train": "train", "restval": "train", "val": "val", "test": "test"}

@@ -5,7 +5,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
-from src.data.read import read_source, reader
+from src.data.sources import read_source, reader
 
 
 def official(folder: Path, part: str, photos: dict[str, list[str]]) -> None:
