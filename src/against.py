@@ -17,13 +17,13 @@ from src.inference.fallbacks import fallback_of, fill
 from src.inference.model_loading import load_model
 from src.inference.predict_options import make_settings
 from src.learning.answers import Answers
+from src.metrics.compute import Drawn, Score, Scores
+from src.metrics.leaderboard import Board, simulate
+from src.metrics.meteor import Meteor
+from src.metrics.paired_bootstrap import differences
+from src.metrics.subgroups import deciles, score_groups
 from src.runs import find_model
 from src.scored import cell, measure_rows, table
-from src.scoring.boards import Board, simulate
-from src.scoring.groups import deciles, score_groups
-from src.scoring.meteor import Meteor
-from src.scoring.paired import differences
-from src.scoring.report import Drawn, Score, Scores
 from src.submission import Submission, read
 
 OF_TENTHS = ("photos", "bias", "rmse", "srcc", "cider_d", "rouge_l")

@@ -14,7 +14,7 @@ from src.common.files import write_whole
 from src.scored import ALL, known
 
 if TYPE_CHECKING:
-    from src.scoring.report import Scores
+    from src.metrics.compute import Scores
 
 VERSION = 1
 DIGITS = 4  # of attention

@@ -8,8 +8,8 @@ from jsonargparse import Namespace
 
 from src.common.errors import UserError
 from src.learning.answers import Answers
-from src.scoring import embedding
-from src.scoring.spice import check_there, spice
+from src.metrics import pretrained as embedding
+from src.metrics.spice import check_there, spice
 
 TITLES = {
     "spice": "spice",

@@ -126,7 +126,7 @@ def cache_command(args: Sequence[str]) -> int:
 
 def spice_command(args: Sequence[str]) -> int:
     """Fetches what SPICE needs, or says that it is there."""
-    from src.scoring.spice import ADDRESS, FOLDER, fetch
+    from src.metrics.spice import ADDRESS, FOLDER, fetch
 
     parser = make_parser("prepare spice", "Fetches what SPICE needs: Stanford CoreNLP, some 400 MB.", config=False)
     parser.add_argument("--output", type=str, default=str(FOLDER), help="folder for it; src.evaluate looks here")

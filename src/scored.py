@@ -8,15 +8,15 @@ import numpy as np
 
 if TYPE_CHECKING:
     from src.learning.answers import Answers
-    from src.scoring.meteor import Meteor
-    from src.scoring.report import Drawn, Score, Scores
+    from src.metrics.compute import Drawn, Score, Scores
+    from src.metrics.meteor import Meteor
 
 ALL = "all"
 
 
 def score_sources(answers: "Answers", with_meteor: bool = True) -> dict[str, "Scores"]:
     """All scores with intervals: of all photos, and of each source where there are several."""
-    from src.scoring.meteor import meteor_if_there
+    from src.metrics.meteor import meteor_if_there
 
     sources = sorted(set(answers.sources))
     groups = {ALL: list(range(len(answers)))}
@@ -35,7 +35,7 @@ def measure_rows(
     answers: "Answers", rows: Sequence[int], meteor: "Meteor | None", intervals: bool = False
 ) -> "tuple[Scores, Drawn]":
     """As score_rows, and also what gives the scores of any choice of these photos (report.measure)."""
-    from src.scoring.report import measure, score_photos
+    from src.metrics.compute import measure, score_photos
 
     names, captions = [answers.names[i] for i in rows], [answers.captions[i] for i in rows]
     found, draw = measure(

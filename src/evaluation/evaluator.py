@@ -19,7 +19,7 @@ from src.scored import ALL, known
 
 if TYPE_CHECKING:
     from src.learning.answers import Answers
-    from src.scoring.report import Score, Scores
+    from src.metrics.compute import Score, Scores
 
 
 def check(options: Namespace) -> None:
@@ -64,8 +64,8 @@ def check_choice(options: Namespace) -> None:
 def add_extra(found: Found, scores: dict[str, "Scores"], options: Namespace) -> None:
     """Adds the scores that need a download, where asked for, to those of all photos and of each source."""
     from src.extra import extra_scores
-    from src.scoring.intervals import bootstrap_mean
-    from src.scoring.report import Score
+    from src.metrics.bootstrap import bootstrap_mean
+    from src.metrics.compute import Score
 
     for name, values in extra_scores(found.answers, [sample.path for sample in found.samples], options).items():
         for group, one in scores.items():
@@ -78,7 +78,7 @@ def add_extra(found: Found, scores: dict[str, "Scores"], options: Namespace) -> 
 def further(found: Found, options: Namespace, parser: Parser, args: Sequence[str] | None) -> dict[str, Any]:
     """Prints deciles, comparisons and boards, as asked for. Returns them as plain types."""
     from src.against import boards, pairs, rivals, tenths
-    from src.scoring.meteor import meteor_if_there
+    from src.metrics.meteor import meteor_if_there
 
     more: dict[str, Any] = {}
     if not (options.deciles or options.against or options.boards):

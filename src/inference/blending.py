@@ -58,8 +58,8 @@ def agreement(captions: Sequence[Sequence[str]]) -> np.ndarray:
 
     Mean ROUGE-L for fewer than FEW photos, which have no document frequencies to speak of.
     """
-    from src.scoring.captions import cider_d, rouge_l
-    from src.scoring.ptb import tokenize
+    from src.metrics.bleu_rouge import cider_d, rouge_l
+    from src.metrics.text.ptb_tokenizer import tokenize
 
     words = [tokenize(list(member)) for member in captions]
     score = cider_d if len(captions[0]) >= FEW else rouge_l

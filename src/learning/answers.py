@@ -11,9 +11,9 @@ from src.common.device import autocast
 from src.config.schema import GenerationConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
+from src.metrics.compute import Score, score_photos
+from src.metrics.meteor import Meteor
 from src.model.multitask import Multitask
-from src.scoring.meteor import Meteor
-from src.scoring.report import Score, score_photos
 
 
 @dataclass

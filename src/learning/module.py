@@ -17,8 +17,8 @@ from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
 from src.learning.answers import Answers, answer_batch, score
 from src.learning.self_critical import SelfCritical
+from src.metrics.meteor import Meteor
 from src.model.multitask import CaptionLoss, Multitask
-from src.scoring.meteor import Meteor
 
 
 class Learner(LightningModule):

@@ -7,12 +7,12 @@ import numpy as np
 from src.common.errors import UserError
 from src.config.schema import RewardConfig
 from src.data.sample import Sample
-from src.scoring.captions import bleu_counts, bleu_of, rouge_l_of
-from src.scoring.cider import cider_d_of
-from src.scoring.corpus import Corpus
-from src.scoring.frequencies import Frequencies
-from src.scoring.ngrams import ORDERS
-from src.scoring.ptb import tokenize
+from src.metrics.bleu_rouge import bleu_counts, bleu_of, rouge_l_of
+from src.metrics.cider import cider_d_of
+from src.metrics.text.corpus import Corpus
+from src.metrics.text.document_frequency import Frequencies
+from src.metrics.text.ngrams import ORDERS
+from src.metrics.text.ptb_tokenizer import tokenize
 
 END = "<end>"  # counts as a word, or captions that break off would be rewarded
 

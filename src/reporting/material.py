@@ -10,9 +10,9 @@ from src.asked import Asked, ask_model
 from src.common.errors import UserError
 from src.config.loader import Parser
 from src.config.schema import Config, to_dict
+from src.metrics.compute import Scores
 from src.reporting.series import Logged, logged
 from src.scored import ALL, score_sources
-from src.scoring.report import Scores
 
 NAMED = 5  # of the photos that could not be answered
 

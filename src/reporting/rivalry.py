@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from src.against import Rival, pick, rival
+from src.metrics.leaderboard import simulate
+from src.metrics.meteor import meteor_if_there
+from src.metrics.paired_bootstrap import differences
 from src.reporting import figures
 from src.reporting.gallery import SIDE
 from src.reporting.material import Material
 from src.reporting.page import Gallery, Photo, Section, Table, picture
 from src.reporting.pictures import thumbnails
 from src.scored import cell
-from src.scoring.boards import simulate
-from src.scoring.meteor import meteor_if_there
-from src.scoring.paired import differences
 
 FEWEST = 20  # photos in common: fewer say nothing
 SHOWN = 12

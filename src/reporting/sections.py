@@ -7,6 +7,8 @@ import numpy as np
 from src import plots
 from src.against import across
 from src.looking import attends, embed, looks
+from src.metrics.compute import Score
+from src.metrics.subgroups import deciles, score_groups
 from src.reporting import atlas, figures
 from src.reporting.gallery import galleries, order, picked
 from src.reporting.material import Material
@@ -16,8 +18,6 @@ from src.reporting.rivalry import rivalry
 from src.reporting.series import loss_panels, score_panels, system_panels
 from src.reporting.words import Variety, variety
 from src.scored import ALL, cell, measure_rows
-from src.scoring.groups import deciles, score_groups
-from src.scoring.report import Score
 
 COMMONEST, UNUSED = 15, 80
 THUMBNAIL, THUMBNAIL_QUALITY = 96, 55  # about 3 kB each within the page

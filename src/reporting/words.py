@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from src.scoring.ptb import tokenize
+from src.metrics.text.ptb_tokenizer import tokenize
 
 
 @dataclass

@@ -38,8 +38,8 @@ def check(config: Config) -> None:
 def check_select(config: Config) -> None:
     """Raises UserError where the best epoch is to be chosen by what is no score of the model, or is an error."""
     from src.common.java import find_java
-    from src.scoring.meteor import NO_JAVA
-    from src.scoring.report import RISING
+    from src.metrics.compute import RISING
+    from src.metrics.meteor import NO_JAVA
 
     heads = [name for name in RISING if getattr(config.model, name).enabled]
     known = ["auto", "combined", *(score for head in heads for score in RISING[head])]

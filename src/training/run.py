@@ -73,9 +73,9 @@ def train_here(
     from src.learning.keep import keep
     from src.learning.loop import fit, make_trainer
     from src.learning.module import Learner
+    from src.metrics.meteor import meteor_if_there
     from src.model.backbone import Backbone
     from src.model.blip import own_tokenizer
-    from src.scoring.meteor import meteor_if_there
     from src.tracking import Tracker
 
     reuse_memory()

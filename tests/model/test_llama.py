@@ -13,7 +13,6 @@ from src.model.decoders import make_decoder
 from src.model.generation import generate
 from src.model.llama import Llama
 from src.model.losses import caption_ce
-from tests.model import plain_llama
 from tests.model.contract import (
     C,
     V,
@@ -24,6 +23,7 @@ from tests.model.contract import (
     check_stepwise_is_forward,
     some_tokens,
 )
+from tests.model import plain_llama
 
 SIZES = LlamaConfig(dim=24, layers=2, heads=6, kv_heads=2, feed_forward=1.5, rope_base=100.0, encoder_layers=1)
 CONFIG = DecoderConfig(kind="llama", llama=SIZES)

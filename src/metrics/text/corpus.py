@@ -9,8 +9,8 @@ from itertools import chain
 
 import numpy as np
 
-from src.scoring.ngrams import Counts, Grams
-from src.scoring.ptb import tokenize
+from src.metrics.text.ngrams import Counts, Grams
+from src.metrics.text.ptb_tokenizer import tokenize
 
 # Photos whose n-grams are in memory at one time.
 PART = 2000

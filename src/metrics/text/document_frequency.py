@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from src.scoring.ngrams import ORDERS, SHIFT, Grams, Numbers
+from src.metrics.text.ngrams import ORDERS, SHIFT, Grams, Numbers
 
 # Places looked at in one go, up to so many goes: each of them passes over all words.
 BLOCK, BLOCKS = 2**19, 16

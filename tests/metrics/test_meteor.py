@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from src.common.errors import UserError
-from src.scoring import meteor as module
-from src.scoring.meteor import Meteor, clean
-from tests.scoring.reference import captions, java_path, scored
+from src.metrics import meteor as module
+from src.metrics.meteor import Meteor, clean
+from tests.metrics.reference import captions, java_path, scored
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import numpy as np
 
 from src.common.errors import UserError, one_line
 from src.data.image_io import PhotoError, load_photo
-from src.scoring.corpus import flatten
-from src.scoring.ptb import tokenize
+from src.metrics.text.corpus import flatten
+from src.metrics.text.ptb_tokenizer import tokenize
 
 BATCH = 64
 LONGEST = 128  # tokens of a caption

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
+from src.metrics.spice import FOLDER, JARS, NAME, spice
 from src.prepare import main
-from src.scoring.spice import FOLDER, JARS, NAME, spice
 
 
 def write_archive(path: Path, jars: dict[str, bytes]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from src.scoring import intervals
-from src.scoring.report import Drawn, Score, Scores
+from src.metrics import bootstrap as intervals
+from src.metrics.compute import Drawn, Score, Scores
 
 OF_MOS = ("plcc", "srcc", "rmse", "quality")
 LEFT_OUT = ("krcc", "combined")  # krcc is resampled to first order, which is no score of a part of the photos

@@ -8,10 +8,10 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 
-from src.scoring import quality
-from src.scoring.captions import bleu, cider_d, rouge_1, rouge_l
-from src.scoring.report import Scores, score_photos
-from tests.scoring.reference import captions, scored
+from src.metrics import correlation as quality
+from src.metrics.bleu_rouge import bleu, cider_d, rouge_1, rouge_l
+from src.metrics.compute import Scores, score_photos
+from tests.metrics.reference import captions, scored
 
 NAN = float("nan")
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.scoring.cider import cider_d_of
-from src.scoring.corpus import Corpus
-from src.scoring.frequencies import Frequencies
-from src.scoring.lcs import lcs_lengths
-from src.scoring.ngrams import ORDERS
+from src.metrics.cider import cider_d_of
+from src.metrics.text.corpus import Corpus
+from src.metrics.text.document_frequency import Frequencies
+from src.metrics.text.lcs import lcs_lengths
+from src.metrics.text.ngrams import ORDERS
 
 ROUGE_BETA = 1.2
 # pycocoevalcap's: no division by zero, and an empty caption scores 0.

@@ -19,7 +19,7 @@ from transformers import (
 
 from src.common.errors import UserError
 from src.data.image_io import load_photo
-from src.scoring.embedding import bert_score, clip_score, glove_similarity, sentence_similarity
+from src.metrics.pretrained import bert_score, clip_score, glove_similarity, sentence_similarity
 from tests.tiny import CAPTIONS, write_photo
 
 SAID = [CAPTIONS[0], "a dark scene"]

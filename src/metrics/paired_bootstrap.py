@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from src.scoring import intervals
-from src.scoring.report import Drawn, Score, Scores
+from src.metrics import bootstrap as intervals
+from src.metrics.compute import Drawn, Score, Scores
 
 OF_TASKS = ("quality", "captioning")  # what `combined` adds up
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from src.scoring.corpus import Corpus
-from src.scoring.frequencies import Frequencies
-from src.scoring.ngrams import ORDERS
+from src.metrics.text.corpus import Corpus
+from src.metrics.text.document_frequency import Frequencies
+from src.metrics.text.ngrams import ORDERS
 
 SIGMA = 6.0
 

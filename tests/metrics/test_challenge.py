@@ -2,7 +2,7 @@
 
 import pytest
 
-from src.scoring import challenge
+from src.metrics import challenge
 
 
 def test_quality_clips_each_correlation() -> None:

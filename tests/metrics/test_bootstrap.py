@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from src.scoring import intervals
+from src.metrics import bootstrap as intervals
 
 
 def data(ties: bool, photos: int = 60) -> tuple[np.ndarray, np.ndarray]:

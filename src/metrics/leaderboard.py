@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from scipy.stats import rankdata
 
-from src.scoring.intervals import BLOCK, bounds
-from src.scoring.report import Drawn
+from src.metrics.bootstrap import BLOCK, bounds
+from src.metrics.compute import Drawn
 
 PUBLIC = 0.3
 STRATUM = 10  # photos

@@ -8,12 +8,12 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from src.scoring.captions import bleu, cider_d, rouge_1, rouge_l
-from src.scoring.cider import cider_d_of
-from src.scoring.corpus import Corpus
-from src.scoring.frequencies import Frequencies
-from src.scoring.ngrams import SHIFT, Grams
-from tests.scoring.reference import captions, scored
+from src.metrics.bleu_rouge import bleu, cider_d, rouge_1, rouge_l
+from src.metrics.cider import cider_d_of
+from src.metrics.text.corpus import Corpus
+from src.metrics.text.document_frequency import Frequencies
+from src.metrics.text.ngrams import SHIFT, Grams
+from tests.metrics.reference import captions, scored
 
 LONG = " ".join(f"w{i % 50}" for i in range(150))
 ODD = (
@@ -79,7 +79,7 @@ def test_cider_d_of_some_photos_is_that_of_the_whole() -> None:
 
 @pytest.mark.parametrize("block", [1, 10_000])
 def test_frequencies_are_the_photos_that_have_an_ngram(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.scoring.frequencies.BLOCK", block)
+    monkeypatch.setattr("src.metrics.text.document_frequency.BLOCK", block)
     references = captions(90, seed=3)[1]
     references.append(["", "only here only here", "a", references[0][0]])
     asked = Grams([references[0][0], "", "only here only here", f"zzz {references[5][1]} zzz", "here a"])

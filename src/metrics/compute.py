@@ -5,21 +5,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from src.scoring import challenge, quality
-from src.scoring import intervals as resampling
-from src.scoring.captions import (
-    BleuCounts,
-    bleu_counts,
-    bleu_of,
-    bleu_values,
-    rouge_1_of,
-    rouge_l_of,
-)
-from src.scoring.cider import cider_d_of
-from src.scoring.corpus import Corpus
-from src.scoring.frequencies import Frequencies
-from src.scoring.meteor import Meteor
-from src.scoring.ptb import tokenize
+from src.metrics import bootstrap as resampling
+from src.metrics import challenge
+from src.metrics import correlation as quality
+from src.metrics.bleu_rouge import BleuCounts, bleu_counts, bleu_of, bleu_values, rouge_1_of, rouge_l_of
+from src.metrics.cider import cider_d_of
+from src.metrics.meteor import Meteor
+from src.metrics.text.corpus import Corpus
+from src.metrics.text.document_frequency import Frequencies
+from src.metrics.text.ptb_tokenizer import tokenize
 
 MEANS = ("rouge_l", "cider_d", "rouge_1_mean", "rouge_1_best")
 BLEUS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")

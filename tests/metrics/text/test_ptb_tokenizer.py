@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from src.scoring.ptb import tokenize
-from tests.scoring.reference import java_path, java_tokens, read_lines
+from src.metrics.text.ptb_tokenizer import tokenize
+from tests.metrics.reference import java_path, java_tokens, read_lines
 
 # Caption and its tokens, as the Java program wrote them.
 KNOWN = [
