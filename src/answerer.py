@@ -26,8 +26,8 @@ from src.data import transforms
 from src.data.image_io import FORMATS, PhotoError, decode
 from src.data.tokenizer import PAD, UNK
 from src.looking import on_photo
-from src.model.folder import Described, Loaded, load
-from src.model.generation import Decoder, Generated, generate_all
+from src.models.generation import Decoder, Generated, generate_all
+from src.models.model_folder import Described, Loaded, load
 
 
 @dataclass

@@ -31,7 +31,7 @@ from src.data.image_hashes import photo_hashes
 from src.data.image_io import PhotoError, check_photo, load_photo
 from src.data.sample import Sample
 from src.learning.answers import Answers, answer_batch
-from src.model.folder import Described, Loaded
+from src.models.model_folder import Described, Loaded
 
 
 @dataclass

@@ -23,7 +23,7 @@ from src.submission import Submission, read
 if TYPE_CHECKING:
     from src.answering import Settings
     from src.learning.answers import Answers
-    from src.model.folder import Loaded
+    from src.models.model_folder import Loaded
 
 
 @dataclass

@@ -23,9 +23,9 @@ from src.common.files import check_parent
 from src.data import transforms
 from src.data.feature_store import Kind
 from src.data.image_io import load_photo
-from src.model.folder import Loaded, describe, load
-from src.model.generation import Decoder
 from src.model.graph import FORMS, Encoder, Graph, GraphDecoder, Start, Step, decoder_of
+from src.models.generation import Decoder
+from src.models.model_folder import Loaded, describe, load
 
 DESCRIPTION = ("config.yaml", "tokenizer.json", "meta.json")
 NAME = re.compile(r"encoder_(\d+)\.onnx")

@@ -14,8 +14,8 @@ from src.common.device import best_device
 from src.data.sample import Sample
 from src.inference.blending import join_mos, vote
 from src.learning.answers import Answers
-from src.model.folder import Loaded
-from src.model.generation import Decoder, generate
+from src.models.generation import Decoder, generate
+from src.models.model_folder import Loaded
 
 
 @dataclass

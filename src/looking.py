@@ -10,8 +10,8 @@ from torch import Tensor
 from src.answering import Settings, see, seen_batch
 from src.common.device import best_device
 from src.data.sample import Sample
-from src.model.blip import is_blip
-from src.model.folder import Described, Loaded
+from src.models.backbones.blip import is_blip
+from src.models.model_folder import Described, Loaded
 
 EVEN = 1e-12  # weight of each place of the photo where a word looked at none
 

@@ -179,7 +179,7 @@ class Answerer:
         import torch
 
         from src.common.ray_cluster import go_home
-        from src.model.folder import load
+        from src.models.model_folder import load
 
         go_home(home)
         torch.set_num_threads(threads)

@@ -22,7 +22,7 @@ from src.learning.run import RunFolder, filled, identity
 
 if TYPE_CHECKING:
     from src.data.sample import Sample
-    from src.model.folder import Loaded
+    from src.models.model_folder import Loaded
 
 MEGA = 1e6
 

@@ -16,7 +16,7 @@ from src.ensemble import main
 from src.inference.blending import agreement, average, join_mos, vote
 from src.inference.ensemble_submission import join
 from src.joint import Joint
-from src.model.folder import load
+from src.models.model_folder import load
 from src.predict import main as predict
 from src.submission import Submission, read, write
 from tests.tiny import META, make_model, tiny_config, write_photo

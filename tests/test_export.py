@@ -16,9 +16,9 @@ from src.data.tokenizer import Tokenizer
 from src.export import main
 from src.exported import load_exact, load_exported
 from src.inference.export_check import Difference, some_of
-from src.model.backbone import Backbone
-from src.model.folder import load, save
-from src.model.multitask import Multitask
+from src.models.backbones.backbone import Backbone
+from src.models.model_folder import load, save
+from src.models.multitask import Multitask
 from tests.learning.test_train import make_data
 from tests.tiny import make_model, tiny_config
 

@@ -18,7 +18,7 @@ import torch
 import src
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
-from src.model.folder import load
+from src.models.model_folder import load
 from src.predict import main
 from tests.tiny import META, NAMES, make_model, tiny_config, write_photo
 

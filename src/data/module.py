@@ -257,8 +257,8 @@ def build_for_config(config: Config) -> Built:
     Raises:
         UserError: the data, the weights or all photos cannot be read, the cache is off, or the disk is too small.
     """
-    from src.model.backbone import Backbone
-    from src.model.network import with_sides
+    from src.models.backbones.backbone import Backbone
+    from src.models.backbones.network import with_sides
 
     config = with_sides(config)
     data = Data(config, Backbone(config.model.backbone))

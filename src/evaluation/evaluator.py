@@ -42,7 +42,7 @@ def check_models(options: Namespace) -> None:
         raise UserError("--log: the model folder is of no run in MLflow; leave it out")
     if options.attention:
         from src.looking import attends
-        from src.model.folder import describe
+        from src.models.model_folder import describe
 
         for folder in folders:
             if not attends(describe(folder)):

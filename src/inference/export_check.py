@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from src.answerer import Answerer
     from src.data.sample import Sample
     from src.learning.answers import Answers
-    from src.model.folder import Loaded
+    from src.models.model_folder import Loaded
 
 
 def some_of(loaded: "Loaded", part: str, most: int) -> "list[Sample]":

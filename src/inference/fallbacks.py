@@ -11,7 +11,7 @@ from src.submission import RANGE, Submission
 if TYPE_CHECKING:
     from src.answering import Settings
     from src.learning.answers import Answers
-    from src.model.folder import Loaded
+    from src.models.model_folder import Loaded
 
 
 def complete(

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from src.model.folder import Loaded
+    from src.models.model_folder import Loaded
 
 
 def load_model(name: str) -> tuple["Loaded", Path]:
@@ -14,7 +14,7 @@ def load_model(name: str) -> tuple["Loaded", Path]:
         UserError: there is none.
     """
     from src.data.leaky_split import warn_of_model
-    from src.model.folder import load
+    from src.models.model_folder import load
     from src.runs import find_model
 
     folder = find_model(name)

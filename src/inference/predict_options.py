@@ -11,7 +11,7 @@ from src.submission import COMMENTS, MOS, NAME
 
 if TYPE_CHECKING:
     from src.answering import Settings
-    from src.model.folder import Loaded
+    from src.models.model_folder import Loaded
 
 
 def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", labelled: bool = False) -> "Settings":

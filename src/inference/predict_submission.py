@@ -11,7 +11,7 @@ from src.submission import Submission, write
 
 if TYPE_CHECKING:
     from src.answering import Settings
-    from src.model.folder import Loaded
+    from src.models.model_folder import Loaded
 from src.inference.fallbacks import complete, mos_range
 from src.inference.provenance import about_answers, about_model
 

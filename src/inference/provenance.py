@@ -14,7 +14,7 @@ from src.outbox import RUN_ID
 
 if TYPE_CHECKING:
     from src.answering import Settings
-    from src.model.folder import Loaded
+    from src.models.model_folder import Loaded
 from src.inference.fallbacks import mos_range
 
 

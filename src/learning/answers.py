@@ -13,7 +13,7 @@ from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
 from src.metrics.compute import Score, score_photos
 from src.metrics.meteor import Meteor
-from src.model.multitask import Multitask
+from src.models.multitask import Multitask
 
 
 @dataclass

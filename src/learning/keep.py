@@ -16,7 +16,7 @@ from src.data.module import Data
 from src.learning.answers import Answers, answer, score
 from src.learning.module import Learner, selected
 from src.learning.run import RunFolder
-from src.model.folder import save
+from src.models.model_folder import save
 from src.tracking import Tracker
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from src.data.tokenizer import Tokenizer
 from src.learning.answers import Answers, answer_batch, score
 from src.learning.self_critical import SelfCritical
 from src.metrics.meteor import Meteor
-from src.model.multitask import CaptionLoss, Multitask
+from src.models.multitask import CaptionLoss, Multitask
 
 
 class Learner(LightningModule):

@@ -17,7 +17,7 @@ from src.data.batch import Batch
 from src.data.sample import Sample
 from src.data.tokenizer import END, Tokenizer
 from src.learning.reward import Reward, key
-from src.model.multitask import Mean, Multitask
+from src.models.multitask import Mean, Multitask
 
 
 class SelfCritical:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from src.common.errors import UserError
 from src.data.feature_store import Kind
-from src.model.llama import Llama
-from src.model.multitask import Multitask
-from src.model.recurrent import Recurrent
-from src.model.sharing import State
+from src.models.decoders.llama import Llama
+from src.models.decoders.recurrent import Recurrent
+from src.models.layers.decoder_state import State
+from src.models.multitask import Multitask
 
 Graph = Callable[..., Sequence[Tensor]]
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from src.data.module import Data
     from src.learning.run import RunFolder
     from src.learning.self_critical import SelfCritical
-    from src.model.backbone import Backbone
-    from src.model.multitask import Multitask
+    from src.models.backbones.backbone import Backbone
+    from src.models.multitask import Multitask
 from src.training.config_checks import check
 
 
@@ -30,7 +30,7 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
         UserError: bad config or data; the loss is not finite; the disk is full.
     """
     from src.learning.run import RunFolder, run_name
-    from src.model.network import with_sides
+    from src.models.backbones.network import with_sides
 
     check(config)
     config = with_sides(config)
@@ -74,8 +74,8 @@ def train_here(
     from src.learning.loop import fit, make_trainer
     from src.learning.module import Learner
     from src.metrics.meteor import meteor_if_there
-    from src.model.backbone import Backbone
-    from src.model.blip import own_tokenizer
+    from src.models.backbones.backbone import Backbone
+    from src.models.backbones.blip import own_tokenizer
     from src.tracking import Tracker
 
     reuse_memory()
@@ -102,9 +102,9 @@ def train_here(
 def make_model(config: Config, backbone: "Backbone", data: "Data") -> "Multitask":
     """An untrained model for the data's vocabulary, its mos head scaled to the training mos."""
     from src.common.device import best_device
-    from src.model.compiling import compile_blocks
-    from src.model.llama import Llama
-    from src.model.multitask import Multitask
+    from src.models.compilation import compile_blocks
+    from src.models.decoders.llama import Llama
+    from src.models.multitask import Multitask
 
     model = Multitask(config.model, backbone, data.tokenizer.size, len(data.tokenizer.styles))
     data.fit_scale(model)
@@ -122,7 +122,7 @@ def start_from(run: str, model: "Multitask", data: "Data") -> None:
         UserError: it has other words, is built otherwise, or has seen held-out photos.
     """
     from src.data.leaky_split import LEAKING, leaking
-    from src.model.folder import load
+    from src.models.model_folder import load
     from src.runs import find_model
 
     loaded = load(find_model(run))

@@ -19,7 +19,7 @@ from src.data.feature_store import FeatureStore, Kind, Recipe
 from src.data.sample import Sample
 from src.data.sampler import Draw, Mixture, TrainBatches
 from src.data.tokenizer import Tokenizer
-from src.model.backbone import Backbone
+from src.models.backbones.backbone import Backbone
 
 Row = tuple[str, str, str]
 TURNS = (

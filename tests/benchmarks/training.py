@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from src.config.schema import DecoderConfig
 from src.data.cache import reuse_memory
-from src.model.recurrent import Recurrent
-from tests.model.plain import Plain
+from src.models.decoders.recurrent import Recurrent
+from tests.models.plain import Plain
 
 Row = tuple[str, str, str]
 VOCABULARY, PHOTOS, CAPTIONS, LONGEST = 2540, 64, 5, 26

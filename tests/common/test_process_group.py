@@ -13,8 +13,8 @@ from src.common.process_group import Group
 from src.config.schema import MosConfig
 from src.data.batch import Batch, View
 from src.data.tokenizer import Tokenizer
-from src.model.backbone import Backbone
-from src.model.multitask import Multitask
+from src.models.backbones.backbone import Backbone
+from src.models.multitask import Multitask
 from tests.tiny import CAPTIONS, tiny_config
 
 PHOTOS, CUT = 6, 2  # the first process has two photos, the second four

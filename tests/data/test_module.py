@@ -18,7 +18,7 @@ from src.data.batch import Batch
 from src.data.dataloader import Loader
 from src.data.dataset import Look, Photos
 from src.data.module import Data, build_for_config
-from src.model.backbone import Backbone
+from src.models.backbones.backbone import Backbone
 from tests.data.test_cache import Tiny
 
 WORDS = ["dark", "bright", "sharp", "blurred", "red", "green", "calm", "busy"]

@@ -13,8 +13,8 @@ from src.data.batch import Batch, View
 from src.data.sample import Sample
 from src.data.tokenizer import END
 from src.learning.self_critical import SelfCritical, advantage
-from src.model.folder import load
-from src.model.recurrent import Recurrent
+from src.models.decoders.recurrent import Recurrent
+from src.models.model_folder import load
 from src.train import main
 from tests.learning.test_train import experiment
 from tests.tiny import CAPTIONS, make_model, tiny_config
