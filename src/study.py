@@ -274,7 +274,7 @@ def failures(study: "optuna.Study", runs: Path) -> list[str]:
 
 def figures(study: "optuna.Study") -> "Iterator[tuple[str, Figure]]":
     """Plots of a search by name: history, values against scores, parallel coordinates, importances, the front."""
-    from src import plots
+    from src.plots import figures as plots
 
     names = study.user_attrs.get("objective", ["selected"])
     trials = [t for t in tried(study) if t.state.is_finished() and t.params]

@@ -123,7 +123,7 @@ def test_models_side_by_side(made: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_points_lie_where_the_figure_has_them() -> None:
-    from src.reporting.figures import photo_map
+    from src.plots.report_figures import photo_map
     from src.reporting.pictures import figure_png, places
 
     points = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, -1.0], [2.0, 2.0], [-1.0, 1.0]])

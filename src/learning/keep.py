@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from src import plots
 from src.common.files import write_text
 from src.config.schema import Config
 from src.data.image_io import load_photo
@@ -17,6 +16,7 @@ from src.learning.answers import Answers, answer, score
 from src.learning.module import Learner, selected
 from src.learning.run import RunFolder
 from src.models.model_folder import save
+from src.plots import figures as plots
 from src.tracking import Tracker
 
 if TYPE_CHECKING:

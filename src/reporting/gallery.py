@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from src.plots import mos_text
+from src.plots.figures import mos_text
 from src.reporting.material import Material
 from src.reporting.page import Gallery, Photo
 from src.reporting.pictures import thumbnails

@@ -8,7 +8,7 @@ from src.against import Rival, pick, rival
 from src.metrics.leaderboard import simulate
 from src.metrics.meteor import meteor_if_there
 from src.metrics.paired_bootstrap import differences
-from src.reporting import figures
+from src.plots import report_figures as figures
 from src.reporting.gallery import SIDE
 from src.reporting.material import Material
 from src.reporting.page import Gallery, Photo, Section, Table, picture

@@ -10,7 +10,7 @@ import yaml
 
 from src.common.errors import UserError
 from src.comparison import overridden
-from src.reporting import figures
+from src.plots import report_figures as figures
 from src.reporting.material import Wanted
 from src.reporting.page import Block, Section, Table, picture
 from src.reporting.series import Logged, from_file, loss_panels, score_panels, thin

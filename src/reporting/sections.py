@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from src import plots
 from src.against import across
 from src.looking import attends, embed, looks
 from src.metrics.compute import Score
 from src.metrics.subgroups import deciles, score_groups
-from src.reporting import atlas, figures
+from src.plots import figures as plots
+from src.plots import report_figures as figures
+from src.reporting import atlas
 from src.reporting.gallery import galleries, order, picked
 from src.reporting.material import Material
 from src.reporting.page import Block, Page, Picture, Section, Table, Text, picture

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy.stats import pearsonr, spearmanr
 
-from src import plots
+from src.plots import figures as plots
 
 NOISE = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 
-from src.plots import COLOURS, STYLES, Array, Series, draw_curves, limits, make_figure, paired, tidy
+from src.plots.figures import COLOURS, STYLES, Array, Series, draw_curves, limits, make_figure, paired, tidy
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SHADES = ("#0b559f", "#c44e00", "#1b7837", "#5a3d8a", "#222222", "#b8860b", "#7aa6d8", "#d98aa5")
