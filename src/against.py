@@ -22,9 +22,9 @@ from src.metrics.leaderboard import Board, simulate
 from src.metrics.meteor import Meteor
 from src.metrics.paired_bootstrap import differences
 from src.metrics.subgroups import deciles, score_groups
-from src.runs import find_model
 from src.scored import cell, measure_rows, table
 from src.submission import Submission, read
+from src.tracking.run_registry import find_model
 
 OF_TENTHS = ("photos", "bias", "rmse", "srcc", "cider_d", "rouge_l")
 SHOWN = ("quality", "captioning", "cider_d")  # of a board, as far as they are there

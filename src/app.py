@@ -16,7 +16,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     Raises:
         UserError: the port is taken, or there is no model of a name that is given.
     """
-    from src.runs import find_model
+    from src.tracking.run_registry import find_model
 
     parsed = make_options().parse_args(args)
     rest = (parsed.photos, parsed.megabytes, parsed.megapixels, parsed.at_once)

@@ -16,8 +16,8 @@ import yaml
 from src.common.errors import UserError
 from src.config.loader import check_key, fill, load_config, nearest, read_yaml
 from src.config.schema import Above0, AtLeast0, Config, Count, Seed, Whole, to_dict
-from src.learning.run import check_name
 from src.submission import check_output
+from src.tracking.run_folder import check_name
 
 if TYPE_CHECKING:
     from optuna import Trial

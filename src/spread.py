@@ -116,7 +116,7 @@ def clear(folder: Path, output: Path) -> None:
 def run_parts(model: Path, parts: list[Part], settings: "Settings", workers: int) -> None:
     """Answers parts by Ray Data, and keeps each as it comes back."""
     from src.common.ray_cluster import ray_here
-    from src.outbox import tracking_uri
+    from src.tracking.mlflow_sync import tracking_uri
 
     photos = sum(len(part.samples) for part in parts)
     with (

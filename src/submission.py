@@ -13,7 +13,7 @@ from typing import Any
 from src.common.errors import UserError
 from src.common.files import check_place, sha256, write_text, write_whole
 from src.data.formats.samsung import LARGEST
-from src.machine import command_line, git_version, versions
+from src.tracking.environment import command_line, git_version, versions
 
 NAME, MOS, COMMENTS = "img_name", "mos", "comments"
 RANGE = (0.0, 10.0)  # of the challenge's mos

@@ -6,8 +6,8 @@ from pathlib import Path
 from src.common.errors import run_command
 from src.config.loader import make_parser
 from src.config.schema import Port
-from src.mlflow_ui import print_views, send_folder, serve
-from src.outbox import tracking_uri
+from src.tracking.mlflow_sync import tracking_uri
+from src.tracking.mlflow_ui import print_views, send_folder, serve
 
 
 def main(args: Sequence[str] | None = None) -> int:

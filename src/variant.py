@@ -18,7 +18,7 @@ from src.common.errors import UserError, one_line
 from src.common.files import write_text
 from src.config.schema import Config
 from src.data.leaky_split import LEAKING, leaking
-from src.learning.run import RunFolder, filled, identity
+from src.tracking.run_folder import RunFolder, filled, identity
 
 if TYPE_CHECKING:
     from src.data.sample import Sample

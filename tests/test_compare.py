@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from src.common.errors import UserError
 from src.compare import main
 from src.comparison import load_comparison
-from src.runs import list_runs
+from src.tracking.run_registry import list_runs
 from src.tuning.model_comparison import markdown
 from src.variant import Row
 from tests.learning.test_train import PHOTOS, experiment

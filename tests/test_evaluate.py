@@ -12,9 +12,9 @@ from scipy.stats import pearsonr, spearmanr
 from src.common.errors import UserError
 from src.config.schema import SourceConfig, TrackConfig
 from src.evaluate import main
-from src.runs import open_client
 from src.submission import Submission, write
-from src.tracking import Tracker
+from src.tracking.mlflow_tracker import Tracker
+from src.tracking.run_registry import open_client
 from tests.tiny import CAPTIONS, make_model, tiny_config, write_photo
 
 SCHEMA = Path(__file__).parents[1] / "docs/details.schema.json"

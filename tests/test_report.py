@@ -25,11 +25,11 @@ from src.report import main
 from src.reporting.gallery import picked
 from src.reporting.page import LIMIT, Gallery, Page, Photo, Section, write_page
 from src.reporting.pictures import photo_uri
-from src.runs import open_client
 from src.scored import cell
 from src.search import trial_name
 from src.study import storage
-from src.tracking import Tracker
+from src.tracking.mlflow_tracker import Tracker
+from src.tracking.run_registry import open_client
 from src.variant import Row
 from tests.learning.test_train import experiment, make_data
 from tests.tiny import make_model, tiny_config

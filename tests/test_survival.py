@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import src
-from src.runs import Run, list_runs
+from src.tracking.run_registry import Run, list_runs
 from tests.test_sweep import sweep_file
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(src.__file__).parents[1]), "OMP_NUM_THREADS": "1"}

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from src.common.errors import UserError
-from src.runs import find_model, list_runs
 from src.sweep import main
+from src.tracking.run_registry import find_model, list_runs
 from tests.learning.test_train import experiment
 
 

@@ -9,7 +9,7 @@ from src.common.errors import UserError, is_out_of_memory
 from src.config.loader import load_config
 from src.data.batch import Batch
 from src.learning.module import Learner
-from src.runs import list_runs
+from src.tracking.run_registry import list_runs
 from src.trials import Failures, kind, train_within_memory
 from tests.learning.test_train import experiment
 

@@ -14,8 +14,8 @@ from src.common.errors import UserError
 from src.common.files import check_place, write_text
 from src.config.loader import Parser
 from src.inference.provenance import run_id
-from src.runs import find_model
 from src.scored import ALL, known
+from src.tracking.run_registry import find_model
 
 if TYPE_CHECKING:
     from src.learning.answers import Answers
@@ -111,7 +111,7 @@ def write_json(path: Path, about: dict[str, Any], answers: "Answers", scores: di
 
 def log_scores(run_id: str, part: str, scores: dict[str, "Score"]) -> None:
     """Adds the scores to a run in MLflow as eval/PART/SCORE."""
-    from src.runs import open_client
+    from src.tracking.run_registry import open_client
 
     client = open_client()
     for name, score in scores.items():

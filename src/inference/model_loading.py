@@ -15,7 +15,7 @@ def load_model(name: str) -> tuple["Loaded", Path]:
     """
     from src.data.leaky_split import warn_of_model
     from src.models.model_folder import load
-    from src.runs import find_model
+    from src.tracking.run_registry import find_model
 
     folder = find_model(name)
     loaded = load(folder)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from src.common.files import sha256
 from src.config.schema import to_dict
 from src.data.sample import Sample
-from src.outbox import RUN_ID
+from src.tracking.mlflow_sync import RUN_ID
 
 if TYPE_CHECKING:
     from src.answering import Settings

@@ -14,10 +14,10 @@ from src.data.image_io import load_photo
 from src.data.module import Data
 from src.learning.answers import Answers, answer, score
 from src.learning.module import Learner, selected
-from src.learning.run import RunFolder
 from src.models.model_folder import save
 from src.plots import figures as plots
-from src.tracking import Tracker
+from src.tracking.mlflow_tracker import Tracker
+from src.tracking.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

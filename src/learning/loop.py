@@ -15,8 +15,8 @@ from src.data.module import Data
 from src.learning.averaging import MovingAverage
 from src.learning.checkpoint import WholeCheckpointIO, checkpoints
 from src.learning.module import Learner
-from src.learning.run import RunFolder
-from src.tracking import Tracker
+from src.tracking.mlflow_tracker import Tracker
+from src.tracking.run_folder import RunFolder
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

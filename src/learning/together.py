@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from src.common.errors import UserError, one_line
 from src.common.ray_cluster import go_home, ray_here
 from src.config.schema import Config
-from src.learning.run import RunFolder
-from src.outbox import tracking_uri
+from src.tracking.mlflow_sync import tracking_uri
+from src.tracking.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -35,7 +35,7 @@ def train_together(
     """
     from ray.train import TrainingFailedError
 
-    from src.tracking import Status, end_when_gone
+    from src.tracking.mlflow_tracker import Status, end_when_gone
 
     status: Status = "KILLED"
     try:

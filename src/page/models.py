@@ -10,8 +10,8 @@ import streamlit as st
 
 from src.answerer import Answer, Answerer, Ask, Limits, Refused, load_answerer, wide
 from src.common.errors import UserError
-from src.runs import find_model, is_model, list_runs, short
 from src.serving.page_server import Options
+from src.tracking.run_registry import find_model, is_model, list_runs, short
 
 MOST = 50  # runs offered
 PATIENCE = 30.0  # seconds that a visitor waits for others

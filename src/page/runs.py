@@ -7,8 +7,8 @@ import streamlit as st
 
 from src.common.errors import UserError
 from src.page.models import Model
-from src.runs import Run, list_runs, selected
 from src.serving.page_server import Options
+from src.tracking.run_registry import Run, list_runs, selected
 
 SCORES = ("plcc", "srcc", "bleu_4", "meteor", "rouge_l", "cider_d", "combined")
 MOST = 200

@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 
 from src.common.errors import UserError, one_line
 from src.config.loader import Parser
-from src.outbox import RUN_ID
+from src.tracking.mlflow_sync import RUN_ID
 
 if TYPE_CHECKING:
     from src.reporting.material import Wanted
@@ -68,7 +68,7 @@ def of_sweep(parser: Parser, options: Namespace, args: Sequence[str] | None) -> 
     from src.reporting.material import Wanted
     from src.reporting.page import Page
     from src.reporting.searches import sweep_sections
-    from src.runs import find_model
+    from src.tracking.run_registry import find_model
 
     name, runs = options.sweep, Path(options.runs)
     sections = sweep_sections(name, runs)
@@ -109,7 +109,7 @@ def log_page(page: "Page", path: Path, run_id: str) -> None:
         return
     from mlflow.exceptions import MlflowException
 
-    from src.runs import open_client
+    from src.tracking.run_registry import open_client
 
     try:
         client = open_client()

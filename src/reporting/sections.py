@@ -248,7 +248,7 @@ def settings(materials: Sequence[Material]) -> Section:
 def differences(materials: Sequence[Material]) -> Table:
     """Keys whose values are not the same for all models."""
     from src.config.schema import to_dict
-    from src.tracking import flatten
+    from src.tracking.mlflow_tracker import flatten
 
     flat = [flatten(to_dict(m.asked.loaded.config)) for m in materials]
     every = dict.fromkeys(key for one in flat for key in one)

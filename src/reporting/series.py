@@ -42,7 +42,7 @@ def from_mlflow(run_id: str) -> Logged:
     """
     from mlflow.exceptions import MlflowException
 
-    from src.runs import open_client
+    from src.tracking.run_registry import open_client
 
     client = open_client()
     try:

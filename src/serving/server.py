@@ -29,7 +29,7 @@ def load_all(options: Any) -> dict[str, "Served"]:
     Raises:
         UserError: two have one name, or as `load`.
     """
-    from src.runs import short
+    from src.tracking.run_registry import short
 
     models: dict[str, Served] = {}
     for name in options.model:
@@ -47,7 +47,7 @@ def load(model: str, megabytes: float = 20.0, megapixels: float = 50.0, style: s
     """
     from src.answerer import Ask, Limits, load_answerer
     from src.api import Served
-    from src.runs import find_model
+    from src.tracking.run_registry import find_model
 
     answerer = load_answerer(find_model(model), Limits(megabytes, megapixels))
     if style and answerer.engine.decoder is None:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 def check(config: Config) -> None:
     """Raises UserError where a config asks for nothing, or for two things that exclude each other."""
-    from src.learning.run import check_name
     from src.models.decoders import registry as decoders
+    from src.tracking.run_folder import check_name
 
     if not config.data.sources:
         raise UserError("data.sources: no data set is named; start from a file: --config configs/demo.yaml")

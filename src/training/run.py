@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from src.common.process_group import Group
     from src.data.module import Data
-    from src.learning.run import RunFolder
     from src.learning.self_critical import SelfCritical
     from src.models.backbones.backbone import Backbone
     from src.models.multitask import Multitask
+    from src.tracking.run_folder import RunFolder
 from src.training.config_checks import check
 
 
@@ -29,8 +29,8 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
     Raises:
         UserError: bad config or data; the loss is not finite; the disk is full.
     """
-    from src.learning.run import RunFolder, run_name
     from src.models.backbones.network import with_sides
+    from src.tracking.run_folder import RunFolder, run_name
 
     check(config)
     config = with_sides(config)
@@ -51,8 +51,8 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
 
 def send_rest(folder: "RunFolder") -> None:
     """Sends what MLflow missed of a finished run, unless the run's own process is about to."""
-    from src.outbox import SPOOL
-    from src.tracking import is_held, send_missed
+    from src.tracking.mlflow_sync import SPOOL
+    from src.tracking.mlflow_tracker import is_held, send_missed
 
     if (folder.path / SPOOL).exists() and not is_held(folder.path):
         send_missed(folder.path)
@@ -76,7 +76,7 @@ def train_here(
     from src.metrics.meteor import meteor_if_there
     from src.models.backbones.backbone import Backbone
     from src.models.backbones.blip import own_tokenizer
-    from src.tracking import Tracker
+    from src.tracking.mlflow_tracker import Tracker
 
     reuse_memory()
     if config.train.threads:
@@ -123,7 +123,7 @@ def start_from(run: str, model: "Multitask", data: "Data") -> None:
     """
     from src.data.leaky_split import LEAKING, leaking
     from src.models.model_folder import load
-    from src.runs import find_model
+    from src.tracking.run_registry import find_model
 
     loaded = load(find_model(run))
     if leaking(loaded.config.data) and not leaking(data.config.data):

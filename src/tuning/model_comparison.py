@@ -13,7 +13,7 @@ from src.config.schema import Config, TrackConfig, to_dict
 from src.variant import Row, Task, fill_cache, in_process, work_out
 
 if TYPE_CHECKING:
-    from src.tracking import Tracker
+    from src.tracking.mlflow_tracker import Tracker
 
 NUMBERS = {
     "parameters_trained": "parameters, trained",
@@ -45,7 +45,7 @@ def check_runs(tasks: Sequence[Task], path: Path) -> None:
 
 def run(plan: Plan, tasks: Sequence[Task], folder: Path, output: str) -> list[Row]:
     """Works the missing rows out, one after the other, and writes the table after each."""
-    from src.tracking import Tracker
+    from src.tracking.mlflow_tracker import Tracker
 
     settings = {"comparison": asdict(plan.comparison), **to_dict(plan.base)}
     track = TrackConfig(plan.base.track.experiment, plan.name)
@@ -64,7 +64,7 @@ def run(plan: Plan, tasks: Sequence[Task], folder: Path, output: str) -> list[Ro
 
 def work(task: Task, ready: set[str]) -> Row:
     """A variant's row; `ready` keeps in mind what the feature cache has been filled for."""
-    from src.tracking import end_when_gone
+    from src.tracking.mlflow_tracker import end_when_gone
 
     print(f"{task.name}: {'evaluating ' + task.model if task.model else 'training ' + task.run.path.name}", flush=True)
     reason, features = "", features_of(task.config)

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 from src.common.ray_cluster import WAITING, ray_here
 from src.config.loader import read_yaml
 from src.config.schema import TrackConfig
-from src.outbox import tracking_uri
-from src.runs import register_model
 from src.search import Space, Sweep, at, trial_config, trials_at_once
 from src.study import (
     best_trial,
@@ -30,6 +28,8 @@ from src.study import (
     storage,
     tried,
 )
+from src.tracking.mlflow_sync import tracking_uri
+from src.tracking.run_registry import register_model
 
 if TYPE_CHECKING:
     import optuna
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
     from ray.tune.search import ConcurrencyLimiter
 
-    from src.tracking import Tracker
+    from src.tracking.mlflow_tracker import Tracker
     from src.trials import Deaths, Failures
 
 
@@ -73,7 +73,7 @@ def run(sweep: Sweep, runs: Path) -> list[dict[str, Any]]:
     Returns:
         The result of the best, or of each of its folds.
     """
-    from src.tracking import Tracker
+    from src.tracking.mlflow_tracker import Tracker
 
     folder = runs / f"sweep-{sweep.name}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -219,7 +219,7 @@ def train_best(sweep: Sweep, folder: Path, best: "FrozenTrial", parent: str) -> 
     Returns:
         Each run's result.
     """
-    from src.learning.run import RunFolder
+    from src.tracking.run_folder import RunFolder
     from src.training.run import train
 
     print(f"training the best of {sweep.name} out: {best.params}", file=sys.stderr)

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from src.common.ray_cluster import ray_here
 from src.config.loader import load_config
 from src.config.schema import Config
-from src.outbox import tracking_uri
-from src.runs import list_runs
+from src.tracking.mlflow_sync import tracking_uri
+from src.tracking.run_registry import list_runs
 from src.training.run import train
 from tests.learning.test_train import experiment
 

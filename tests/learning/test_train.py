@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from src.common.errors import UserError
 from src.config.loader import load_config
 from src.learning.keep import history
-from src.learning.run import differing, identity, run_name
-from src.runs import list_runs
+from src.tracking.run_folder import differing, identity, run_name
+from src.tracking.run_registry import list_runs
 from src.train import main
 from src.training.config_checks import check
 from tests.tiny import CAPTIONS, tiny_config, write_photo

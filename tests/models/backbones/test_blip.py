@@ -19,7 +19,6 @@ from src.answerer import Answer, Ask, load_answerer
 from src.common.errors import UserError
 from src.config.schema import BackboneConfig, Config, GenerationConfig, LoraConfig
 from src.data.tokenizer import PAD, Tokenizer
-from src.learning.run import identity
 from src.looking import on_photo
 from src.models.backbones.backbone import Backbone
 from src.models.backbones.blip import own_tokenizer, read_words
@@ -27,6 +26,7 @@ from src.models.losses import caption_ce
 from src.models.model_folder import load, save
 from src.models.multitask import Multitask
 from src.page.looking import maps
+from src.tracking.run_folder import identity
 from tests.learning.test_train import make_data
 from tests.tiny import write_photo
 from tests.tiny_blip import PATCH, SIDE, SPECIAL, WIDE, blip_config, write_blip

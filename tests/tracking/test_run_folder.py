@@ -9,7 +9,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.config.schema import Config
-from src.learning.run import RunFolder
+from src.tracking.run_folder import RunFolder
 
 
 def test_a_run_made_before_a_setting_was_there_goes_on_with_its_default(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from src.common.errors import UserError
-from src.outbox import RUN_ID, SPOOL, database
-from src.runs import reach
-from src.views import save_views
+from src.tracking.mlflow_sync import RUN_ID, SPOOL, database
+from src.tracking.mlflow_views import save_views
+from src.tracking.run_registry import reach
 
 if TYPE_CHECKING:
     pass
-from src.tracking import end_all_abandoned, send_missed
+from src.tracking.mlflow_tracker import end_all_abandoned, send_missed
 
 
 def print_views(uri: str, where: str) -> None:

@@ -11,8 +11,8 @@ from src.common.errors import UserError
 from src.common.files import remove_parts, write_text
 from src.config.loader import merge
 from src.config.schema import Config, to_dict
-from src.outbox import RUN_ID
-from src.tracking import LOCK, hold
+from src.tracking.mlflow_sync import RUN_ID
+from src.tracking.mlflow_tracker import LOCK, hold
 
 
 @dataclass

@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 
 from src.common.errors import UserError
 from src.config.schema import TrackConfig
-from src.outbox import tracking_uri
-from src.runs import find_model, list_runs, register_model
-from src.tracking import Tracker
+from src.tracking.mlflow_sync import tracking_uri
+from src.tracking.mlflow_tracker import Tracker
+from src.tracking.run_registry import find_model, list_runs, register_model
 
 
 @pytest.fixture(scope="module")

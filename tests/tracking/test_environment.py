@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from src.machine import git_version, gpu_resources, gpus, tree_memory, versions
+from src.tracking.environment import git_version, gpu_resources, gpus, tree_memory, versions
 
 
 def git(*words: str) -> str:
@@ -73,6 +73,6 @@ def test_gpus_that_the_process_may_use(elsewhere: Path, monkeypatch: pytest.Monk
 def test_versions_and_command() -> None:
     assert versions()["numpy"] == np.__version__
     assert versions()["python"] == sys.version.split()[0]
-    code = "from src.machine import command_line; print(command_line())"
+    code = "from src.tracking.environment import command_line; print(command_line())"
     done = subprocess.run([sys.executable, "-c", code, "two words"], capture_output=True, text=True, check=True)
     assert done.stdout == "python -c 'two words'\n"

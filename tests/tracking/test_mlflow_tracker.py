@@ -21,13 +21,13 @@ import yaml
 
 from src.common.errors import UserError
 from src.config.schema import Config, DataConfig, SourceConfig, TrackConfig, to_dict
-from src.mlflow_ui import server_command, server_environment
-from src.outbox import Outbox, make_client, tracking_uri
-from src.tracking import Tracker, end_abandoned, flatten, send_missed
+from src.tracking.mlflow_sync import Outbox, make_client, tracking_uri
+from src.tracking.mlflow_tracker import Tracker, end_abandoned, flatten, send_missed
+from src.tracking.mlflow_ui import server_command, server_environment
 from src.ui import main
 from tests.servers import free_port
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIG = to_dict(Config(data=DataConfig(sources=[SourceConfig(path="photos")])))
 
 
@@ -146,7 +146,7 @@ def test_only_a_run_can_be_sent(elsewhere: Path) -> None:
 def test_full_outbox_of_a_killed_process_is_sent_when_its_run_goes_on(elsewhere: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        "from src.config.schema import TrackConfig; from src.tracking import Tracker;"
+        "from src.config.schema import TrackConfig; from src.tracking.mlflow_tracker import Tracker;"
         "t = Tracker.start(TrackConfig('tests', 'one'), Path('runs/one'), {'a': 1}, every=1000, resources=0);"
         "t.log_metrics({'x': 1.0}, 7); os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -213,7 +213,7 @@ def test_a_damaged_line_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 def test_a_run_has_one_process(elsewhere: Path) -> None:
     with start(Path("runs/one")):
-        code = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src.tracking import *\n"
+        code = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src.tracking.mlflow_tracker import *\n"
         code += "print(end_abandoned(Path('runs/one'), 'KILLED')); send_missed(Path('runs/one'))"
         done = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, timeout=500)
     assert done.stdout == "False\n"
@@ -237,7 +237,7 @@ def test_resources_are_tracked(elsewhere: Path) -> None:
 def test_two_processes_make_one_database(elsewhere: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import mlflow;"
-        "from src.outbox import experiment_id, make_client, tracking_uri;"
+        "from src.tracking.mlflow_sync import experiment_id, make_client, tracking_uri;"
         "print('ready', flush=True); sys.stdin.readline();"
         "print(experiment_id(make_client(tracking_uri()), 'tests'))"
     )

@@ -17,9 +17,9 @@ import yaml
 from src.common.errors import UserError
 from src.common.files import write_text, write_whole
 from src.config.schema import TrackConfig
-from src.machine import ResourceMonitor, command_line, git_version, machine, versions
-from src.outbox import RUN_ID, SPOOL, Outbox, tracking_uri
-from src.runs import list_runs
+from src.tracking.environment import ResourceMonitor, command_line, git_version, machine, versions
+from src.tracking.mlflow_sync import RUN_ID, SPOOL, Outbox, tracking_uri
+from src.tracking.run_registry import list_runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,7 +140,7 @@ class Tracker:
         self.outbox.put({"call": "artifact", "path": place, "to": "" if to == "." else to})
 
     def log_model(self, folder: Path) -> None:
-        """The model folder, as the artifact `model`, where `src.runs.find_model` looks for it."""
+        """The model folder, as the artifact `model`, where `src.tracking.run_registry.find_model` looks for it."""
         self.log_artifact(folder, "model")
 
     def flush(self) -> bool:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from src.config.schema import TrackConfig
-from src.mlflow_ui import server_environment
-from src.outbox import make_client, tracking_uri
-from src.tracking import Tracker
-from src.views import save_views
+from src.tracking.mlflow_sync import make_client, tracking_uri
+from src.tracking.mlflow_tracker import Tracker
+from src.tracking.mlflow_ui import server_environment
+from src.tracking.mlflow_views import save_views
 from tests.servers import free_port, wait_until_up
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from src.runs import Run, list_runs
+from src.tracking.run_registry import Run, list_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

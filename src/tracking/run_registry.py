@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.common.errors import UserError, one_line
 from src.data.leaky_split import LEAKING
-from src.outbox import database, locked, make_client, tracking_uri
+from src.tracking.mlflow_sync import database, locked, make_client, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
