@@ -16,14 +16,14 @@ from src.data.sample import Sample
 from src.inference.fallbacks import fallback_of, fill
 from src.inference.model_loading import load_model
 from src.inference.predict_options import make_settings
-from src.learning.answers import Answers
+from src.inference.predictions import Answers
+from src.inference.submission import Submission, read
 from src.metrics.compute import Drawn, Score, Scores
 from src.metrics.leaderboard import Board, simulate
 from src.metrics.meteor import Meteor
 from src.metrics.paired_bootstrap import differences
 from src.metrics.subgroups import deciles, score_groups
 from src.scored import cell, measure_rows, table
-from src.submission import Submission, read
 from src.tracking.run_registry import find_model
 
 OF_TENTHS = ("photos", "bias", "rmse", "srcc", "cider_d", "rouge_l")
@@ -118,7 +118,7 @@ def pick(answers: Answers, rows: Sequence[int]) -> Answers:
 
 def of_model(name: str, samples: list, parser: Parser, args: Sequence[str] | None) -> Answers:
     """A model's answers for these photos; says so where they are not all held out from it."""
-    from src.answering import answer_photos
+    from src.inference.batch_prediction import answer_photos
 
     loaded, _ = load_model(name)
     settings = make_settings(parser, args, loaded, labelled=True)

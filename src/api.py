@@ -12,10 +12,10 @@ import numpy as np
 from fastapi import FastAPI, File, HTTPException, Query, Response, UploadFile
 from fastapi_offline import FastAPIOffline
 
-from src.answerer import Answer, Answerer, Ask, Refused, wide
 from src.batcher import Batcher, QueueFull
 from src.guard import Bounds, Guard, Meters
-from src.looking import attends
+from src.inference.attention import attends
+from src.inference.predictor import Answer, Answerer, Ask, Refused, wide
 from src.wire import Answered, Known, Refusal, Unanswered, as_json
 
 WIDEST = 20

@@ -18,11 +18,11 @@ from src.inference.fallbacks import fallback_of, fill
 from src.inference.model_loading import load_model
 from src.inference.predict_options import check_style_used, make_settings
 from src.inference.provenance import about_model
-from src.submission import Submission, read
+from src.inference.submission import Submission, read
 
 if TYPE_CHECKING:
-    from src.answering import Settings
-    from src.learning.answers import Answers
+    from src.inference.batch_prediction import Settings
+    from src.inference.predictions import Answers
     from src.models.model_folder import Loaded
 
 
@@ -68,7 +68,7 @@ class Found:
 
 def of_models(options: Namespace, parser: Parser, args: Sequence[str] | None) -> Found:
     """The answers of one model, or of several, each for its own photos."""
-    from src.learning.answers import Answers
+    from src.inference.predictions import Answers
 
     parts = [ask_model(name, parser, args) for name in options.model]
     check_style_used(options.style, [one.settings for one in parts])
@@ -108,7 +108,7 @@ def ask_model(
         cache_as_trained: unless the command line says otherwise, take features from the cache where training did.
         config: whose photos and generation stand for the model's own; the command line goes over these, too.
     """
-    from src.answering import answer_photos
+    from src.inference.batch_prediction import answer_photos
 
     loaded, folder = load_model(name)
     if config:
@@ -148,7 +148,7 @@ def of_file(options: Namespace) -> Found:
 
 def from_submission(found: Submission, samples: Sequence[Sample]) -> "Answers":
     """A submission's rows for photos that it all names, beside the truth."""
-    from src.learning.answers import Answers
+    from src.inference.predictions import Answers
 
     place = {name: i for i, name in enumerate(found.names)}
     at = [place[sample.name] for sample in samples]

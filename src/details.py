@@ -61,7 +61,7 @@ def photo_details(found: Found, scores: "Scores", row: int) -> dict[str, Any]:
 
 def attention_of(found: Found) -> Iterator[dict[str, Any] | None]:
     """For each photo the words of its caption and [T, N] weights over the grid; None where it has no caption."""
-    from src.looking import looks
+    from src.inference.attention import looks
 
     for one in found.parts:
         ahead = looks(one.loaded, one.samples, one.settings)

@@ -7,8 +7,8 @@ from src.common.errors import FALLBACK, UserError, run_command
 from src.config.loader import Parser, make_parser
 from src.config.schema import AtLeast0
 from src.inference.ensemble_submission import join_files, join_models
+from src.inference.submission import check_output, write
 from src.predict import add_model_options, add_photo_options
-from src.submission import check_output, write
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -17,8 +17,8 @@ CALIBRATION = 100  # training photos from which int8 takes its ranges
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, writes the folder, and says how its answers differ from torch's."""
-    from src.exported import check_output, export, load_exact, load_exported
     from src.inference.model_loading import load_model
+    from src.inference.onnx_export import check_output, export, load_exact, load_exported
 
     options = make_options().parse_args(args)
     output = Path(options.output)

@@ -7,7 +7,7 @@ import numpy as np
 from jsonargparse import Namespace
 
 from src.common.errors import UserError
-from src.learning.answers import Answers
+from src.inference.predictions import Answers
 from src.metrics import pretrained as embedding
 from src.metrics.spice import check_there, spice
 

@@ -14,7 +14,7 @@ from src.inference.model_loading import load_model
 from src.inference.predict_options import check_style_used, make_settings
 from src.inference.predict_submission import predict, predict_spread
 from src.inference.provenance import about_answers, about_model
-from src.submission import check_output, write
+from src.inference.submission import check_output, write
 
 if TYPE_CHECKING:
     pass

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from src.learning.answers import Answers
+    from src.inference.predictions import Answers
     from src.metrics.compute import Drawn, Score, Scores
     from src.metrics.meteor import Meteor
 

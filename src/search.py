@@ -16,7 +16,7 @@ import yaml
 from src.common.errors import UserError
 from src.config.loader import check_key, fill, load_config, nearest, read_yaml
 from src.config.schema import Above0, AtLeast0, Config, Count, Seed, Whole, to_dict
-from src.submission import check_output
+from src.inference.submission import check_output
 from src.tracking.run_folder import check_name
 
 if TYPE_CHECKING:

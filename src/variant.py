@@ -134,7 +134,7 @@ def fill_cache(task: Task) -> None:
 def work_out(task: Task) -> None:
     """Trains where asked to, evaluates, and keeps the row."""
     from src.asked import part_of
-    from src.data.cache import reuse_memory
+    from src.inference.feature_extractor import reuse_memory
     from src.inference.model_loading import load_model
 
     reuse_memory()
@@ -201,7 +201,7 @@ def split_of(config: Config, trained: Config) -> str:
 
 def scores(loaded: "Loaded", samples: "list[Sample]", task: Task) -> dict[str, dict[str, float | None]]:
     """Every score with its interval."""
-    from src.answering import Settings, answer_photos
+    from src.inference.batch_prediction import Settings, answer_photos
     from src.inference.fallbacks import fallback_of, fill
     from src.scored import ALL, score_sources
 
@@ -214,7 +214,7 @@ def scores(loaded: "Loaded", samples: "list[Sample]", task: Task) -> dict[str, d
 
 def seconds_per_photo(loaded: "Loaded", samples: "list[Sample]", task: Task) -> float:
     """Time to answer a photo, from its file to mos and caption, in batches; the first photos only warm up."""
-    from src.answering import Settings, answer_photos
+    from src.inference.batch_prediction import Settings, answer_photos
 
     some = samples[:: -(-len(samples) // task.photos)]
     settings = Settings(task.config.generate, progress=False)

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from src.answerer import Answer, Refused
+from src.inference.predictor import Answer, Refused
 
 DIGITS = 4  # of attention
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from src.answerer import Caption
 from src.app import main
 from src.common.errors import UserError
+from src.inference.predictor import Caption
 from src.page.looking import maps
 from src.page.scale import spread
 from src.serving.page_server import Options, server_command

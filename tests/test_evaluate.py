@@ -12,7 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 from src.common.errors import UserError
 from src.config.schema import SourceConfig, TrackConfig
 from src.evaluate import main
-from src.submission import Submission, write
+from src.inference.submission import Submission, write
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_registry import open_client
 from tests.tiny import CAPTIONS, make_model, tiny_config, write_photo

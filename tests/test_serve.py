@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from src.answerer import Ask
 from src.api import make_app
 from src.batcher import Batcher, QueueFull
 from src.common.errors import UserError
 from src.guard import Bounds
+from src.inference.predictor import Ask
 from src.serve import main, make_options
 from src.serving.server import load, load_all
 from tests.servers import free_port, wait_until_up

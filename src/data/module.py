@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from src.common.errors import UserError
 from src.config.schema import Config
 from src.data import transforms
-from src.data.cache import Built, Want, build
 from src.data.dataloader import Loader, warn_unreadable
 from src.data.dataset import Cached, Look, Photos
 from src.data.feature_store import FeatureStore, Kind, Recipe
@@ -29,6 +28,7 @@ from src.data.sampler import EvalBatches, Mixture, TrainBatches
 from src.data.sources import given_splits, read_all
 from src.data.split import split_photos
 from src.data.tokenizer import Tokenizer, plain
+from src.inference.feature_extractor import Built, Want, build
 
 SCALE_PHOTOS = 5000  # enough for the mean and deviation of level statistics, from the cache
 SCALE_LIVE = 256  # likewise, where the backbone has to run for them

@@ -18,7 +18,7 @@ from src.scored import ALL, known
 from src.tracking.run_registry import find_model
 
 if TYPE_CHECKING:
-    from src.learning.answers import Answers
+    from src.inference.predictions import Answers
     from src.metrics.compute import Score, Scores
 
 
@@ -41,7 +41,7 @@ def check_models(options: Namespace) -> None:
     if options.log and not run_id(folders[0]):
         raise UserError("--log: the model folder is of no run in MLflow; leave it out")
     if options.attention:
-        from src.looking import attends
+        from src.inference.attention import attends
         from src.models.model_folder import describe
 
         for folder in folders:

@@ -18,7 +18,7 @@ from src.inference.fallbacks import complete
 from src.inference.model_loading import load_model
 from src.inference.predict_options import check_style_used, make_settings
 from src.inference.provenance import about_answers, about_model
-from src.submission import RANGE, Submission, matches, read
+from src.inference.submission import RANGE, Submission, matches, read
 
 
 def join_models(parser: Parser, args: Sequence[str] | None) -> tuple[Submission, dict[str, Any]]:
@@ -27,7 +27,7 @@ def join_models(parser: Parser, args: Sequence[str] | None) -> tuple[Submission,
     Raises:
         UserError: fewer than two, no photos, or a model that cannot be found.
     """
-    from src.joint import answer_together, combined, share_words
+    from src.inference.ensemble import answer_together, combined, share_words
 
     options = parser.parse_args(args)
     if len(options.models) < 2:

@@ -11,9 +11,9 @@ import numpy as np
 from src.common.errors import UserError
 
 if TYPE_CHECKING:
-    from src.answerer import Answerer
     from src.data.sample import Sample
-    from src.learning.answers import Answers
+    from src.inference.predictions import Answers
+    from src.inference.predictor import Answerer
     from src.models.model_folder import Loaded
 
 
@@ -67,7 +67,7 @@ class Difference:
 
 def compare(one: "Answers", other: "Answers") -> Difference:
     """Two models' answers for the same photos."""
-    from src.learning.answers import score
+    from src.inference.predictions import score
 
     same = [a == b for a, b in zip(one.captions, other.captions, strict=True)]
     apart = np.abs(np.subtract(one.mos, other.mos))
@@ -78,8 +78,8 @@ def compare(one: "Answers", other: "Answers") -> Difference:
 
 def answers_of(answerer: "Answerer", samples: "Sequence[Sample]", chunk: int = 16) -> "Answers":
     """What an answerer says of labelled photos, each in the style of its own source."""
-    from src.answering import source_style, styles
-    from src.learning.answers import Answers
+    from src.inference.batch_prediction import source_style, styles
+    from src.inference.predictions import Answers
 
     config = answerer.about.config
     answers = Answers(*([] for _ in range(6)))
@@ -98,7 +98,7 @@ def add(answers: "Answers", answerer: "Answerer", samples: "Sequence[Sample]", s
     Raises:
         UserError: a photo cannot be read.
     """
-    from src.answerer import Ask, Refused
+    from src.inference.predictor import Ask, Refused
 
     ask = Ask(replace(answerer.about.config.generate), style)
     for sample, found in zip(samples, answerer.answer([one.path.read_bytes() for one in samples], ask), strict=True):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from src.submission import RANGE, Submission
+from src.inference.submission import RANGE, Submission
 
 if TYPE_CHECKING:
-    from src.answering import Settings
-    from src.learning.answers import Answers
+    from src.inference.batch_prediction import Settings
+    from src.inference.predictions import Answers
     from src.models.model_folder import Loaded
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from src.common.errors import UserError
 from src.config.loader import Parser
 from src.config.schema import GenerationConfig
-from src.submission import COMMENTS, MOS, NAME
+from src.inference.submission import COMMENTS, MOS, NAME
 
 if TYPE_CHECKING:
-    from src.answering import Settings
+    from src.inference.batch_prediction import Settings
     from src.models.model_folder import Loaded
 
 
@@ -29,7 +29,7 @@ def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", 
     Raises:
         UserError: the model does not know the style, or cannot fill the columns.
     """
-    from src.answering import Settings, check_style, default_style
+    from src.inference.batch_prediction import Settings, check_style, default_style
 
     parser.set_defaults({f"generate.{key}": value for key, value in asdict(loaded.config.generate).items()})
     options = parser.parse_args(args)

@@ -7,10 +7,10 @@ from jsonargparse import Namespace
 
 from src.common.errors import UserError
 from src.data.sample import Sample
-from src.submission import Submission, write
+from src.inference.submission import Submission, write
 
 if TYPE_CHECKING:
-    from src.answering import Settings
+    from src.inference.batch_prediction import Settings
     from src.models.model_folder import Loaded
 from src.inference.fallbacks import complete, mos_range
 from src.inference.provenance import about_answers, about_model
@@ -18,7 +18,7 @@ from src.inference.provenance import about_answers, about_model
 
 def predict(loaded: "Loaded", samples: list[Sample], settings: "Settings") -> tuple[Submission, dict[str, str]]:
     """A model's submission for photos, in their order; see `complete`."""
-    from src.answering import answer_photos
+    from src.inference.batch_prediction import answer_photos
 
     answers, failed = answer_photos(loaded, samples, settings)
     return complete(answers, failed, [loaded], settings)
@@ -35,7 +35,7 @@ def predict_spread(
     Raises:
         UserError: the cache, which one process writes, is asked for.
     """
-    from src.spread import answer_spread, clear
+    from src.inference.distributed_prediction import answer_spread, clear
 
     if settings.cache:
         raise UserError(f"--workers {options.workers}: they keep no features; leave --cache out")

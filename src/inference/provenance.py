@@ -13,7 +13,7 @@ from src.data.sample import Sample
 from src.tracking.mlflow_sync import RUN_ID
 
 if TYPE_CHECKING:
-    from src.answering import Settings
+    from src.inference.batch_prediction import Settings
     from src.models.model_folder import Loaded
 from src.inference.fallbacks import mos_range
 

@@ -12,7 +12,7 @@ from src.common.files import write_text
 from src.config.schema import Config
 from src.data.image_io import load_photo
 from src.data.module import Data
-from src.learning.answers import Answers, answer, score
+from src.inference.predictions import Answers, answer, score
 from src.learning.module import Learner, selected
 from src.models.model_folder import save
 from src.plots import figures as plots

@@ -15,7 +15,7 @@ from src.common.process_group import Group
 from src.config.schema import Config, TrainConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
-from src.learning.answers import Answers, answer_batch, score
+from src.inference.predictions import Answers, answer_batch, score
 from src.learning.self_critical import SelfCritical
 from src.metrics.meteor import Meteor
 from src.models.multitask import CaptionLoss, Multitask

@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from src.answerer import Answer
 from src.common.errors import UserError
 from src.data.csv_table import read_photos
 from src.data.image_io import SUFFIXES
 from src.data.sample import Sample
+from src.inference.predictor import Answer
 from src.page.models import PATIENCE, Model, gate
 from src.serving.page_server import Options
 

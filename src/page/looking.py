@@ -5,7 +5,7 @@ import json
 from math import isqrt
 from typing import Any
 
-from src.answerer import Caption
+from src.inference.predictor import Caption
 
 END = "(end)"
 

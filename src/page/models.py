@@ -8,8 +8,8 @@ from threading import BoundedSemaphore
 
 import streamlit as st
 
-from src.answerer import Answer, Answerer, Ask, Limits, Refused, load_answerer, wide
 from src.common.errors import UserError
+from src.inference.predictor import Answer, Answerer, Ask, Limits, Refused, load_answerer, wide
 from src.serving.page_server import Options
 from src.tracking.run_registry import find_model, is_model, list_runs, short
 

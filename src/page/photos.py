@@ -8,9 +8,9 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from src.answerer import Answer, Caption, Refused
 from src.data import demo_scenes as scene
 from src.data.image_io import SUFFIXES, decode
+from src.inference.predictor import Answer, Caption, Refused
 from src.page.looking import looking
 from src.page.models import Model, answer
 from src.page.scale import scale

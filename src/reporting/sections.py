@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from src.against import across
-from src.looking import attends, embed, looks
+from src.inference.attention import attends, embed, looks
 from src.metrics.compute import Score
 from src.metrics.subgroups import deciles, score_groups
 from src.plots import figures as plots

@@ -45,8 +45,8 @@ def load(model: str, megabytes: float = 20.0, megapixels: float = 50.0, style: s
     Raises:
         UserError: there is no such model; it knows no such style; none is asked for and none is its default.
     """
-    from src.answerer import Ask, Limits, load_answerer
     from src.api import Served
+    from src.inference.predictor import Ask, Limits, load_answerer
     from src.tracking.run_registry import find_model
 
     answerer = load_answerer(find_model(model), Limits(megabytes, megapixels))

@@ -68,8 +68,8 @@ def train_here(
     from lightning.pytorch import seed_everything
 
     from src.common.process_group import Group
-    from src.data.cache import reuse_memory
     from src.data.module import Data
+    from src.inference.feature_extractor import reuse_memory
     from src.learning.keep import keep
     from src.learning.loop import fit, make_trainer
     from src.learning.module import Learner

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from src.config.schema import DecoderConfig
-from src.data.cache import reuse_memory
+from src.inference.feature_extractor import reuse_memory
 from src.models.decoders.recurrent import Recurrent
 from tests.models.plain import Plain
 

@@ -19,7 +19,7 @@ from src.data.dataloader import Loader
 from src.data.dataset import Look, Photos
 from src.data.module import Data, build_for_config
 from src.models.backbones.backbone import Backbone
-from tests.data.test_cache import Tiny
+from tests.inference.test_feature_extractor import Tiny
 
 WORDS = ["dark", "bright", "sharp", "blurred", "red", "green", "calm", "busy"]
 

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from src import evaluate, predict, train
-from src.answerer import Answer, Ask, load_answerer
 from src.common.errors import UserError
 from src.config.schema import BackboneConfig, Config, GenerationConfig, LoraConfig
 from src.data.tokenizer import PAD, Tokenizer
-from src.looking import on_photo
+from src.inference.attention import on_photo
+from src.inference.predictor import Answer, Ask, load_answerer
 from src.models.backbones.backbone import Backbone
 from src.models.backbones.blip import own_tokenizer, read_words
 from src.models.losses import caption_ce

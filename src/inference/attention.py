@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.answering import Settings, see, seen_batch
 from src.common.device import best_device
 from src.data.sample import Sample
+from src.inference.batch_prediction import Settings, see, seen_batch
 from src.models.backbones.blip import is_blip
 from src.models.model_folder import Described, Loaded
 

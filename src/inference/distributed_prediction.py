@@ -23,8 +23,8 @@ from src.data.sample import Sample
 if TYPE_CHECKING:
     import numpy as np
 
-    from src.answering import Settings
-    from src.learning.answers import Answers
+    from src.inference.batch_prediction import Settings
+    from src.inference.predictions import Answers
 
 BATCHES = 16  # of a part: what is lost at most when all goes down, for each worker
 PARTS = 2000  # about as many as Ray Data carries well; of a larger table each part is longer
@@ -73,7 +73,7 @@ def answer_spread(
     Raises:
         UserError: too few CPUs or GPUs.
     """
-    from src.learning.answers import Answers
+    from src.inference.predictions import Answers
 
     folder = keep_folder(model, samples, settings, output)
     parts = cut(samples, settings.batch_size, folder)
@@ -188,8 +188,8 @@ class Answerer:
 
     def __call__(self, rows: "dict[str, np.ndarray]") -> dict[str, list[Any]]:
         """Answers the photos of one row."""
-        from src.answering import answer_photos
         from src.data.image_hashes import in_threads, photo_hash
+        from src.inference.batch_prediction import answer_photos
 
         samples = [Sample(Path(path), name, source) for path, name, source in json.loads(str(rows["photos"][0]))]
         answers, failed = answer_photos(self.loaded, samples, self.settings)

@@ -24,13 +24,13 @@ from src.common.errors import UserError
 from src.config.schema import Config, GenerationConfig
 from src.data import transforms
 from src.data.batch import Batch, View
-from src.data.cache import Runner, Want, build
 from src.data.feature_store import FeatureStore, Kind, Recipe
 from src.data.formats.base import source_name
 from src.data.image_hashes import photo_hashes
 from src.data.image_io import PhotoError, check_photo, load_photo
 from src.data.sample import Sample
-from src.learning.answers import Answers, answer_batch
+from src.inference.feature_extractor import Runner, Want, build
+from src.inference.predictions import Answers, answer_batch
 from src.models.model_folder import Described, Loaded
 
 

@@ -14,11 +14,11 @@ from src.common.errors import UserError
 from src.config.schema import SourceConfig
 from src.ensemble import main
 from src.inference.blending import agreement, average, join_mos, vote
+from src.inference.ensemble import Joint
 from src.inference.ensemble_submission import join
-from src.joint import Joint
+from src.inference.submission import Submission, read, write
 from src.models.model_folder import load
 from src.predict import main as predict
-from src.submission import Submission, read, write
 from tests.tiny import META, make_model, tiny_config, write_photo
 
 NAMES = ["0213074526", "1e5", "00", "with space", "사진"]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from src.common.errors import UserError
-from src.submission import Submission, check, check_output, fold, matches, read, write
+from src.inference.submission import Submission, check, check_output, fold, matches, read, write
 
 NAMES = ["0213074526", "1e5", "00", "with space", "사진 하나", "NA", "null", 'a,"b"', "true", "-0"]
 

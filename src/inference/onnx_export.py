@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.answerer import Answerer, Limits
-from src.answering import Settings, sizes
 from src.common.errors import UserError
 from src.common.files import check_parent
 from src.data import transforms
 from src.data.feature_store import Kind
 from src.data.image_io import load_photo
-from src.model.graph import FORMS, Encoder, Graph, GraphDecoder, Start, Step, decoder_of
+from src.inference.batch_prediction import Settings, sizes
+from src.inference.onnx_graph import FORMS, Encoder, Graph, GraphDecoder, Start, Step, decoder_of
+from src.inference.predictor import Answerer, Limits
 from src.models.generation import Decoder
 from src.models.model_folder import Loaded, describe, load
 
@@ -174,7 +174,7 @@ def write(module: nn.Module, example: tuple[Any, ...], dynamic: tuple[Any, ...],
 
 def shrink(path: Path, photos: Sequence[Path]) -> None:
     """An encoder's ONNX file in 8 bits, by the ranges of photos, which must be readable; other files stay."""
-    from src.quantizing import quantize_encoder
+    from src.inference.quantization import quantize_encoder
 
     found = NAME.fullmatch(path.name)
     if found is None:

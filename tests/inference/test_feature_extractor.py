@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError
-from src.data import cache, transforms
-from src.data.cache import Want, build
+from src.data import transforms
 from src.data.feature_store import FeatureStore, Recipe, Writer
 from src.data.image_io import load_photo
+from src.inference import feature_extractor as cache
+from src.inference.feature_extractor import Want, build
 
 
 class Tiny(nn.Module):

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.answering import Seen, Settings, answer_photos, answer_seen, see
 from src.common.device import best_device
 from src.data.sample import Sample
+from src.inference.batch_prediction import Seen, Settings, answer_photos, answer_seen, see
 from src.inference.blending import join_mos, vote
-from src.learning.answers import Answers
+from src.inference.predictions import Answers
 from src.models.generation import Decoder, generate
 from src.models.model_folder import Loaded
 

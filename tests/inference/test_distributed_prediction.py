@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 import src
-from src.answering import Settings
 from src.common.errors import UserError
 from src.common.files import write_text
 from src.data.csv_table import read_photos
 from src.data.sample import Sample
+from src.inference.batch_prediction import Settings
+from src.inference.distributed_prediction import BATCHES, PARTS, Answerer, Part, cut, keep_folder, pack, share
 from src.predict import main
-from src.spread import BATCHES, PARTS, Answerer, Part, cut, keep_folder, pack, share
 from tests.tiny import make_model, tiny_config, write_photo
 
 PHOTOS = 203  # six parts of 32 and one of 11

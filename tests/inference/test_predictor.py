@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import GifImagePlugin, Image
 
-from src.answerer import Answer, Answerer, Ask, Limits, Refused, load_answerer, note
 from src.common.errors import UserError
 from src.config.schema import GenerationConfig
+from src.inference.predictor import Answer, Answerer, Ask, Limits, Refused, load_answerer, note
 from src.predict import main as predict
 from tests.tiny import make_model, tiny_config, write_photo
 

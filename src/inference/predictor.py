@@ -19,13 +19,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from src.answering import Settings, check_style, compute, default_style, runner, sizes, styles
 from src.common.device import best_device
 from src.config.schema import GenerationConfig
 from src.data import transforms
 from src.data.image_io import FORMATS, PhotoError, decode
 from src.data.tokenizer import PAD, UNK
-from src.looking import on_photo
+from src.inference.attention import on_photo
+from src.inference.batch_prediction import Settings, check_style, compute, default_style, runner, sizes, styles
 from src.models.generation import Decoder, Generated, generate_all
 from src.models.model_folder import Described, Loaded, load
 

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from src.answerer import Answer, Answerer, Ask
 from src.common.errors import UserError
 from src.config.schema import Config, GenerationConfig, LlamaConfig, SourceConfig
 from src.data.demo import make_demo
 from src.data.tokenizer import Tokenizer
 from src.export import main
-from src.exported import load_exact, load_exported
 from src.inference.export_check import Difference, some_of
+from src.inference.onnx_export import load_exact, load_exported
+from src.inference.predictor import Answer, Answerer, Ask
 from src.models.backbones.backbone import Backbone
 from src.models.model_folder import load, save
 from src.models.multitask import Multitask
