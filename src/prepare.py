@@ -112,7 +112,7 @@ def cache_command(args: Sequence[str]) -> int:
     """Computes the features of the frozen backbone that are not in the cache yet."""
     config, options = parse(make_parser("prepare cache", "Computes the features of a frozen backbone once."), args)
 
-    from src.data.module import build_for_config
+    from src.training.datamodule import build_for_config
 
     built = build_for_config(config)
     for path, reason in list(built.failed.items())[:5]:

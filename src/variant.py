@@ -126,7 +126,7 @@ def _end_with_parent() -> None:
 
 def fill_cache(task: Task) -> None:
     """Computes the features that the variant trains on: their time and memory are no cost of its own."""
-    from src.data.module import build_for_config
+    from src.training.datamodule import build_for_config
 
     build_for_config(task.config)
 

@@ -19,8 +19,8 @@ from src.comparison import load_comparison
 from src.tracking.run_registry import list_runs
 from src.tuning.model_comparison import markdown
 from src.variant import Row
-from tests.learning.test_train import PHOTOS, experiment
 from tests.tiny import make_model, tiny_config
+from tests.training.test_run import PHOTOS, experiment
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = [

@@ -11,10 +11,10 @@ from src.config.loader import load_config
 from src.config.schema import Config
 from src.data.batch import Batch, View
 from src.data.tokenizer import Tokenizer
-from src.learning.module import parameter_groups, schedule
 from src.models.backbones.backbone import Backbone
 from src.models.model_folder import load, save
 from src.models.multitask import Multitask
+from src.training.lightning_module import parameter_groups, schedule
 
 PRESETS = sorted(Path("configs/model").glob("*.yaml"))
 COUNT = 8

@@ -31,8 +31,8 @@ from src.study import storage
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_registry import open_client
 from src.variant import Row
-from tests.learning.test_train import experiment, make_data
 from tests.tiny import make_model, tiny_config
+from tests.training.test_run import experiment, make_data
 
 SIDE_BY_SIDE = ["Scores", "Training", "Mos", "Differences", "Boards", "Photos", "Captions", "Resources", "Config"]
 SECTIONS = ["Scores", "Training", "Mos", "Photos", "Attention", "Embeddings", "Captions", "Resources", "Config"]

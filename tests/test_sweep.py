@@ -10,7 +10,7 @@ import yaml
 from src.common.errors import UserError
 from src.sweep import main
 from src.tracking.run_registry import find_model, list_runs
-from tests.learning.test_train import experiment
+from tests.training.test_run import experiment
 
 
 def sweep_file(folder: Path, **settings: object) -> Path:

@@ -8,10 +8,10 @@ import torch
 from src.common.errors import UserError, is_out_of_memory
 from src.config.loader import load_config
 from src.data.batch import Batch
-from src.learning.module import Learner
 from src.tracking.run_registry import list_runs
+from src.training.lightning_module import Learner
 from src.trials import Failures, kind, train_within_memory
-from tests.learning.test_train import experiment
+from tests.training.test_run import experiment
 
 TOO_MUCH = 1 << 50  # bytes
 

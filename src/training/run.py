@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
     from src.common.process_group import Group
-    from src.data.module import Data
-    from src.learning.self_critical import SelfCritical
     from src.models.backbones.backbone import Backbone
     from src.models.multitask import Multitask
     from src.tracking.run_folder import RunFolder
+    from src.training.datamodule import Data
+    from src.training.self_critical import SelfCritical
 from src.training.config_checks import check
 
 
@@ -43,7 +43,7 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
         return folder.finished()
     config.track.name = name
     if config.train.workers > 1:
-        from src.learning.together import train_together
+        from src.training.distributed import train_together
 
         return train_together(train_here, config, folder, more)
     return train_here(config, folder, more)
@@ -68,15 +68,15 @@ def train_here(
     from lightning.pytorch import seed_everything
 
     from src.common.process_group import Group
-    from src.data.module import Data
     from src.inference.feature_extractor import reuse_memory
-    from src.learning.keep import keep
-    from src.learning.loop import fit, make_trainer
-    from src.learning.module import Learner
     from src.metrics.meteor import meteor_if_there
     from src.models.backbones.backbone import Backbone
     from src.models.backbones.blip import own_tokenizer
     from src.tracking.mlflow_tracker import Tracker
+    from src.training.datamodule import Data
+    from src.training.finalize import keep
+    from src.training.lightning_module import Learner
+    from src.training.trainer import fit, make_trainer
 
     reuse_memory()
     if config.train.threads:
@@ -140,7 +140,7 @@ def start_from(run: str, model: "Multitask", data: "Data") -> None:
 
 def make_critic(config: Config, model: "Multitask", data: "Data") -> "SelfCritical | None":
     """What captions learn from in the last epochs, where there are such."""
-    from src.learning.self_critical import SelfCritical
+    from src.training.self_critical import SelfCritical
 
     if not config.train.self_critical.epochs or model.decoder is None:
         return None

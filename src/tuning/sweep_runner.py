@@ -54,7 +54,7 @@ def prepare(sweep: Sweep, path: Path) -> None:
     """
     from src.data.csv_table import read_photos
     from src.data.demo import make_demo
-    from src.data.module import build_for_config
+    from src.training.datamodule import build_for_config
 
     config = trial_config(sweep, {})
     demo = Path("data/demo")

@@ -7,12 +7,12 @@ import pytest
 from src.common.errors import UserError
 from src.config.schema import Config, DataConfig, SourceConfig
 from src.data.leaky_split import as_pairs
-from src.data.module import Data
 from src.data.sample import Sample
 from src.data.sources import given_splits, read_all
 from src.data.split import parts_of, split_photos
 from src.data.validation import check
 from src.inference.model_loading import load_model
+from src.training.datamodule import Data
 from src.training.run import start_from
 from tests.tiny import make_model, tiny_config, write_photo
 

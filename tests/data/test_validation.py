@@ -10,11 +10,11 @@ import pytest
 
 from src.common.errors import UserError
 from src.config.schema import Config, DataConfig, ModelConfig, MosConfig, SourceConfig, TokenizerConfig
-from src.data.module import Data
 from src.data.sample import Sample
 from src.data.sources import given_splits, read_all
 from src.data.split import split_photos
 from src.data.validation import Report, _mos_problems, align, check
+from src.training.datamodule import Data
 
 HEAD = "img_name,img_path,mos,comments\n"
 

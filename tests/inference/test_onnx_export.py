@@ -19,8 +19,8 @@ from src.inference.predictor import Answer, Answerer, Ask
 from src.models.backbones.backbone import Backbone
 from src.models.model_folder import load, save
 from src.models.multitask import Multitask
-from tests.learning.test_train import make_data
 from tests.tiny import make_model, tiny_config
+from tests.training.test_run import make_data
 
 ASK = Ask(GenerationConfig(beam=3, max_length=6), attention=True)
 

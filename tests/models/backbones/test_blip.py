@@ -27,9 +27,9 @@ from src.models.model_folder import load, save
 from src.models.multitask import Multitask
 from src.page.looking import maps
 from src.tracking.run_folder import identity
-from tests.learning.test_train import make_data
 from tests.tiny import write_photo
 from tests.tiny_blip import PATCH, SIDE, SPECIAL, WIDE, blip_config, write_blip
+from tests.training.test_run import make_data
 
 PHOTOS = 12
 PLACES = (SIDE // PATCH) ** 2

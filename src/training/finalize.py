@@ -11,13 +11,13 @@ import numpy as np
 from src.common.files import write_text
 from src.config.schema import Config
 from src.data.image_io import load_photo
-from src.data.module import Data
 from src.inference.predictions import Answers, answer, score
-from src.learning.module import Learner, selected
 from src.models.model_folder import save
 from src.plots import figures as plots
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_folder import RunFolder
+from src.training.datamodule import Data
+from src.training.lightning_module import Learner, selected
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,9 +16,9 @@ from src.config.schema import Config, TrainConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
 from src.inference.predictions import Answers, answer_batch, score
-from src.learning.self_critical import SelfCritical
 from src.metrics.meteor import Meteor
 from src.models.multitask import CaptionLoss, Multitask
+from src.training.self_critical import SelfCritical
 
 
 class Learner(LightningModule):

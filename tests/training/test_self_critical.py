@@ -12,12 +12,12 @@ from src.config.schema import DecoderConfig, SelfCriticalConfig
 from src.data.batch import Batch, View
 from src.data.sample import Sample
 from src.data.tokenizer import END
-from src.learning.self_critical import SelfCritical, advantage
 from src.models.decoders.recurrent import Recurrent
 from src.models.model_folder import load
 from src.train import main
-from tests.learning.test_train import experiment
+from src.training.self_critical import SelfCritical, advantage
 from tests.tiny import CAPTIONS, make_model, tiny_config
+from tests.training.test_run import experiment
 
 
 def test_the_baseline_is_the_mean_of_the_other_samples() -> None:

@@ -11,12 +11,12 @@ from lightning.pytorch.loggers.logger import Logger
 
 from src.common.device import best_device, resolve
 from src.config.schema import Config, TrainConfig
-from src.data.module import Data
-from src.learning.averaging import MovingAverage
-from src.learning.checkpoint import WholeCheckpointIO, checkpoints
-from src.learning.module import Learner
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_folder import RunFolder
+from src.training.checkpointing import WholeCheckpointIO, checkpoints
+from src.training.datamodule import Data
+from src.training.ema import MovingAverage
+from src.training.lightning_module import Learner
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

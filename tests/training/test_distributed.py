@@ -18,7 +18,7 @@ from src.config.schema import Config
 from src.tracking.mlflow_sync import tracking_uri
 from src.tracking.run_registry import list_runs
 from src.training.run import train
-from tests.learning.test_train import experiment
+from tests.training.test_run import experiment
 
 STEPS = 20
 

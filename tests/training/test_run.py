@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 
 from src.common.errors import UserError
 from src.config.loader import load_config
-from src.learning.keep import history
 from src.tracking.run_folder import differing, identity, run_name
 from src.tracking.run_registry import list_runs
 from src.train import main
 from src.training.config_checks import check
+from src.training.finalize import history
 from tests.tiny import CAPTIONS, tiny_config, write_photo
 
 if TYPE_CHECKING:
@@ -131,9 +131,9 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, place: str, at: int, file: str) -
 @pytest.mark.parametrize(
     ("place", "at", "train"),
     [
-        ("src.learning.module:Learner.training_step", 7, {"checkpoint_steps": 0}),  # from an epoch's end
-        ("src.learning.module:Learner.on_validation_epoch_end", 2, {"checkpoint_steps": 1}),
-        ("src.learning.keep.keep", 1, {"patience": 1, "epochs": 6, "lr": 1e-6}),  # early stopping had ended it
+        ("src.training.lightning_module:Learner.training_step", 7, {"checkpoint_steps": 0}),  # from an epoch's end
+        ("src.training.lightning_module:Learner.on_validation_epoch_end", 2, {"checkpoint_steps": 1}),
+        ("src.training.finalize.keep", 1, {"patience": 1, "epochs": 6, "lr": 1e-6}),  # early stopping had ended it
     ],
 )
 def test_a_run_cut_short_at_an_epochs_end_goes_on_alike(
@@ -236,7 +236,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path: Path) -> None:
 
     import torch
 
-    from src.learning.checkpoint import WholeCheckpointIO
+    from src.training.checkpointing import WholeCheckpointIO
 
     path = tmp_path / "last.ckpt"
     WholeCheckpointIO().save_checkpoint({"x": torch.ones(10)}, path)

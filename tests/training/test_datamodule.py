@@ -17,8 +17,8 @@ from src.config.schema import BackboneConfig, Config, DataConfig, SourceConfig, 
 from src.data.batch import Batch
 from src.data.dataloader import Loader
 from src.data.dataset import Look, Photos
-from src.data.module import Data, build_for_config
 from src.models.backbones.backbone import Backbone
+from src.training.datamodule import Data, build_for_config
 from tests.inference.test_feature_extractor import Tiny
 
 WORDS = ["dark", "bright", "sharp", "blurred", "red", "green", "calm", "busy"]

@@ -16,8 +16,8 @@ from src.config.schema import GenerationConfig, SelfCriticalConfig
 from src.data.batch import Batch
 from src.data.sample import Sample
 from src.data.tokenizer import END, Tokenizer
-from src.learning.reward import Reward, key
 from src.models.multitask import Mean, Multitask
+from src.training.reward import Reward, key
 
 
 class SelfCritical:

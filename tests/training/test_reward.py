@@ -8,8 +8,8 @@ import pytest
 from src.common.errors import UserError
 from src.config.schema import RewardConfig
 from src.data.sample import Sample
-from src.learning.reward import Reward, key
 from src.metrics.bleu_rouge import bleu, cider_d, rouge_l
+from src.training.reward import Reward, key
 from tests.tiny import CAPTIONS
 
 SAMPLES = [Sample(Path("x.jpg"), f"{i}", "set", captions=(CAPTIONS[i], CAPTIONS[i - 1])) for i in range(4)]
