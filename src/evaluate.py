@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.asked import of_file, of_models
 from src.common.errors import FALLBACK, run_command
 from src.config.loader import Parser, make_parser
 from src.config.schema import Whole
 from src.data.split import ORDER
+from src.evaluation.evaluation_set import of_file, of_models
 from src.evaluation.evaluator import add_extra, check, further, log_scores, write_json
+from src.evaluation.score_table import ALL, score_sources, table
 from src.predict import add_model_options
-from src.scored import ALL, score_sources, table
 
 if TYPE_CHECKING:
     pass
@@ -32,7 +32,7 @@ def main(args: Sequence[str] | None = None) -> int:
         write_json(Path(options.json), about | more, answers, scores)
         print(f"wrote {options.json}")
     if options.details:
-        from src.details import write_details
+        from src.evaluation.per_image_json import write_details
 
         write_details(Path(options.details), found, scores, options.attention)
         print(f"wrote {options.details}; docs/details.schema.json says what is in it")

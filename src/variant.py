@@ -133,7 +133,7 @@ def fill_cache(task: Task) -> None:
 
 def work_out(task: Task) -> None:
     """Trains where asked to, evaluates, and keeps the row."""
-    from src.asked import part_of
+    from src.evaluation.evaluation_set import part_of
     from src.inference.feature_extractor import reuse_memory
     from src.inference.model_loading import load_model
 
@@ -201,9 +201,9 @@ def split_of(config: Config, trained: Config) -> str:
 
 def scores(loaded: "Loaded", samples: "list[Sample]", task: Task) -> dict[str, dict[str, float | None]]:
     """Every score with its interval."""
+    from src.evaluation.score_table import ALL, score_sources
     from src.inference.batch_prediction import Settings, answer_photos
     from src.inference.fallbacks import fallback_of, fill
-    from src.scored import ALL, score_sources
 
     cached = loaded.config.data.cache and loaded.config.model.backbone.frozen
     settings = Settings(task.config.generate, cache=cached, labelled=True)

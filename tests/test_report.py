@@ -20,12 +20,12 @@ from src.compare import main as compare
 from src.comparison import Comparison, Variant
 from src.config.schema import TrackConfig, to_dict
 from src.evaluate import main as evaluate
+from src.evaluation.score_table import cell
 from src.metrics.compute import Score
 from src.report import main
 from src.reporting.gallery import picked
 from src.reporting.page import LIMIT, Gallery, Page, Photo, Section, write_page
 from src.reporting.pictures import photo_uri
-from src.scored import cell
 from src.search import trial_name
 from src.study import storage
 from src.tracking.mlflow_tracker import Tracker

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jsonargparse import Namespace
 
-from src.asked import Found
 from src.common.errors import UserError
 from src.common.files import check_place, write_text
 from src.config.loader import Parser
+from src.evaluation.evaluation_set import Found
+from src.evaluation.score_table import ALL, known
 from src.inference.provenance import run_id
-from src.scored import ALL, known
 from src.tracking.run_registry import find_model
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def check(options: Namespace) -> None:
     for place in filter(None, (options.json, options.details)):
         check_place(Path(place))
     check_models(options)
-    from src.against import check_rivals
-    from src.extra import check_extra
+    from src.evaluation.comparison import check_rivals
+    from src.evaluation.pretrained_scores import check_extra
 
     check_extra(options)
     check_rivals(options.against, options.predictions or " + ".join(options.model))
@@ -63,7 +63,7 @@ def check_choice(options: Namespace) -> None:
 
 def add_extra(found: Found, scores: dict[str, "Scores"], options: Namespace) -> None:
     """Adds the scores that need a download, where asked for, to those of all photos and of each source."""
-    from src.extra import extra_scores
+    from src.evaluation.pretrained_scores import extra_scores
     from src.metrics.bootstrap import bootstrap_mean
     from src.metrics.compute import Score
 
@@ -77,7 +77,7 @@ def add_extra(found: Found, scores: dict[str, "Scores"], options: Namespace) -> 
 
 def further(found: Found, options: Namespace, parser: Parser, args: Sequence[str] | None) -> dict[str, Any]:
     """Prints deciles, comparisons and boards, as asked for. Returns them as plain types."""
-    from src.against import boards, pairs, rivals, tenths
+    from src.evaluation.comparison import boards, pairs, rivals, tenths
     from src.metrics.meteor import meteor_if_there
 
     more: dict[str, Any] = {}

@@ -23,8 +23,8 @@ def some_of(loaded: "Loaded", part: str, most: int) -> "list[Sample]":
     Raises:
         UserError: the data is not here, or none of these photos can be read.
     """
-    from src.asked import part_of
     from src.data.image_io import check_photo
+    from src.evaluation.evaluation_set import part_of
 
     samples = part_of(loaded.config, part)
     chosen = samples[:: max(1, len(samples) // most)][:most]

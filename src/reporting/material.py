@@ -6,13 +6,13 @@ from pathlib import Path
 
 import yaml
 
-from src.asked import Asked, ask_model
 from src.common.errors import UserError
 from src.config.loader import Parser
 from src.config.schema import Config, to_dict
+from src.evaluation.evaluation_set import Asked, ask_model
+from src.evaluation.score_table import ALL, score_sources
 from src.metrics.compute import Scores
 from src.reporting.series import Logged, logged
-from src.scored import ALL, score_sources
 
 NAMED = 5  # of the photos that could not be answered
 

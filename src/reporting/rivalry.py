@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from src.against import Rival, pick, rival
+from src.evaluation.comparison import Rival, pick, rival
+from src.evaluation.score_table import cell
 from src.metrics.leaderboard import simulate
 from src.metrics.meteor import meteor_if_there
 from src.metrics.paired_bootstrap import differences
@@ -13,7 +14,6 @@ from src.reporting.gallery import SIDE
 from src.reporting.material import Material
 from src.reporting.page import Gallery, Photo, Section, Table, picture
 from src.reporting.pictures import thumbnails
-from src.scored import cell
 
 FEWEST = 20  # photos in common: fewer say nothing
 SHOWN = 12

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from src.against import across
+from src.evaluation.comparison import across
+from src.evaluation.score_table import ALL, cell, measure_rows
 from src.inference.attention import attends, embed, looks
 from src.metrics.compute import Score
 from src.metrics.subgroups import deciles, score_groups
@@ -18,7 +19,6 @@ from src.reporting.pictures import figure_png, places, spread, thumbnails
 from src.reporting.rivalry import rivalry
 from src.reporting.series import loss_panels, score_panels, system_panels
 from src.reporting.words import Variety, variety
-from src.scored import ALL, cell, measure_rows
 
 COMMONEST, UNUSED = 15, 80
 THUMBNAIL, THUMBNAIL_QUALITY = 96, 55  # about 3 kB each within the page

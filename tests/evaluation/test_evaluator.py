@@ -17,7 +17,7 @@ from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_registry import open_client
 from tests.tiny import CAPTIONS, make_model, tiny_config, write_photo
 
-SCHEMA = Path(__file__).parents[1] / "docs/details.schema.json"
+SCHEMA = Path(__file__).parents[2] / "docs/details.schema.json"
 NAMES = ["0213074526", "1e5", "00", "with space", "사진", "a", "b", "c"]
 MOS = [4.1, 5.2, 6.3, 3.4, 7.5, 5.6, 4.7, 6.8]
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from src.asked import Found, from_submission, part_of
 from src.common.errors import UserError
 from src.config.loader import Parser
 from src.config.schema import Config
 from src.data.sample import Sample
+from src.evaluation.evaluation_set import Found, from_submission, part_of
+from src.evaluation.score_table import cell, measure_rows, table
 from src.inference.fallbacks import fallback_of, fill
 from src.inference.model_loading import load_model
 from src.inference.predict_options import make_settings
@@ -23,7 +24,6 @@ from src.metrics.leaderboard import Board, simulate
 from src.metrics.meteor import Meteor
 from src.metrics.paired_bootstrap import differences
 from src.metrics.subgroups import deciles, score_groups
-from src.scored import cell, measure_rows, table
 from src.tracking.run_registry import find_model
 
 OF_TENTHS = ("photos", "bias", "rmse", "srcc", "cider_d", "rouge_l")

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.asked import Found
 from src.common.files import write_whole
-from src.scored import ALL, known
+from src.evaluation.evaluation_set import Found
+from src.evaluation.score_table import ALL, known
 
 if TYPE_CHECKING:
     from src.metrics.compute import Scores
