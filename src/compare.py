@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.common.errors import UserError, run_command
-from src.comparison import load_comparison
 from src.config.loader import make_parser
+from src.tuning.comparison_config import load_comparison
 from src.tuning.model_comparison import check_runs, make_tasks, markdown, run
 
 if TYPE_CHECKING:

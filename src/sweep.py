@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING, Any
 from src.common.errors import run_command
 from src.config.loader import make_parser
 from src.config.schema import Whole
-from src.search import Sweep, load_sweep
-from src.study import (
-    read_study,
-    start_points,
-    status,
-)
+from src.tuning.study import read_study, start_points, status
+from src.tuning.sweep_config import Sweep, load_sweep
 from src.tuning.sweep_runner import prepare, run, sweep_name
 
 if TYPE_CHECKING:

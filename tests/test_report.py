@@ -17,7 +17,6 @@ import yaml
 from src.common.errors import UserError
 from src.common.files import write_text
 from src.compare import main as compare
-from src.comparison import Comparison, Variant
 from src.config.schema import TrackConfig, to_dict
 from src.evaluate import main as evaluate
 from src.evaluation.score_table import cell
@@ -26,11 +25,12 @@ from src.report import main
 from src.reporting.gallery import picked
 from src.reporting.page import LIMIT, Gallery, Page, Photo, Section, write_page
 from src.reporting.pictures import photo_uri
-from src.search import trial_name
-from src.study import storage
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_registry import open_client
-from src.variant import Row
+from src.tuning.comparison_config import Comparison, Variant
+from src.tuning.comparison_variant import Row
+from src.tuning.study import storage
+from src.tuning.sweep_config import trial_name
 from tests.tiny import make_model, tiny_config
 from tests.training.test_run import experiment, make_data
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from src.common.errors import UserError
-from src.comparison import overridden
 from src.plots import report_figures as figures
 from src.reporting.material import Wanted
 from src.reporting.page import Block, Section, Table, picture
 from src.reporting.series import Logged, from_file, loss_panels, score_panels, thin
-from src.study import cell, read_study, trial_folder, trial_rows
-from src.study import figures as study_figures
+from src.tuning.comparison_config import overridden
+from src.tuning.comparison_variant import Row
 from src.tuning.model_comparison import NUMBERS, number
-from src.variant import Row
+from src.tuning.study import cell, read_study, trial_folder, trial_rows
+from src.tuning.study import figures as study_figures
 
 if TYPE_CHECKING:
     import optuna

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from src.common.errors import UserError
 from src.common.files import write_text
-from src.comparison import Plan
 from src.config.schema import Config, TrackConfig, to_dict
-from src.variant import Row, Task, fill_cache, in_process, work_out
+from src.tuning.comparison_config import Plan
+from src.tuning.comparison_variant import Row, Task, fill_cache, in_process, work_out
 
 if TYPE_CHECKING:
     from src.tracking.mlflow_tracker import Tracker

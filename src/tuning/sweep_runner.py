@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from src.common.ray_cluster import WAITING, ray_here
 from src.config.loader import read_yaml
 from src.config.schema import TrackConfig
-from src.search import Space, Sweep, at, trial_config, trials_at_once
-from src.study import (
+from src.tracking.mlflow_sync import tracking_uri
+from src.tracking.run_registry import register_model
+from src.tuning.study import (
     best_trial,
     figures,
     finished,
@@ -28,8 +29,7 @@ from src.study import (
     storage,
     tried,
 )
-from src.tracking.mlflow_sync import tracking_uri
-from src.tracking.run_registry import register_model
+from src.tuning.sweep_config import Space, Sweep, at, trial_config, trials_at_once
 
 if TYPE_CHECKING:
     import optuna
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ray.tune.search import ConcurrencyLimiter
 
     from src.tracking.mlflow_tracker import Tracker
-    from src.trials import Deaths, Failures
+    from src.tuning.trial import Deaths, Failures
 
 
 def sweep_name(path: Path) -> str:
@@ -121,7 +121,7 @@ def search(sweep: Sweep, folder: Path, study: "optuna.Study", parent: str) -> No
     Raises:
         UserError: no trial succeeded, or too many failed for one reason.
     """
-    from src.trials import Deaths, Failures, end_trials
+    from src.tuning.trial import Deaths, Failures, end_trials
 
     todo = max(0, sweep.trials - len(finished(study))) if sweep.trials else -1
     end = time.monotonic() + 3600 * (sweep.hours - spent_hours(study)) if sweep.hours else math.inf
@@ -146,7 +146,7 @@ def tune(
     """
     from ray import tune as ray_tune
 
-    from src.trials import Progress, run_trial
+    from src.tuning.trial import Progress, run_trial
 
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # or Ctrl-C would end the search as if it were done
     runs, home = str(folder.parent.resolve()), str(Path.cwd())

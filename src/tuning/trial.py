@@ -17,11 +17,11 @@ from src.common.errors import UserError, is_out_of_memory
 from src.common.files import write_text
 from src.common.ray_cluster import WAITING, go_home
 from src.config.schema import Config
-from src.search import Sweep, short_names, trial_config, trial_name
-from src.study import FAILURE
 from src.tracking.mlflow_sync import locked
 from src.tracking.mlflow_tracker import Status, end_abandoned, end_when_gone, wait_until_free
 from src.training.trainer import TrackerLogger
+from src.tuning.study import FAILURE
+from src.tuning.sweep_config import Sweep, short_names, trial_config, trial_name
 
 if TYPE_CHECKING:
     from optuna import Study

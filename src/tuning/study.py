@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.common.errors import UserError, one_line
-from src.search import Sweep, inside, preset_point, short_names, trial_config, trial_name
 from src.tracking.run_folder import RunFolder, differing, filled, identity
+from src.tuning.sweep_config import Sweep, inside, preset_point, short_names, trial_config, trial_name
 
 if TYPE_CHECKING:
     import optuna

@@ -10,7 +10,7 @@ from src.config.loader import load_config
 from src.data.batch import Batch
 from src.tracking.run_registry import list_runs
 from src.training.lightning_module import Learner
-from src.trials import Failures, kind, train_within_memory
+from src.tuning.trial import Failures, kind, train_within_memory
 from tests.training.test_run import experiment
 
 TOO_MUCH = 1 << 50  # bytes
@@ -29,7 +29,7 @@ def test_a_batch_too_large_is_halved_once_within_the_same_run(elsewhere: Path, m
     config = load_config(experiment(elsewhere, epochs=1, checkpoint_steps=0, ema=0.0))
     config.track.name = "trial"
     reports: list[dict[str, float]] = []
-    monkeypatch.setattr("src.trials.tune.report", reports.append)
+    monkeypatch.setattr("src.tuning.trial.tune.report", reports.append)
     step = Learner.training_step
 
     def training_step(self: Learner, batch: Batch, batch_idx: int) -> torch.Tensor:

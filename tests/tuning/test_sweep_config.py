@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from src.common.errors import UserError
-from src.search import (
+from src.tuning.sweep_config import (
     Resources,
     Space,
     Sweep,
@@ -22,7 +22,7 @@ from src.search import (
     trials_at_once,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SPACE = {
     "train.lr": {"log": [1e-4, 1e-1]},
     "model.decoder.hidden": {"int": [64, 256], "step": 64},

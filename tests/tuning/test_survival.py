@@ -17,7 +17,7 @@ import pytest
 
 import src
 from src.tracking.run_registry import Run, list_runs
-from tests.test_sweep import sweep_file
+from tests.tuning.test_sweep_runner import sweep_file
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(src.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 SECRET = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-this-test-alone"}  # shared by all of a cluster

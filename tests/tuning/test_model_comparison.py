@@ -15,14 +15,14 @@ from safetensors.torch import load_file
 
 from src.common.errors import UserError
 from src.compare import main
-from src.comparison import load_comparison
 from src.tracking.run_registry import list_runs
+from src.tuning.comparison_config import load_comparison
+from src.tuning.comparison_variant import Row
 from src.tuning.model_comparison import markdown
-from src.variant import Row
 from tests.tiny import make_model, tiny_config
 from tests.training.test_run import PHOTOS, experiment
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 VARIANTS = [
     {"name": "kept", "model": "kept/model"},
     {"name": "bad", "model": "nowhere"},

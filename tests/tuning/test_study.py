@@ -10,8 +10,8 @@ import pytest
 
 from src.common.errors import UserError
 from src.common.files import write_text
-from src.search import Resources, Space, Sweep, inside, trial_name
-from src.study import (
+from src.sweep import main
+from src.tuning.study import (
     FAILURE,
     balance,
     best_trial,
@@ -25,7 +25,7 @@ from src.study import (
     start_points,
     trial_rows,
 )
-from src.sweep import main
+from src.tuning.sweep_config import Resources, Space, Sweep, inside, trial_name
 
 SPACE: dict[str, Any] = {
     "train.lr": {"log": [1e-4, 1e-1]},
