@@ -27,7 +27,7 @@ def main(args: Sequence[str] | None = None) -> int:
     made = make_page(parser, options, args)
     path = Path(options.output or f"reports/{made.name}.html")
 
-    from src.reporting.page import write_page
+    from src.reporting.html import write_page
 
     size = write_page(made.page, path)
     print(f"wrote {path}: {size / 1e6:.1f} MB, {len(made.page.pictures())} figures")

@@ -14,8 +14,8 @@ from src.config.loader import Parser
 from src.tracking.mlflow_sync import RUN_ID
 
 if TYPE_CHECKING:
-    from src.reporting.material import Wanted
-    from src.reporting.page import Page
+    from src.reporting.html import Page
+    from src.reporting.model_data import Wanted
 
 
 @dataclass
@@ -45,15 +45,15 @@ def make_page(parser: Parser, options: Namespace, args: Sequence[str] | None) ->
         return of_sweep(parser, options, args)
     if options.comparison:
         return of_comparison(parser, options, args)
-    from src.reporting.material import Wanted
+    from src.reporting.model_data import Wanted
 
     return of_models([Wanted(name) for name in options.model], parser, options, args)
 
 
 def of_models(models: "Sequence[Wanted]", parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
     """A report on models; of a run where it is one model's."""
-    from src.reporting.material import gather
-    from src.reporting.page import file_name
+    from src.reporting.html import file_name
+    from src.reporting.model_data import gather
     from src.reporting.sections import model_page
 
     materials = gather(models, parser, args, options.meteor)
@@ -65,9 +65,9 @@ def of_models(models: "Sequence[Wanted]", parser: Parser, options: Namespace, ar
 
 def of_sweep(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
     """A sweep's search, then its best model, where it is trained out."""
-    from src.reporting.material import Wanted
-    from src.reporting.page import Page
-    from src.reporting.searches import sweep_sections
+    from src.reporting.html import Page
+    from src.reporting.model_data import Wanted
+    from src.reporting.search_sections import sweep_sections
     from src.tracking.run_registry import find_model
 
     name, runs = options.sweep, Path(options.runs)
@@ -85,7 +85,7 @@ def of_sweep(parser: Parser, options: Namespace, args: Sequence[str] | None) -> 
 
 def of_comparison(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
     """A comparison's table, then its models side by side."""
-    from src.reporting.searches import comparison_section, read_comparison
+    from src.reporting.search_sections import comparison_section, read_comparison
 
     name, runs = options.comparison, Path(options.runs)
     found = read_comparison(name, runs)

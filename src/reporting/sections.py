@@ -11,14 +11,14 @@ from src.metrics.compute import Score
 from src.metrics.subgroups import deciles, score_groups
 from src.plots import figures as plots
 from src.plots import report_figures as figures
-from src.reporting import atlas
+from src.reporting import embedding_map as atlas
+from src.reporting.caption_statistics import Variety, variety
+from src.reporting.curves import loss_panels, score_panels, system_panels
 from src.reporting.gallery import galleries, order, picked
-from src.reporting.material import Material
-from src.reporting.page import Block, Page, Picture, Section, Table, Text, picture
-from src.reporting.pictures import figure_png, places, spread, thumbnails
-from src.reporting.rivalry import rivalry
-from src.reporting.series import loss_panels, score_panels, system_panels
-from src.reporting.words import Variety, variety
+from src.reporting.html import Block, Page, Picture, Section, Table, Text, picture
+from src.reporting.images import figure_png, places, spread, thumbnails
+from src.reporting.model_data import Material
+from src.reporting.model_ranking import rivalry
 
 COMMONEST, UNUSED = 15, 80
 THUMBNAIL, THUMBNAIL_QUALITY = 96, 55  # about 3 kB each within the page

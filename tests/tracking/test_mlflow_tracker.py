@@ -213,7 +213,8 @@ def test_a_damaged_line_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 def test_a_run_has_one_process(elsewhere: Path) -> None:
     with start(Path("runs/one")):
-        code = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src.tracking.mlflow_tracker import *\n"
+        code = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
+        code += "from src.tracking.mlflow_tracker import *\n"
         code += "print(end_abandoned(Path('runs/one'), 'KILLED')); send_missed(Path('runs/one'))"
         done = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, timeout=500)
     assert done.stdout == "False\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from src.common.errors import UserError
 from src.common.files import write_text
-from src.reporting.pictures import figure_png, png_uri
+from src.reporting.images import figure_png, png_uri
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,9 +11,9 @@ from src.metrics.meteor import meteor_if_there
 from src.metrics.paired_bootstrap import differences
 from src.plots import report_figures as figures
 from src.reporting.gallery import SIDE
-from src.reporting.material import Material
-from src.reporting.page import Gallery, Photo, Section, Table, picture
-from src.reporting.pictures import thumbnails
+from src.reporting.html import Gallery, Photo, Section, Table, picture
+from src.reporting.images import thumbnails
+from src.reporting.model_data import Material
 
 FEWEST = 20  # photos in common: fewer say nothing
 SHOWN = 12

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from src.reporting.atlas import clusters, pca, tsne
+from src.reporting.embedding_map import clusters, pca, tsne
 
 NOISE = np.random.default_rng(0)
 

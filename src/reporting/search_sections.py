@@ -10,9 +10,9 @@ import yaml
 
 from src.common.errors import UserError
 from src.plots import report_figures as figures
-from src.reporting.material import Wanted
-from src.reporting.page import Block, Section, Table, picture
-from src.reporting.series import Logged, from_file, loss_panels, score_panels, thin
+from src.reporting.curves import Logged, from_file, loss_panels, score_panels, thin
+from src.reporting.html import Block, Section, Table, picture
+from src.reporting.model_data import Wanted
 from src.tuning.comparison_config import overridden
 from src.tuning.comparison_variant import Row
 from src.tuning.model_comparison import NUMBERS, number

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from src.common.errors import UserError
-from src.reporting.pictures import spread
+from src.reporting.images import spread
 
 Points = list[tuple[float, float]]
 Logged = dict[str, Points]

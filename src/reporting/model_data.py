@@ -12,7 +12,7 @@ from src.config.schema import Config, to_dict
 from src.evaluation.evaluation_set import Asked, ask_model
 from src.evaluation.score_table import ALL, score_sources
 from src.metrics.compute import Scores
-from src.reporting.series import Logged, logged
+from src.reporting.curves import Logged, logged
 
 NAMED = 5  # of the photos that could not be answered
 

@@ -23,8 +23,8 @@ from src.evaluation.score_table import cell
 from src.metrics.compute import Score
 from src.report import main
 from src.reporting.gallery import picked
-from src.reporting.page import LIMIT, Gallery, Page, Photo, Section, write_page
-from src.reporting.pictures import photo_uri
+from src.reporting.html import LIMIT, Gallery, Page, Photo, Section, write_page
+from src.reporting.images import photo_uri
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_registry import open_client
 from src.tuning.comparison_config import Comparison, Variant
@@ -124,7 +124,7 @@ def test_models_side_by_side(made: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_points_lie_where_the_figure_has_them() -> None:
     from src.plots.report_figures import photo_map
-    from src.reporting.pictures import figure_png, places
+    from src.reporting.images import figure_png, places
 
     points = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, -1.0], [2.0, 2.0], [-1.0, 1.0]])
     figure = photo_map(points, np.full(5, 8.0), [0, 0, 1, 1, -1], ["a", "b"], "PCA")
