@@ -21,7 +21,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     import uvicorn
 
-    from src.api import make_app
+    from src.serving.api import make_app
 
     options = make_options().parse_args(args)
     bounds = bounds_of(options)

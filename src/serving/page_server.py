@@ -9,7 +9,7 @@ from typing import Any
 
 from src.common.errors import UserError, one_line
 
-PAGE = Path(__file__).parents[1] / "page" / "main.py"
+PAGE = Path(__file__).parent / "page" / "main.py"
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from src.common.errors import UserError
 
 if TYPE_CHECKING:
-    from src.api import Served
-    from src.guard import Bounds
+    from src.serving.api import Served
+    from src.serving.limits import Bounds
 
 
 def bounds_of(options: Any) -> "Bounds":
@@ -15,7 +15,7 @@ def bounds_of(options: Any) -> "Bounds":
     Raises:
         UserError: the largest request does not fit the queue.
     """
-    from src.guard import Bounds
+    from src.serving.limits import Bounds
 
     bounds = Bounds(options.photos, options.batch, options.queue, options.megabytes)
     if bounds.photos > bounds.queue:
@@ -45,8 +45,8 @@ def load(model: str, megabytes: float = 20.0, megapixels: float = 50.0, style: s
     Raises:
         UserError: there is no such model; it knows no such style; none is asked for and none is its default.
     """
-    from src.api import Served
     from src.inference.predictor import Ask, Limits, load_answerer
+    from src.serving.api import Served
     from src.tracking.run_registry import find_model
 
     answerer = load_answerer(find_model(model), Limits(megabytes, megapixels))

@@ -25,7 +25,7 @@ from src.models.backbones.blip import own_tokenizer, read_words
 from src.models.losses import caption_ce
 from src.models.model_folder import load, save
 from src.models.multitask import Multitask
-from src.page.looking import maps
+from src.serving.page.attention_view import maps
 from src.tracking.run_folder import identity
 from tests.tiny import write_photo
 from tests.tiny_blip import PATCH, SIDE, SPECIAL, WIDE, blip_config, write_blip

@@ -4,8 +4,10 @@ import sys
 
 import streamlit as st
 
-from src.page import folder, photos, runs
-from src.page.models import choose, friendly
+from src.serving.page import folder_tab as folder
+from src.serving.page import photo_tab as photos
+from src.serving.page import runs_tab as runs
+from src.serving.page.model_selection import choose, friendly
 from src.serving.page_server import Options
 
 

@@ -11,9 +11,9 @@ from streamlit.delta_generator import DeltaGenerator
 from src.data import demo_scenes as scene
 from src.data.image_io import SUFFIXES, decode
 from src.inference.predictor import Answer, Caption, Refused
-from src.page.looking import looking
-from src.page.models import Model, answer
-from src.page.scale import scale
+from src.serving.page.attention_view import looking
+from src.serving.page.model_selection import Model, answer
+from src.serving.page.mos_scale import scale
 from src.serving.page_server import Options
 
 SHOWN = 560  # pixels of a photo's longer side on the page

@@ -10,7 +10,7 @@ from src.data.csv_table import read_photos
 from src.data.image_io import SUFFIXES
 from src.data.sample import Sample
 from src.inference.predictor import Answer
-from src.page.models import PATIENCE, Model, gate
+from src.serving.page.model_selection import PATIENCE, Model, gate
 from src.serving.page_server import Options
 
 MOST_FOLDERS, CHUNK = 200, 8

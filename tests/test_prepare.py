@@ -12,7 +12,7 @@ from src.data.demo import make_demo
 from src.data.split import split_photos
 from src.prepare import main, with_folder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

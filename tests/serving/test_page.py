@@ -17,13 +17,13 @@ from streamlit.testing.v1 import AppTest
 from src.app import main
 from src.common.errors import UserError
 from src.inference.predictor import Caption
-from src.page.looking import maps
-from src.page.scale import spread
+from src.serving.page.attention_view import maps
+from src.serving.page.mos_scale import spread
 from src.serving.page_server import Options, server_command
 from tests.servers import free_port, wait_until_up
 from tests.tiny import make_model, tiny_config, write_photo
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def page(elsewhere: Path, models: tuple[str, str]) -> AppTest:
 
 
 def script(options: "Options") -> None:
-    from src.page.main import show
+    from src.serving.page.main import show
 
     show(options)
 

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from src.common.errors import UserError
-from src.page.models import Model
+from src.serving.page.model_selection import Model
 from src.serving.page_server import Options
 from src.tracking.run_registry import Run, list_runs, selected
 

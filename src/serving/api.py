@@ -12,11 +12,11 @@ import numpy as np
 from fastapi import FastAPI, File, HTTPException, Query, Response, UploadFile
 from fastapi_offline import FastAPIOffline
 
-from src.batcher import Batcher, QueueFull
-from src.guard import Bounds, Guard, Meters
 from src.inference.attention import attends
 from src.inference.predictor import Answer, Answerer, Ask, Refused, wide
-from src.wire import Answered, Known, Refusal, Unanswered, as_json
+from src.serving.batching import Batcher, QueueFull
+from src.serving.limits import Bounds, Guard, Meters
+from src.serving.schemas import Answered, Known, Refusal, Unanswered, as_json
 
 WIDEST = 20
 FILES: dict[str, Any] = {"items": {"type": "string", "format": "binary"}}  # what the page of docs offers to choose

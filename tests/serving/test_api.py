@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from src.api import make_app
-from src.batcher import Batcher, QueueFull
 from src.common.errors import UserError
-from src.guard import Bounds
 from src.inference.predictor import Ask
 from src.serve import main, make_options
+from src.serving.api import make_app
+from src.serving.batching import Batcher, QueueFull
+from src.serving.limits import Bounds
 from src.serving.server import load, load_all
 from tests.servers import free_port, wait_until_up
 from tests.tiny import make_model, tiny_config, write_photo
@@ -167,7 +167,7 @@ def test_what_nobody_foresaw_is_counted_as_500(
     def fails(*_: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("src.api.work", fails)
+    monkeypatch.setattr("src.serving.api.work", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         send(client, photo)
     assert 'requests_total{status="500"} 1.0' in client.get("/metrics").text
