@@ -46,7 +46,7 @@ docs: setup ## build the documentation into site/, strict about dead links
 	@echo "site/index.html"
 
 ui: setup ## the MLflow UI on the runs (PORT=5000)
-	@$(PY) -m src.tracking --port $(PORT)
+	@$(PY) -m src.ui --port $(PORT)
 
 app: PORT := 8501
 app: setup ## the page to try models on photos (PORT=8501)

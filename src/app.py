@@ -1,39 +1,13 @@
 """python -m src.app: a page to try models on photos, in the browser, on this machine."""
 
 import os
-import socket
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
-from src.command import Parser, make_parser
-from src.config import Above0, Count, Port
-from src.errors import UserError, one_line, run_command
-
-PAGE = Path(__file__).parent / "page" / "main.py"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the page offers and takes.
-
-    Attributes:
-        models: names of models, offered first.
-        folders: folders whose photos, and those of folders below, anybody who opens the page may look at.
-        photos: most photos at once.
-        megabytes: of a photo's file.
-        megapixels: of a photo.
-        at_once: photos answered at once, for all visitors together; who waits too long is asked to come again.
-    """
-
-    models: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ("data",)
-    photos: int = 24
-    megabytes: float = 20.0
-    megapixels: float = 50.0
-    at_once: int = 4
+from src.common.errors import run_command
+from src.config.loader import Parser, make_parser
+from src.config.schema import Above0, Count, Port
+from src.serving.page_server import Options, check_port, server_command
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -42,16 +16,16 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     Raises:
         UserError: the port is taken, or there is no model of a name that is given.
     """
-    from src.runs import find_model
+    from src.tracking.run_registry import find_model
 
-    given = list(sys.argv[1:] if args is None else args)
-    parsed = make_options().parse_args(given)
-    options = read_options(given)
+    parsed = make_options().parse_args(args)
+    rest = (parsed.photos, parsed.megabytes, parsed.megapixels, parsed.at_once)
+    options = Options(tuple(parsed.model), tuple(parsed.folder), *rest)
     check_port(parsed.host, parsed.port)
     for name in options.models:
         find_model(name)
     print(f"page: http://{parsed.host}:{parsed.port} (Ctrl-C ends it)", flush=True)
-    command = server_command(parsed.host, parsed.port, options.megabytes, given)
+    command = server_command(parsed.host, parsed.port, options)
     os.execve(command[0], command, {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"})
 
 
@@ -70,40 +44,6 @@ def make_options() -> Parser:
     parser.add_argument("--megapixels", type=Above0, default=own.megapixels, help="most million pixels of a photo")
     parser.add_argument("--at-once", type=Count, default=own.at_once, help="photos answered at once, for all visitors")
     return parser
-
-
-def read_options(args: Sequence[str]) -> Options:
-    """What the page needs of a command line."""
-    found = make_options().parse_args(list(args))
-    rest = (found.photos, found.megabytes, found.megapixels, found.at_once)
-    return Options(tuple(found.model), tuple(found.folder), *rest)
-
-
-def check_port(host: str, port: int) -> None:
-    """Raises UserError where nothing can listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.create_server((host, port), family=family):
-            pass
-    except (OSError, UnicodeError) as error:  # the latter of a name that cannot be a host's, such as a..b
-        why = one_line(error.strerror if isinstance(error, OSError) else error)
-        raise UserError(f"{host}:{port}: cannot listen there ({why}); choose another --host or --port") from error
-
-
-def server_command(host: str, port: int, megabytes: float, args: Sequence[str]) -> list[str]:
-    """Streamlit's command: no telemetry, no watching of files, uploads up to the limit."""
-    settings = {
-        "server.address": host,
-        "server.port": port,
-        "server.headless": "true",
-        "server.maxUploadSize": max(1, int(megabytes)),
-        "server.fileWatcherType": "none",
-        "browser.gatherUsageStats": "false",
-        "client.toolbarMode": "minimal",
-        "client.showErrorDetails": "none",
-    }
-    flags = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    return [sys.executable, "-m", "streamlit", "run", str(PAGE), *flags, "--", *args]
 
 
 if __name__ == "__main__":

@@ -4,31 +4,17 @@ Each variant works in a process of its own, one after the other. A finished one 
 that was cut short goes on from its run's checkpoint.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from src.command import make_parser
-from src.comparison import Plan, load_comparison
-from src.config import Config, TrackConfig, to_dict
-from src.errors import UserError, run_command
-from src.files import write_text
-from src.variant import Row, Task, fill_cache, in_process, work_out
+from src.common.errors import UserError, run_command
+from src.config.loader import make_parser
+from src.tuning.comparison_config import load_comparison
+from src.tuning.model_comparison import check_runs, make_tasks, markdown, run
 
 if TYPE_CHECKING:
-    from src.tracking import Tracker
-
-NUMBERS = {
-    "parameters_trained": "parameters, trained",
-    "parameters": "parameters, all",
-    "train_minutes": "training, minutes",
-    "captions_per_second": "captions/s in training",
-    "memory_mb": "peak memory, MB",
-    "gpu_memory_mb": "peak GPU memory, MB",
-    "predict_ms": "prediction, ms a photo",
-}
+    pass
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -50,135 +36,6 @@ def main(args: Sequence[str] | None = None) -> int:
     print(markdown(rows))
     print(f"wrote {folder}/table.md and table.csv")
     return int(any(row.state == "failed" for row in rows))
-
-
-def make_tasks(plan: Plan, folder: Path) -> list[Task]:
-    """One task a variant; its row is kept in `folder`."""
-    part, photos = plan.comparison.part, plan.comparison.photos
-    return [
-        Task(variant.name, plan.configs[variant.name], variant.model, part, photos, folder)
-        for variant in plan.comparison.variants
-    ]
-
-
-def check_runs(tasks: Sequence[Task], path: Path) -> None:
-    """Raises UserError where a variant's run folder holds a run of another config."""
-    for task in tasks:
-        if not task.model and (changed := task.run.changed(task.config)):
-            where = f"{task.run.path} holds a run with another config ({', '.join(changed)})"
-            raise UserError(f"{path}: variants: {task.name}: {where}; remove it, or set another track.name")
-
-
-def run(plan: Plan, tasks: Sequence[Task], folder: Path, output: str) -> list[Row]:
-    """Works the missing rows out, one after the other, and writes the table after each."""
-    from src.tracking import Tracker
-
-    settings = {"comparison": asdict(plan.comparison), **to_dict(plan.base)}
-    track = TrackConfig(plan.base.track.experiment, plan.name)
-    rows = [task.row() or Row(task.name) for task in tasks]
-    ready: set[str] = set()
-    with Tracker.start(track, folder, settings, {"kind": "comparison"}) as tracker:
-        for i, task in enumerate(tasks):
-            if rows[i].state == "waiting":
-                task.config.track.parent = tracker.run_id
-                rows[i] = work(task, ready)
-                tracker.log_metrics(metrics(rows[i]))
-            keep(rows, tracker, output)
-        tracker.set_tags({"failed": ", ".join(row.name for row in rows if row.state == "failed")})
-    return rows
-
-
-def work(task: Task, ready: set[str]) -> Row:
-    """A variant's row; `ready` keeps in mind what the feature cache has been filled for."""
-    from src.tracking import end_when_gone
-
-    print(f"{task.name}: {'evaluating ' + task.model if task.model else 'training ' + task.run.path.name}", flush=True)
-    reason, features = "", features_of(task.config)
-    if features not in ready and not task.model and features:
-        reason = in_process(fill_cache, task)
-        ready |= set() if reason else {features}
-    reason = reason or in_process(work_out, task)
-    row = task.row()
-    if row and not reason:
-        return row
-    if not task.model and task.run.path.is_dir():
-        end_when_gone(task.run.path, "FAILED")
-    print(f"{task.name} failed: {reason}", flush=True)
-    return Row(task.name, "failed", reason=reason)
-
-
-def features_of(config: Config) -> str:
-    """What decides which features a config takes from the cache; empty where it takes none."""
-    if not config.data.cache or not config.model.backbone.frozen:
-        return ""
-    heads = [config.model.mos.enabled, config.model.decoder.enabled]
-    return json.dumps([asdict(config.data), asdict(config.model.backbone), heads])
-
-
-def keep(rows: Sequence[Row], tracker: "Tracker", output: str) -> None:
-    """Writes the table: into the comparison's folder, to MLflow, and where the command line says."""
-    texts = {".md": markdown(rows), ".csv": csv(rows)}
-    for ending, text in texts.items():
-        tracker.log_text(text, f"table{ending}")
-        if output:
-            write_text(Path(output).with_suffix(ending), text)
-
-
-def metrics(row: Row) -> dict[str, float]:
-    """A row's numbers and scores as MLflow takes them: VARIANT/NAME."""
-    values = row.numbers | {name: score["value"] for name, score in row.scores.items()}
-    return {f"{row.name}/{name}": value for name, value in values.items() if value is not None}
-
-
-def score_names(rows: Sequence[Row]) -> list[str]:
-    """The scores that any row has, in their order."""
-    return list(dict.fromkeys(name for row in rows for name in row.scores))
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """The table with a column a variant; what no variant has is left out. Below it, why variants failed."""
-    lines = [["", *(row.name for row in rows)], ["state", *(row.state for row in rows)]]
-    lines.append(["split", *(row.split or "-" for row in rows)])
-    for name, title in NUMBERS.items():
-        if any(name in row.numbers for row in rows):
-            lines.append([title, *(number(row.numbers.get(name)) for row in rows)])
-    for name in score_names(rows):
-        lines.append([name, *(interval(row.scores.get(name)) for row in rows)])
-    lines.insert(1, ["---"] * len(lines[0]))
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    failed = "\n".join(f"- {row.name}: {row.reason}" for row in rows if row.state == "failed")
-    return table + "\n" + (f"\nFailed:\n{failed}\n" if failed else "")
-
-
-def number(value: float | None) -> str:
-    """1,234,567, 1,234, 12.3, 0.123; a dash where it is not known."""
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value >= 100 or value == 0 else f"{value:.3g}"
-
-
-def interval(score: dict[str, float | None] | None) -> str:
-    """0.502 [0.467, 0.539]; counts as they are."""
-    if score is None or score["value"] is None:
-        return "-"
-    if score["low"] is None:
-        return number(score["value"])
-    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
-
-
-def csv(rows: Sequence[Row]) -> str:
-    """The table with a row a variant; a score has the columns NAME, NAME_low and NAME_high."""
-    import pandas as pd
-
-    records: list[dict[str, Any]] = []
-    for row in rows:
-        record: dict[str, Any] = {"variant": row.name, "state": row.state, "split": row.split}
-        record |= {name: row.numbers.get(name) for name in NUMBERS}
-        for name in score_names(rows):
-            score = row.scores.get(name, {})
-            record |= {name: score.get("value"), f"{name}_low": score.get("low"), f"{name}_high": score.get("high")}
-        records.append(record | {"reason": row.reason})
-    return pd.DataFrame(records).to_csv(index=False)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,24 @@
 """python -m src.export: a model as ONNX files, held against torch on validation photos."""
 
-import math
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from src.command import Parser, make_parser
-from src.config import Whole
-from src.errors import UserError, run_command
+from src.common.errors import run_command
+from src.config.loader import Parser, make_parser
+from src.config.schema import Whole
+from src.inference.export_check import answers_of, compare, some_of
 
 if TYPE_CHECKING:
-    from src.answerer import Answerer
-    from src.data.sample import Sample
-    from src.learning.answers import Answers
-    from src.model.folder import Loaded
+    pass
 
 CALIBRATION = 100  # training photos from which int8 takes its ranges
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, writes the folder, and says how its answers differ from torch's."""
-    from src.exported import check_output, export, load_exact, load_exported
-    from src.predict import load_model
+    from src.inference.model_loading import load_model
+    from src.inference.onnx_export import check_output, export, load_exact, load_exported
 
     options = make_options().parse_args(args)
     output = Path(options.output)
@@ -52,101 +45,6 @@ def make_options() -> Parser:
     about = "validation photos to hold against torch: captions, mos and scores; 0: none"
     parser.add_argument("--check", type=Whole, default=200, help=about)
     return parser
-
-
-def some_of(loaded: "Loaded", part: str, most: int) -> "list[Sample]":
-    """Photos of a part of the model's own data, evenly spaced; says how many of them cannot be read and are left out.
-
-    Raises:
-        UserError: the data is not here, or none of these photos can be read.
-    """
-    from src.asked import part_of
-    from src.data.photo import check_photo
-
-    samples = part_of(loaded.config, part)
-    chosen = samples[:: max(1, len(samples) // most)][:most]
-    reasons = [check_photo(one.path) for one in chosen]
-    found = [one for one, reason in zip(chosen, reasons, strict=True) if reason is None]
-    if lost := [f"{one.path} {reason}" for one, reason in zip(chosen, reasons, strict=True) if reason]:
-        told = f"{len(lost)} of {len(chosen)} {part} photos cannot be used, such as {lost[0]}"
-        if not found:
-            raise UserError(f"{told}; bring them back, or leave --int8 out and give --check 0")
-        print(f"{told}; they are left out", file=sys.stderr)
-    return found
-
-
-@dataclass
-class Difference:
-    """How two models' answers for the same photos differ.
-
-    Attributes:
-        photos: how many there are.
-        alike: captions that are the same; None without captions.
-        mos: the largest difference in mos; NaN without that head.
-        scores: name -> the one's and the other's, of the photos that have labels.
-    """
-
-    photos: int
-    alike: int | None
-    mos: float
-    scores: dict[str, tuple[float, float]]
-
-    def table(self) -> str:
-        """Lines to print."""
-        rows = [
-            f"{name:<20}{one:>10.4f}{other:>10.4f}{other - one:>+10.4f}" for name, (one, other) in self.scores.items()
-        ]
-        head = f"{'score':<20}{'torch':>10}{'onnx':>10}{'apart':>10}"
-        captions = [] if self.alike is None else [f"{self.alike} of {self.photos} captions are the same"]
-        mos = [] if math.isnan(self.mos) else [f"mos differs by at most {self.mos:.2g}"]
-        return "\n".join([head, *rows, "; ".join(captions + mos)])
-
-
-def compare(one: "Answers", other: "Answers") -> Difference:
-    """Two models' answers for the same photos."""
-    from src.learning.answers import score
-
-    same = [a == b for a, b in zip(one.captions, other.captions, strict=True)]
-    apart = np.abs(np.subtract(one.mos, other.mos))
-    left, right = score(one), score(other)
-    scores = {name: (value.value, right[name].value) for name, value in left.items() if name in right}
-    return Difference(len(one), sum(same) if any(one.captions) else None, float(apart.max()), scores)
-
-
-def answers_of(answerer: "Answerer", samples: "Sequence[Sample]", chunk: int = 16) -> "Answers":
-    """What an answerer says of labelled photos, each in the style of its own source."""
-    from src.answering import source_style, styles
-    from src.learning.answers import Answers
-
-    config = answerer.about.config
-    answers = Answers(*([] for _ in range(6)))
-    for start in range(0, len(samples), chunk):
-        some = samples[start : start + chunk]
-        for style in dict.fromkeys(source_style(config, one.source) for one in some):
-            group = [one for one in some if source_style(config, one.source) == style]
-            known = style if config.model.decoder.enabled and style in styles(answerer.about) else ""
-            add(answers, answerer, group, known)
-    return answers
-
-
-def add(answers: "Answers", answerer: "Answerer", samples: "Sequence[Sample]", style: str) -> None:
-    """Puts what an answerer says of photos behind what is known already.
-
-    Raises:
-        UserError: a photo cannot be read.
-    """
-    from src.answerer import Ask, Refused
-
-    ask = Ask(replace(answerer.about.config.generate), style)
-    for sample, found in zip(samples, answerer.answer([one.path.read_bytes() for one in samples], ask), strict=True):
-        if isinstance(found, Refused):
-            raise UserError(f"{sample.path} {found.reason}; remove it, or check other photos")
-        answers.names.append(sample.name)
-        answers.sources.append(sample.source)
-        answers.mos.append(math.nan if found.mos is None else found.mos)
-        answers.mos_true.append(math.nan if sample.mos is None else sample.mos)
-        answers.captions.append(found.captions[0].text if found.captions else "")
-        answers.references.append(list(sample.captions))
 
 
 if __name__ == "__main__":

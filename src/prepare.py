@@ -9,9 +9,9 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from src.command import Parser, make_parser, parse
-from src.config import Config, Count, Seed, SourceConfig
-from src.errors import UserError, run_command
+from src.common.errors import UserError, run_command
+from src.config.loader import Parser, make_parser, parse
+from src.config.schema import Config, Count, Seed, SourceConfig
 
 FORMATS = ["samsung", "flickr8k", "flickr30k", "coco"]
 USAGE = """usage: python -m src.prepare COMMAND [options]; --help after a command explains its options
@@ -50,7 +50,7 @@ def check_command(args: Sequence[str]) -> int:
     config, options = parse(parser, args)
     config = with_folder(config, options.folder, options.format)
 
-    from src.data.check import check
+    from src.data.validation import check
 
     report = check(config, whole=not options.folder)
     print(report)
@@ -86,9 +86,9 @@ def split_command(args: Sequence[str]) -> int:
     config, options = parse(parser, args)
     data = with_folder(config, options.folder, options.format).data
 
-    from src.data.check import align
-    from src.data.read import given_splits, read_all
+    from src.data.sources import given_splits, read_all
     from src.data.split import ORDER, split_file, split_photos
+    from src.data.validation import align
 
     samples, given = read_all(data), given_splits(data)
     file = split_file(samples, data, given)
@@ -112,7 +112,7 @@ def cache_command(args: Sequence[str]) -> int:
     """Computes the features of the frozen backbone that are not in the cache yet."""
     config, options = parse(make_parser("prepare cache", "Computes the features of a frozen backbone once."), args)
 
-    from src.data.cache import build_for_config
+    from src.training.datamodule import build_for_config
 
     built = build_for_config(config)
     for path, reason in list(built.failed.items())[:5]:
@@ -126,7 +126,7 @@ def cache_command(args: Sequence[str]) -> int:
 
 def spice_command(args: Sequence[str]) -> int:
     """Fetches what SPICE needs, or says that it is there."""
-    from src.scoring.spice import ADDRESS, FOLDER, fetch
+    from src.metrics.spice import ADDRESS, FOLDER, fetch
 
     parser = make_parser("prepare spice", "Fetches what SPICE needs: Stanford CoreNLP, some 400 MB.", config=False)
     parser.add_argument("--output", type=str, default=str(FOLDER), help="folder for it; src.evaluate looks here")
@@ -155,8 +155,8 @@ def with_folder(config: Config, folder: str, format: str) -> Config:
     """The config, with one folder as its only data set where one is named; its official split if it has one."""
     if not folder:
         return config
-    from src.data.read import reader
-    from src.data.source import NoSplit
+    from src.data.formats.base import NoSplit
+    from src.data.sources import reader
 
     source = SourceConfig(format=format, path=folder, split="official")  # type: ignore[arg-type]
     try:

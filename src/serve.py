@@ -1,16 +1,16 @@
 """python -m src.serve: models as an HTTP API. POST photos to /answer, JSON comes back; /docs describes it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from src.app import check_port
-from src.command import Parser, make_parser
-from src.config import Above0, Count, Port
-from src.errors import UserError, run_command
+from src.common.errors import run_command
+from src.config.loader import Parser, make_parser
+from src.config.schema import Above0, Count, Port
+from src.serving.page_server import check_port
+from src.serving.server import bounds_of, load_all
 
 if TYPE_CHECKING:
-    from src.api import Served
-    from src.guard import Bounds
+    pass
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     import uvicorn
 
-    from src.api import make_app
+    from src.serving.api import make_app
 
     options = make_options().parse_args(args)
     bounds = bounds_of(options)
@@ -48,54 +48,6 @@ def make_options() -> Parser:
     parser.add_argument("--photo-megabytes", type=Above0, default=20.0, help="most megabytes of a photo")
     parser.add_argument("--photo-megapixels", type=Above0, default=50.0, help="most million pixels of a photo")
     return parser
-
-
-def bounds_of(options: Any) -> "Bounds":
-    """The bounds that a command line sets.
-
-    Raises:
-        UserError: the largest request does not fit the queue.
-    """
-    from src.guard import Bounds
-
-    bounds = Bounds(options.photos, options.batch, options.queue, options.megabytes)
-    if bounds.photos > bounds.queue:
-        raise UserError(f"--photos {bounds.photos}: no such request fits --queue {bounds.queue}; make it smaller")
-    return bounds
-
-
-def load_all(options: Any) -> dict[str, "Served"]:
-    """The models of a command line, by what requests call them.
-
-    Raises:
-        UserError: two have one name, or as `load`.
-    """
-    from src.runs import short
-
-    models: dict[str, Served] = {}
-    for name in options.model:
-        if short(name) in models:
-            raise UserError(f"--model {name}: two models are called {short(name)}; name one of them by its run id")
-        models[short(name)] = load(name, options.photo_megabytes, options.photo_megapixels, options.style)
-    return models
-
-
-def load(model: str, megabytes: float = 20.0, megapixels: float = 50.0, style: str = "") -> "Served":
-    """A model by its name, and how it answers: as it was trained to, in a style or else its default.
-
-    Raises:
-        UserError: there is no such model; it knows no such style; none is asked for and none is its default.
-    """
-    from src.answerer import Ask, Limits, load_answerer
-    from src.api import Served
-    from src.runs import find_model
-
-    answerer = load_answerer(find_model(model), Limits(megabytes, megapixels))
-    if style and answerer.engine.decoder is None:
-        raise UserError("--style: no captions are written; leave it out")
-    ask = Ask(answerer.about.config.generate, style)
-    answerer.style(ask)
-    return Served(answerer, ask)
 
 
 if __name__ == "__main__":

@@ -4,44 +4,19 @@ The search's memory is Optuna's study, in a database in the sweep's folder; a tr
 a sweep reads both: finished trials count, those cut short go on from their checkpoints.
 """
 
-import math
-import os
-import statistics
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.cluster import WAITING, ray_here
-from src.command import make_parser, read_yaml
-from src.config import TrackConfig, Whole
-from src.errors import run_command
-from src.runs import register_model
-from src.search import Space, Sweep, at, load_sweep, trial_config, trials_at_once
-from src.study import (
-    best_trial,
-    figures,
-    finished,
-    open_study,
-    read_study,
-    sampler,
-    scores,
-    spent_hours,
-    start_points,
-    status,
-    storage,
-    tried,
-)
+from src.common.errors import run_command
+from src.config.loader import make_parser
+from src.config.schema import Whole
+from src.tuning.study import read_study, start_points, status
+from src.tuning.sweep_config import Sweep, load_sweep
+from src.tuning.sweep_runner import prepare, run, sweep_name
 
 if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-    from ray.tune.schedulers import TrialScheduler
-    from ray.tune.search import ConcurrencyLimiter
-
-    from src.tracking import Tracker
-    from src.trials import Deaths, Failures
+    pass
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -64,202 +39,6 @@ def main(args: Sequence[str] | None = None) -> int:
     print(f"      python -m src.predict --model {sweep.name} --data PHOTOS --output submissions/X.csv")
     print("      make ui")
     return code
-
-
-def sweep_name(path: Path) -> str:
-    """The name of a file's sweep; the rest of the file is not checked."""
-    return str(read_yaml(path).get("name") or path.stem)
-
-
-def prepare(sweep: Sweep, path: Path) -> None:
-    """Makes the demo data where the sweep asks for it, and the feature cache, once for all trials.
-
-    Raises:
-        UserError: the photos to predict in the end are not there; names the line of the sweep's file, `path`.
-    """
-    from src.data.cache import build_for_config
-    from src.data.demo import make_demo
-    from src.data.table import read_photos
-
-    config = trial_config(sweep, {})
-    demo = Path("data/demo")
-    if any(Path(source.path).is_relative_to(demo) for source in config.data.sources):
-        make_demo(demo)
-    if sweep.predict:
-        with at(path, "predict"):
-            read_photos(Path(sweep.predict))
-    if config.data.cache and config.model.backbone.frozen:
-        build_for_config(config)
-
-
-def run(sweep: Sweep, runs: Path) -> list[dict[str, Any]]:
-    """Searches, prints the table of trials, trains the best out and registers it.
-
-    Returns:
-        The result of the best, or of each of its folds.
-    """
-    from src.tracking import Tracker
-
-    folder = runs / f"sweep-{sweep.name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = {"sweep": vars(sweep) | {"resources": vars(sweep.resources)}}
-    track = TrackConfig(experiment=trial_config(sweep, {}).track.experiment, name=sweep.name)
-    with Tracker.start(track, folder, settings, {"sweep": sweep.name, "kind": "sweep"}) as tracker:
-        study = open_study(sweep, folder)
-        tracker.set_tags({"status": "running"})
-        try:
-            search(sweep, folder, study, tracker.run_id)
-        except BaseException:
-            tracker.set_tags({"status": "failed"})
-            raise
-        finally:
-            log_search(study, runs, tracker)
-        trained = train_best(sweep, folder, best_trial(study), tracker.run_id)
-        found = [one["selected"] for one in trained]
-        tracker.log_metrics({"final_selected": statistics.fmean(found), "final_deviation": statistics.pstdev(found)})
-        tracker.set_tags({"best_run": " ".join(one["name"] for one in trained), "status": "finished"})
-    for one in sorted(trained, key=lambda one: one["selected"]):  # each a version of the model, the last one its `best`
-        register_model(sweep.name, one["run_id"])
-    return trained
-
-
-def log_search(study: "optuna.Study", runs: Path, tracker: "Tracker") -> None:
-    """Prints the table of trials, and keeps it with counts, best scores and plots in the sweep's folder and MLflow."""
-    text = status(study, runs)
-    print(text)
-    tracker.log_text(text, "trials.txt")
-    done = finished(study)
-    failed = sum(trial.state.name == "FAIL" for trial in tried(study))
-    tracker.log_metrics({"trials_finished": len(done), "trials_failed": failed, "hours": spent_hours(study)})
-    if done:
-        best = best_trial(study)
-        names = study.user_attrs["objective"]
-        tracker.log_metrics(dict(zip(names, scores(best), strict=True)))
-        tracker.set_tags({f"best.{key}": value for key, value in best.params.items()})
-        for name, figure in figures(study):
-            tracker.log_figure(figure, f"plots/{name}.png")
-
-
-def search(sweep: Sweep, folder: Path, study: "optuna.Study", parent: str) -> None:
-    """Runs the trials that are still missing, through Ray Tune.
-
-    Raises:
-        UserError: no trial succeeded, or too many failed for one reason.
-    """
-    from src.trials import Deaths, Failures, end_trials
-
-    todo = max(0, sweep.trials - len(finished(study))) if sweep.trials else -1
-    end = time.monotonic() + 3600 * (sweep.hours - spent_hours(study)) if sweep.hours else math.inf
-    failures, deaths = Failures(sweep.failures), Deaths(study)
-    try:
-        with ray_here():
-            while todo and time.monotonic() < end and not failures.stop_all():
-                todo = tune(sweep, folder, todo, end - time.monotonic(), parent, failures, deaths)
-    finally:
-        end_trials(sweep, folder.parent, study)
-    failures.check(sweep.name)
-    best_trial(study)  # or there is none
-
-
-def tune(
-    sweep: Sweep, folder: Path, trials: int, seconds: float, parent: str, failures: "Failures", deaths: "Deaths"
-) -> int:
-    """Runs `trials` trials in Ray (-1: no limit), for at most `seconds`.
-
-    Returns:
-        How many of them died, and are queued again for another call.
-    """
-    from ray import tune as ray_tune
-
-    from src.trials import Progress, run_trial
-
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # or Ctrl-C would end the search as if it were done
-    runs, home = str(folder.parent.resolve()), str(Path.cwd())
-    trainable = ray_tune.with_parameters(run_trial, sweep=sweep, runs=runs, parent=parent, home=home)
-    progress = Progress(sweep.name, folder.parent, max(0, trials), failures, deaths)
-    ray_tune.Tuner(
-        ray_tune.with_resources(trainable, holds(sweep)),
-        tune_config=ray_tune.TuneConfig(
-            metric="selected",
-            mode="max",
-            num_samples=trials,
-            time_budget_s=None if math.isinf(seconds) else seconds,
-            # A process takes longer to start than to train the demo; one that waits for workers cannot be stopped.
-            reuse_actors=sweep.resources.workers == 1,
-            search_alg=searcher(sweep, folder, len(deaths.study.trials)),
-            scheduler=scheduler(sweep),
-        ),
-        run_config=ray_tune.RunConfig(
-            name="tune",
-            storage_path=str(folder.resolve()),
-            verbose=0,
-            stop=failures,
-            callbacks=[progress],
-        ),
-    ).fit()
-    return progress.queued
-
-
-def holds(sweep: Sweep) -> dict[str, float]:
-    """What a trial's own process holds; where it has workers, these hold the rest."""
-    if sweep.resources.workers > 1:
-        return {"cpu": WAITING}
-    return {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu}
-
-
-def searcher(sweep: Sweep, folder: Path, drawn: int) -> "ConcurrencyLimiter":
-    """Draws trials' values by the study, so many at a time, after those that it holds already."""
-    import ray
-    from ray.tune.search import ConcurrencyLimiter
-    from ray.tune.search.optuna import OptunaSearch
-
-    two = len(sweep.objective) > 1
-    algorithm = OptunaSearch(
-        Space(sweep.space),
-        metric=sweep.objective if two else "selected",
-        mode=["max", "max"] if two else "max",
-        sampler=sampler(sweep, drawn),
-        storage=storage(folder),
-        study_name=sweep.name,
-    )
-    return ConcurrencyLimiter(algorithm, max_concurrent=trials_at_once(sweep, ray.cluster_resources()))
-
-
-def scheduler(sweep: Sweep) -> "TrialScheduler":
-    """What stops trials early, by their selected scores: ASHA (Li et al. 2020), the median rule, or nothing."""
-    from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
-
-    if sweep.scheduler == "median":
-        return MedianStoppingRule("training_iteration", grace_period=sweep.grace, min_samples_required=3)
-    if sweep.scheduler == "none":
-        return FIFOScheduler()
-    train = trial_config(sweep, {}).train
-    longest = max(train.epochs // train.eval_every + 1, sweep.grace)  # a trial reports once more when its model is kept
-    return AsyncHyperBandScheduler(grace_period=sweep.grace, max_t=longest, reduction_factor=3)
-
-
-def train_best(sweep: Sweep, folder: Path, best: "FrozenTrial", parent: str) -> list[dict[str, Any]]:
-    """Trains the best trial's values out, with what `final` says, as a run of its own, or one a fold.
-
-    Returns:
-        Each run's result.
-    """
-    from src.learning.run import RunFolder
-    from src.train import train
-
-    print(f"training the best of {sweep.name} out: {best.params}", file=sys.stderr)
-    results = []
-    for fold in range(max(1, sweep.folds)):
-        config = trial_config(sweep, {**best.params, **sweep.final})
-        config.track.name, config.track.parent = f"{sweep.name}-best", parent
-        if sweep.folds:
-            config.data.folds, config.data.fold = sweep.folds, fold
-            config.track.name += f"-fold{fold}"
-        config.train.runs = str(folder.parent)
-        config.train.workers = sweep.resources.workers
-        before = RunFolder(folder.parent / config.track.name)
-        results.append(train(config, again=bool(before.changed(config))))  # another best came before it
-    return results
 
 
 def predict(sweep: Sweep, trained: list[dict[str, Any]]) -> int:

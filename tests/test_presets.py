@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.command import load_config
-from src.config import Config
+from src.config.loader import load_config
+from src.config.schema import Config
 from src.data.batch import Batch, View
 from src.data.tokenizer import Tokenizer
-from src.learning.module import parameter_groups, schedule
-from src.model.backbone import Backbone
-from src.model.folder import load, save
-from src.model.multitask import Multitask
+from src.models.backbones.backbone import Backbone
+from src.models.model_folder import load, save
+from src.models.multitask import Multitask
+from src.training.lightning_module import parameter_groups, schedule
 
 PRESETS = sorted(Path("configs/model").glob("*.yaml"))
 COUNT = 8

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from src.config import (
+from src.config.schema import (
     BackboneConfig,
     Config,
     DataConfig,
@@ -20,9 +20,9 @@ from src.config import (
     TrackConfig,
 )
 from src.data.tokenizer import END, Tokenizer
-from src.model.backbone import Backbone
-from src.model.folder import save
-from src.model.multitask import Multitask
+from src.models.backbones.backbone import Backbone
+from src.models.model_folder import save
+from src.models.multitask import Multitask
 
 NAMES = ["0213074526", "1e5", "00", "with space", "사진 하나"]
 CAPTIONS = ["a sharp photo with soft light", "a dull photo with noisy colours", "a dark scene", "a bright calm scene"]

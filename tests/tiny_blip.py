@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from src.config import Config, DecoderConfig, LoraConfig
+from src.config.schema import Config, DecoderConfig, LoraConfig
 from tests.tiny import CAPTIONS, tiny_config
 
 SPECIAL = ["[PAD]", "[CLS]", "[UNK]", "[MASK]", "[SEP]"]  # in no order of ours, as BLIP's own

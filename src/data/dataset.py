@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from src.config import Config
+from src.config.schema import Config
 from src.data import transforms
 from src.data.batch import Batch, View
-from src.data.photo import PhotoError, load_photo
+from src.data.feature_store import FeatureStore
+from src.data.image_io import PhotoError, load_photo
 from src.data.sample import Sample
 from src.data.sampler import Draw
-from src.data.store import FeatureStore
 from src.data.tokenizer import Tokenizer
 
 CHUNK = 2000  # photos whose captions are encoded at once: as Python lists they take 20 times the room

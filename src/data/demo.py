@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from src.data import scene
-from src.errors import UserError, one_line
+from src.common.errors import UserError, one_line
+from src.data import demo_scenes as scene
 
 SIDE = 96
 # Names that break readers who parse them as numbers, split them at spaces or expect ASCII.

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from src.config import Config, ModelConfig
+from src.common.errors import UserError
+from src.config.schema import Config, ModelConfig
+from src.data.formats.base import style_names
 from src.data.sample import Sample
-from src.data.source import style_names
 from src.data.split import ORDER, Key, parts_of
 from src.data.tokenizer import Tokenizer
-from src.errors import UserError
 
 
 def sees(sample: Sample, kind: str, model: ModelConfig) -> bool:

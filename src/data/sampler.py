@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
-from src.errors import UserError
+from src.common.errors import UserError
 
 TINY = 0.25  # a last training batch of less than this part of a batch is left out: losses over photos need several
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.config import DataConfig
-from src.data.hashes import in_threads, photo_hash, photo_hashes
-from src.data.pairs import LEAKING, leaking, warn
+from src.common.errors import UserError
+from src.common.files import write_whole
+from src.config.schema import DataConfig
+from src.data.image_hashes import in_threads, photo_hash, photo_hashes
+from src.data.leaky_split import LEAKING, leaking, warn
 from src.data.sample import Sample
-from src.errors import UserError
-from src.files import write_whole
 
 Key = tuple[str, str]
 Given = Mapping[str, Mapping[str, str]]

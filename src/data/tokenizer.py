@@ -11,9 +11,9 @@ from pathlib import Path
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Engine
 
-from src.config import TokenizerConfig
-from src.errors import UserError
-from src.files import write_text
+from src.common.errors import UserError
+from src.common.files import write_text
+from src.config.schema import TokenizerConfig
 
 PAD, UNK, END = 0, 1, 2
 SPECIAL = ["<pad>", "<unk>", "<end>"]

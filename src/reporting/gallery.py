@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from src.plots import mos_text
-from src.reporting.material import Material
-from src.reporting.page import Gallery, Photo
-from src.reporting.pictures import thumbnails
+from src.plots.figures import mos_text
+from src.reporting.html import Gallery, Photo
+from src.reporting.images import thumbnails
+from src.reporting.model_data import Material
 
 EACH, SIDE = 6, 240
 PLACES = ("best", "median", "worst")

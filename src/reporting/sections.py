@@ -4,20 +4,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from src import plots
-from src.against import across
-from src.looking import attends, embed, looks
-from src.reporting import atlas, figures
+from src.evaluation.comparison import across
+from src.evaluation.score_table import ALL, cell, measure_rows
+from src.inference.attention import attends, embed, looks
+from src.metrics.compute import Score
+from src.metrics.subgroups import deciles, score_groups
+from src.plots import figures as plots
+from src.plots import report_figures as figures
+from src.reporting import embedding_map as atlas
+from src.reporting.caption_statistics import Variety, variety
+from src.reporting.curves import loss_panels, score_panels, system_panels
 from src.reporting.gallery import galleries, order, picked
-from src.reporting.material import Material
-from src.reporting.page import Block, Page, Picture, Section, Table, Text, picture
-from src.reporting.pictures import figure_png, places, spread, thumbnails
-from src.reporting.rivalry import rivalry
-from src.reporting.series import loss_panels, score_panels, system_panels
-from src.reporting.words import Variety, variety
-from src.scored import ALL, cell, measure_rows
-from src.scoring.groups import deciles, score_groups
-from src.scoring.report import Score
+from src.reporting.html import Block, Page, Picture, Section, Table, Text, picture
+from src.reporting.images import figure_png, places, spread, thumbnails
+from src.reporting.model_data import Material
+from src.reporting.model_ranking import rivalry
 
 COMMONEST, UNUSED = 15, 80
 THUMBNAIL, THUMBNAIL_QUALITY = 96, 55  # about 3 kB each within the page
@@ -130,7 +131,7 @@ def attention(material: Material) -> Section:
 
 def attention_map(material: Material, row: int, words: list[str], weights: np.ndarray) -> Picture:
     """One photo's map."""
-    from src.data.photo import load_photo
+    from src.data.image_io import load_photo
     from src.data.transforms import view
 
     asked = material.asked
@@ -246,8 +247,8 @@ def settings(materials: Sequence[Material]) -> Section:
 
 def differences(materials: Sequence[Material]) -> Table:
     """Keys whose values are not the same for all models."""
-    from src.config import to_dict
-    from src.tracking import flatten
+    from src.config.schema import to_dict
+    from src.tracking.mlflow_tracker import flatten
 
     flat = [flatten(to_dict(m.asked.loaded.config)) for m in materials]
     every = dict.fromkeys(key for one in flat for key in one)

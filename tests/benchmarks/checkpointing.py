@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from src.config import BackboneConfig, DecoderConfig, LlamaConfig
-from src.model.backbone import Backbone
-from src.model.llama import Llama
+from src.config.schema import BackboneConfig, DecoderConfig, LlamaConfig
+from src.models.backbones.backbone import Backbone
+from src.models.decoders.llama import Llama
 from tests.benchmarks.generation import CHANNELS, PLACES, VOCABULARY, WORDS, best
 
 Row = tuple[str, str, str]

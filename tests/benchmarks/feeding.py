@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 import torch
 
-from src.config import BackboneConfig, TokenizerConfig
-from src.data.cache import Runner, Want, build
+from src.config.schema import BackboneConfig, TokenizerConfig
 from src.data.dataset import Look, Photos
+from src.data.feature_store import FeatureStore, Kind, Recipe
 from src.data.sample import Sample
 from src.data.sampler import Draw, Mixture, TrainBatches
-from src.data.store import FeatureStore, Kind, Recipe
 from src.data.tokenizer import Tokenizer
-from src.model.backbone import Backbone
+from src.inference.feature_extractor import Runner, Want, build
+from src.models.backbones.backbone import Backbone
 
 Row = tuple[str, str, str]
 TURNS = (

@@ -6,9 +6,9 @@ from functools import partial
 
 import torch
 
-from src.config import DecoderConfig, GenerationConfig
-from src.model.generation import generate
-from src.model.recurrent import Recurrent
+from src.config.schema import DecoderConfig, GenerationConfig
+from src.models.decoders.recurrent import Recurrent
+from src.models.generation import generate
 
 Row = tuple[str, str, str]
 PHOTOS, PLACES, CHANNELS, VOCABULARY, WORDS = 128, 49, 1280, 2600, 11

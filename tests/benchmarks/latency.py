@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from src.answerer import Answerer, Ask, TorchEngine
-from src.config import BackboneConfig, Config, DataConfig, GenerationConfig, SourceConfig, TokenizerConfig
+from src.config.schema import BackboneConfig, Config, DataConfig, GenerationConfig, SourceConfig, TokenizerConfig
 from src.data.tokenizer import END, Tokenizer
-from src.exported import export, graphs, load_exact, load_exported
-from src.model.backbone import Backbone
-from src.model.folder import load, save
-from src.model.multitask import Multitask
+from src.inference.onnx_export import export, graphs, load_exact, load_exported
+from src.inference.predictor import Answerer, Ask, TorchEngine
+from src.models.backbones.backbone import Backbone
+from src.models.model_folder import load, save
+from src.models.multitask import Multitask
 from tests.benchmarks.feeding import write_photos
 
 Row = tuple[str, str, str]

@@ -9,13 +9,13 @@ from unittest.mock import patch
 
 import numpy as np
 
-from src.java import find_java
-from src.scoring import ptb
-from src.scoring.captions import bleu_counts, bleu_of, rouge_l_of
-from src.scoring.cider import cider_d_of
-from src.scoring.corpus import Corpus
-from src.scoring.frequencies import Frequencies
-from src.scoring.report import score_photos
+from src.common.java import find_java
+from src.metrics.bleu_rouge import bleu_counts, bleu_of, rouge_l_of
+from src.metrics.cider import cider_d_of
+from src.metrics.compute import score_photos
+from src.metrics.text import ptb_tokenizer as ptb
+from src.metrics.text.corpus import Corpus
+from src.metrics.text.document_frequency import Frequencies
 
 WORDS = 3000
 Row = tuple[str, str, str]

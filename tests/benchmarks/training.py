@@ -6,10 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from src.config import DecoderConfig
-from src.data.cache import reuse_memory
-from src.model.recurrent import Recurrent
-from tests.model.plain import Plain
+from src.config.schema import DecoderConfig
+from src.inference.feature_extractor import reuse_memory
+from src.models.decoders.recurrent import Recurrent
+from tests.models.plain import Plain
 
 Row = tuple[str, str, str]
 VOCABULARY, PHOTOS, CAPTIONS, LONGEST = 2540, 64, 5, 26

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from src.config import TokenizerConfig
+from src.config.schema import TokenizerConfig
 from src.data import transforms
 from src.data.batch import View
-from src.data.cache import Want, build
 from src.data.dataset import Cached, Captions, Look, Photos, noise
-from src.data.photo import load_photo
+from src.data.feature_store import FeatureStore
+from src.data.image_io import load_photo
 from src.data.sample import Sample
 from src.data.sampler import Draw
-from src.data.store import FeatureStore
 from src.data.tokenizer import Tokenizer
-from tests.data.test_cache import Tiny, recipe, write_photos
+from src.inference.feature_extractor import Want, build
+from tests.inference.test_feature_extractor import Tiny, recipe, write_photos
 
 TEXTS = [f"{noun} {verb}" for noun in ("dog", "man", "tree", "boat") for verb in ("runs", "stands", "shines")]
 

@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from src.config import Config, DataConfig, SourceConfig
-from src.data import scene
-from src.data.check import check
+from src.common.errors import UserError
+from src.config.schema import Config, DataConfig, SourceConfig
+from src.data import demo_scenes as scene
+from src.data.csv_table import read_photos
 from src.data.demo import AWKWARD, AWKWARD_TEST, make_demo
-from src.data.photo import load_photo
-from src.data.read import given_splits, read_all, read_source
+from src.data.image_io import load_photo
 from src.data.sample import Sample
+from src.data.sources import given_splits, read_all, read_source
 from src.data.split import assign
-from src.data.table import read_photos
-from src.errors import UserError
+from src.data.validation import check
 
 
 @pytest.fixture(scope="module")

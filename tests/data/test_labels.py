@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from src.config import Config, DataConfig, DecoderConfig, ModelConfig, MosConfig, SourceConfig, TokenizerConfig
+from src.common.errors import UserError
+from src.config.schema import Config, DataConfig, DecoderConfig, ModelConfig, MosConfig, SourceConfig, TokenizerConfig
 from src.data.labels import labelled_parts, learn_words
 from src.data.sample import Sample
-from src.errors import UserError
 
 RATED = Sample(Path("r.jpg"), "r", "s", 5.0)
 CAPTIONED = Sample(Path("c.jpg"), "c", "s", None, ("a rare word",))

@@ -6,8 +6,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from src.common.errors import UserError
 from src.data.sampler import Draw, EvalBatches, Mixture, TrainBatches
-from src.errors import UserError
 
 
 def batches(sampler: TrainBatches | EvalBatches) -> list[list[Draw]]:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from src.config import DataConfig
-from src.data.hashes import photo_hashes
+from src.common.errors import UserError
+from src.config.schema import DataConfig
+from src.data.image_hashes import photo_hashes
 from src.data.sample import Sample
 from src.data.split import assign, parts_of, split_file, split_photos
-from src.errors import UserError
 
 
 def photos(count: int, source: str = "a", mos: bool = True, folder: Path = Path("x")) -> list[Sample]:

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from src.config import TokenizerConfig
+from src.common.errors import UserError
+from src.config.schema import TokenizerConfig
 from src.data.tokenizer import END, PAD, UNK, Tokenizer
-from src.errors import UserError
 
 CAPTIONS = [
     "A dog runs .",

@@ -1,0 +1,91 @@
+"""Files written whole or not at all, and their hashes."""
+
+import errno
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from src.common.errors import UserError, naming
+
+PART = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")  # mkstemp's names in write_whole
+
+
+@contextmanager
+def write_whole(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; moves it onto `path` when the block ends well, removes it when not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        with naming(path):
+            yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes what killed processes left of files with an ending they were writing whole; none may write here now."""
+    for path in folder.glob(".*"):
+        if PART.fullmatch(path.name):
+            path.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text, whole or not at all."""
+    with write_whole(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
+
+
+def regular(path: Path) -> os.stat_result:
+    """What the disk says of a file.
+
+    Raises:
+        OSError: it is missing, or no regular file: whoever reads a pipe may wait for ever.
+    """
+    try:
+        found = path.stat()
+    except ValueError as error:  # its name holds a zero byte: no file is called so
+        raise FileNotFoundError(errno.ENOENT, str(error), str(path)) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return found
+
+
+def check_place(path: Path, remedy: str = "choose another place") -> None:
+    """Makes the folder of a file that is to be written later: asked before the work, not after it.
+
+    Raises:
+        UserError: no file can be written to `path`.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file in it")
+    check_parent(path, remedy)
+
+
+def check_parent(path: Path, remedy: str = "choose another place") -> None:
+    """Makes the folder that a file or folder is to be written in. Raises UserError where nothing can be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot be made ({error.strerror}); {remedy}") from error
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,91 @@
+"""What all readers share: where a data set's files are, and how its text is decoded."""
+
+import os
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from src.common.errors import UserError
+from src.config.schema import SourceConfig
+
+
+class NoSplit(UserError):
+    """A data set that comes without an official split."""
+
+
+def source_name(source: SourceConfig) -> str:
+    """What a data set is called in splits, scores and style tokens."""
+    return source.name or source.format
+
+
+def style_names(sources: Sequence[SourceConfig]) -> list[str]:
+    """The caption styles of data sets, each once, in their order."""
+    return list(dict.fromkeys(source.style or source_name(source) for source in sources))
+
+
+def root(source: SourceConfig) -> Path:
+    """A data set's folder.
+
+    Raises:
+        UserError: no folder is named, or there is none.
+    """
+    if not source.path:
+        raise UserError(f"data source {source_name(source)}: no path; set it to the folder of the data set")
+    if not (folder := Path(source.path)).is_dir():
+        raise UserError(f"{folder}: no such folder; correct the path of data source {source_name(source)}")
+    return folder
+
+
+def find_file(folder: Path, named: str, usual: list[str], key: str) -> Path:
+    """The file `named` within a folder or, where that is empty, the first of the usual names that is there.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    return _find(folder, named, usual, key, Path.is_file)
+
+
+def find_folder(folder: Path, named: str, usual: list[str], key: str) -> Path:
+    """As find_file, for a folder."""
+    return _find(folder, named, usual, key, Path.is_dir)
+
+
+def _find(folder: Path, named: str, usual: list[str], key: str, is_there: Callable[[Path], bool]) -> Path:
+    names = [named] if named else usual
+    for name in names:
+        if is_there(folder / name):
+            return folder / name
+    raise UserError(f"{folder}: has no {' or '.join(names)}; name it with the key `{key}` of this data source")
+
+
+def photo_path(folder: Path, name: str) -> Path:
+    """A photo's path, without touching the disk for names in ASCII.
+
+    Korean names may be decomposed (NFD, as a Mac writes them) on disk and composed in the table, or the other way.
+    """
+    path = folder / name
+    if name.isascii():
+        return path
+    forms = [folder / unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
+    # os.path knows a name that no file can have, too long for one, as absent, where Path.exists raises OSError.
+    return next((other for other in [path, *forms] if os.path.exists(other)), path)  # noqa: PTH110
+
+
+def read_text(path: Path) -> str:
+    """A text file: UTF-8 with or without a byte order mark, else cp949 (Korean).
+
+    Raises:
+        UserError: it cannot be read, or is in neither encoding; the line is named.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+    try:
+        return data.decode("cp949")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: line {line} is neither UTF-8 nor cp949 text; save the file as UTF-8") from error

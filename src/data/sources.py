@@ -1,0 +1,55 @@
+"""Data sets -> samples: one reader a format."""
+
+from types import ModuleType
+
+from src.common.errors import UserError
+from src.config.schema import DataConfig, SourceConfig
+from src.data.formats import coco, flickr, samsung
+from src.data.formats.base import source_name
+from src.data.leaky_split import as_pairs, check_sources, leaking
+from src.data.sample import Sample
+
+
+def read_source(source: SourceConfig) -> list[Sample]:
+    """The samples of one data set, one a photo. Whether the photos are there is not looked at: see check.
+
+    Raises:
+        UserError: its tables cannot be read; the file and row are named.
+    """
+    return reader(source).read(source)
+
+
+def read_all(config: DataConfig) -> list[Sample]:
+    """The samples of all data sets, in the config's order: one a photo, or one a pair where the split is by pairs.
+
+    Raises:
+        UserError: no data set is named, two have one name, an honest split is mixed with a leaking one, or as
+            read_source.
+    """
+    if not config.sources:
+        raise UserError("data.sources is empty; name a data set: data: {sources: [{format: samsung, path: FOLDER}]}")
+    names = [source_name(source) for source in config.sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"data.sources: two are called {name}; give each its own `name`")
+    check_sources(config)
+    samples = [sample for source in config.sources for sample in read_source(source)]
+    return as_pairs(samples) if leaking(config) else samples
+
+
+def given_splits(config: DataConfig) -> dict[str, dict[str, str]]:
+    """The official split, {photo name: train, val or test}, of each data set that asks for it.
+
+    Raises:
+        UserError: a data set has none.
+    """
+    return {
+        source_name(source): reader(source).given_split(source)
+        for source in config.sources
+        if source.split == "official"
+    }
+
+
+def reader(source: SourceConfig) -> ModuleType:
+    """The module that reads a format: `read`, `given_split` and `written_captions`."""
+    return {"samsung": samsung, "flickr8k": flickr, "flickr30k": flickr, "coco": coco}[source.format]

@@ -1,0 +1,215 @@
+"""Models and submissions side by side on the same photos: by tenths of mos, pair by pair, and on simulated boards."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.common.errors import UserError
+from src.config.loader import Parser
+from src.config.schema import Config
+from src.data.sample import Sample
+from src.evaluation.evaluation_set import Found, from_submission, part_of
+from src.evaluation.score_table import cell, measure_rows, table
+from src.inference.fallbacks import fallback_of, fill
+from src.inference.model_loading import load_model
+from src.inference.predict_options import make_settings
+from src.inference.predictions import Answers
+from src.inference.submission import Submission, read
+from src.metrics.compute import Drawn, Score, Scores
+from src.metrics.leaderboard import Board, simulate
+from src.metrics.meteor import Meteor
+from src.metrics.paired_bootstrap import differences
+from src.metrics.subgroups import deciles, score_groups
+from src.tracking.run_registry import find_model
+
+OF_TENTHS = ("photos", "bias", "rmse", "srcc", "cider_d", "rouge_l")
+SHOWN = ("quality", "captioning", "cider_d")  # of a board, as far as they are there
+
+
+@dataclass
+class Rival:
+    """One competitor.
+
+    Attributes:
+        name: of the model or submission.
+        mos_true: [P] NaN where unknown.
+        scores: of the photos that all competitors answer.
+        draw: gives the scores of any choice of these.
+    """
+
+    name: str
+    mos_true: np.ndarray
+    scores: Scores
+    draw: Drawn
+
+
+def rivals(
+    found: Found, names: Sequence[str], parser: Parser, args: Sequence[str] | None, meteor: Meteor | None
+) -> list[Rival]:
+    """What is scored, first, and what it is held against, on the photos that all answer.
+
+    Args:
+        found: what is scored.
+        names: models, or submissions ending in .csv.
+        parser: of the command.
+        args: its command line.
+        meteor: its process, or None.
+
+    Raises:
+        UserError: a submission names none of the photos.
+    """
+    labels = [found.name, *names]
+    tables = [read(Path(name)) if name.endswith(".csv") else None for name in names]
+    rows = shared_rows(found, {name: one for name, one in zip(names, tables, strict=True) if one})
+    samples = [found.samples[i] for i in rows]
+    answers = [pick(found.answers, rows)]
+    for name, one in zip(names, tables, strict=True):
+        answers.append(from_submission(one, samples) if one else of_model(name, samples, parser, args))
+    return [rival(label, one, meteor) for label, one in zip(labels, answers, strict=True)]
+
+
+def check_rivals(names: Sequence[str], ours: str) -> None:
+    """Looks each rival up, before anything is answered; `ours` is what is held against them.
+
+    Raises:
+        UserError: one is given twice, or is no submission and no model.
+    """
+    labels = [ours, *names]
+    if twice := next((name for name in labels if labels.count(name) > 1), ""):
+        raise UserError(f"--against {twice}: is given twice; name each once")
+    for name in names:
+        if name.endswith(".csv"):
+            read(Path(name))
+        else:
+            find_model(name)
+
+
+def shared_rows(found: Found, tables: Mapping[str, Submission]) -> list[int]:
+    """Which photos all submissions name; says so where these are not all.
+
+    Raises:
+        UserError: with one of the submissions, none is left.
+    """
+    rows = list(range(len(found.samples)))
+    for name, one in tables.items():
+        named = set(one.names)
+        rows = [i for i in rows if found.samples[i].name in named]
+        if not rows:
+            raise UserError(f"--against {name}: none of its photos is among the others'; check it for img_name")
+    if len(rows) < (every := len(found.samples)):
+        print(f"{len(rows)} of {every} photos are in every submission; these are compared", file=sys.stderr)
+    return rows
+
+
+def rival(name: str, answers: Answers, meteor: Meteor | None) -> Rival:
+    """A competitor's scores."""
+    scores, draw = measure_rows(answers, range(len(answers)), meteor, intervals=True)
+    return Rival(name, np.array(answers.mos_true), scores, draw)
+
+
+def pick(answers: Answers, rows: Sequence[int]) -> Answers:
+    """Some rows of answers."""
+    return Answers(**{name: [column[i] for i in rows] for name, column in vars(answers).items()})
+
+
+def of_model(name: str, samples: list, parser: Parser, args: Sequence[str] | None) -> Answers:
+    """A model's answers for these photos; says so where they are not all held out from it."""
+    from src.inference.batch_prediction import answer_photos
+
+    loaded, _ = load_model(name)
+    settings = make_settings(parser, args, loaded, labelled=True)
+    warn_of_known(name, loaded.config, samples, parser.parse_args(args).part)
+    answers, failed = answer_photos(loaded, samples, settings)
+    fill(answers, failed, fallback_of([loaded], settings), settings)
+    return answers
+
+
+def warn_of_known(name: str, config: Config, samples: Sequence[Sample], part: str) -> None:
+    """Says on stderr how many photos a model may have learned from, or why that cannot be told."""
+    try:
+        own = {(one.source, one.name) for one in part_of(config, part)}
+    except UserError as error:
+        print(f"{name}: whether it knows the photos from its training cannot be told: {error}", file=sys.stderr)
+        return
+    sources = {one.name for one in config.data.sources}
+    if strange := sum((one.source, one.name) not in own for one in samples if one.source in sources):
+        print(f"{name}: {strange} of the photos are not of its own {part} part: it may know them", file=sys.stderr)
+
+
+def tenths(every: Sequence[Rival]) -> dict[str, Any]:
+    """Prints the scores of each tenth of the photos by true mos. Returns them."""
+    one = every[0]
+    found = score_groups(one.scores, one.draw, deciles(one.mos_true))
+    if not found:
+        raise UserError("--deciles: no photo has a true mos; leave it out")
+    print("\nby tenths of true mos, from low to high")
+    print(table(across(found)))
+    return plain(found)
+
+
+def across(groups: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, Score]]:
+    """Score -> group -> value, of the few scores that fit on a screen."""
+    found = {name: {group: one[name] for group, one in groups.items() if name in one} for name in OF_TENTHS}
+    return {name: one for name, one in found.items() if one}
+
+
+def pairs(every: Sequence[Rival]) -> dict[str, Any]:
+    """Prints each competitor's scores beside the first one's, with paired differences. Returns these."""
+    ours = every[0]
+    found: dict[str, Any] = {}
+    for other in every[1:]:
+        off = differences((ours.scores, ours.draw), (other.scores, other.draw))
+        columns = {ours.name: ours.scores.scores, other.name: other.scores.scores, "difference": off}
+        print(f"\nagainst {other.name} on the same {len(ours.mos_true)} photos (intervals of a paired bootstrap)")
+        print(table(columns))
+        found |= plain({other.name: off})
+    return found
+
+
+def boards(every: Sequence[Rival], cuts: int) -> dict[str, Any]:
+    """Prints the simulated boards of both kinds. Returns them.
+
+    Raises:
+        UserError: there is nothing to rank by.
+    """
+    if not any(name in one.scores.scores for one in every for name in SHOWN):
+        raise UserError("--boards: no photo has a true mos or captions to score; leave it out")
+    found: dict[str, Any] = {}
+    for kind in ("stratified", "shifted"):
+        made = simulate({one.name: one.draw for one in every}, every[0].mos_true, kind, cuts)  # type: ignore[arg-type]
+        sides = {"public": made.public, "private": made.private}
+        print(f"\nboards, {kind}: {cuts} cuts into 30 % public and 70 % private photos")
+        print(board_table(sides))
+        found[kind] = {side: {"scores": board.scores, "ranks": board.shares()} for side, board in sides.items()}
+        if len(every) > 1:
+            found[kind]["public_winner_wins_private"] = made.kept
+            print(f"the winner of the public board wins the private one in {made.kept:.0%} of the cuts")
+    return found
+
+
+def board_table(sides: Mapping[str, Board]) -> str:
+    """A column a board and score; with several competitors, how often each takes which rank."""
+    names = list(next(iter(sides.values())).scores)
+    columns: dict[str, list[str]] = {"": names}
+    for side, board in sides.items():
+        known = [score for score in SHOWN if any(score in one for one in board.scores.values())]
+        for score in known[: 3 if "captioning" not in known else 2]:
+            found = [Score(*one[score]) if score in one else None for one in board.scores.values()]
+            columns[f"{side} {score}"] = list(map(cell, found))
+        if len(names) > 1:
+            shares = board.shares()
+            columns[f"{side} ranks"] = [
+                ", ".join(f"{i + 1}: {share:.0%}" for i, share in enumerate(shares[n]) if share) for n in names
+            ]
+    lines = [list(columns), *(list(line) for line in zip(*columns.values(), strict=True))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def plain(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, Any]]:
+    """Scores as dicts of value, low and high."""
+    return {group: {name: asdict(score) for name, score in one.items()} for group, one in scores.items()}

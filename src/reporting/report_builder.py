@@ -1,0 +1,124 @@
+"""A report's page: of models, of a sweep, of a comparison."""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import Namespace
+
+from src.common.errors import UserError, one_line
+from src.config.loader import Parser
+from src.tracking.mlflow_sync import RUN_ID
+
+if TYPE_CHECKING:
+    from src.reporting.html import Page
+    from src.reporting.model_data import Wanted
+
+
+@dataclass
+class Made:
+    """A page.
+
+    Attributes:
+        page: the page.
+        name: for its file.
+        run_id: of the run in MLflow that it is of; empty where it is of none.
+        fallbacks: whether it shows answers that are none of a model's.
+    """
+
+    page: "Page"
+    name: str
+    run_id: str = ""
+    fallbacks: bool = False
+
+
+def make_page(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
+    """The page that the command line asks for.
+
+    Raises:
+        UserError: there is no such model, sweep or comparison, or no photos to answer.
+    """
+    if options.sweep:
+        return of_sweep(parser, options, args)
+    if options.comparison:
+        return of_comparison(parser, options, args)
+    from src.reporting.model_data import Wanted
+
+    return of_models([Wanted(name) for name in options.model], parser, options, args)
+
+
+def of_models(models: "Sequence[Wanted]", parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
+    """A report on models; of a run where it is one model's."""
+    from src.reporting.html import file_name
+    from src.reporting.model_data import gather
+    from src.reporting.sections import model_page
+
+    materials = gather(models, parser, args, options.meteor)
+    run_id = materials[0].asked.about["run_id"] if len(materials) == 1 else ""
+    name = file_name("-".join(one.name for one in materials))
+    fallbacks = any(one.asked.about["fallbacks"] for one in materials)
+    return Made(model_page(materials, options.photos, options.meteor), name, run_id, fallbacks)
+
+
+def of_sweep(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
+    """A sweep's search, then its best model, where it is trained out."""
+    from src.reporting.html import Page
+    from src.reporting.model_data import Wanted
+    from src.reporting.search_sections import sweep_sections
+    from src.tracking.run_registry import find_model
+
+    name, runs = options.sweep, Path(options.runs)
+    sections = sweep_sections(name, runs)
+    try:
+        find_model(name)
+    except UserError as error:
+        print(f"{error}; the report holds the search alone", file=sys.stderr)
+        made = Made(Page(""), "")
+    else:
+        made = of_models([Wanted(name)], parser, options, args)
+    made.page.title, made.page.sections = f"Report on the sweep {name}", [*sections, *made.page.sections]
+    return Made(made.page, f"sweep-{name}", kept_id(runs / f"sweep-{name}"), made.fallbacks)
+
+
+def of_comparison(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
+    """A comparison's table, then its models side by side."""
+    from src.reporting.search_sections import comparison_section, read_comparison
+
+    name, runs = options.comparison, Path(options.runs)
+    found = read_comparison(name, runs)
+    parser.set_defaults(part=found.part)
+    made = of_models(found.models, parser, options, args)
+    made.page.title = f"Report on the comparison {name}"
+    made.page.sections.insert(0, comparison_section(found.rows))
+    return Made(made.page, f"compare-{name}", kept_id(runs / f"compare-{name}"), made.fallbacks)
+
+
+def kept_id(folder: Path) -> str:
+    """The id of a run in MLflow, from its folder; empty where none is kept."""
+    file = folder / RUN_ID
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+
+
+def log_page(page: "Page", path: Path, run_id: str) -> None:
+    """Sends the page and its figures to a run in MLflow, as artifacts in `report`; says why where that is not so."""
+    if not run_id:
+        print("--log: the report is of no single run in MLflow; figures lie in the page alone", file=sys.stderr)
+        return
+    from mlflow.exceptions import MlflowException
+
+    from src.tracking.run_registry import open_client
+
+    try:
+        client = open_client()
+        with tempfile.TemporaryDirectory() as folder:
+            for one in page.pictures():
+                (Path(folder) / f"{one.name}.png").write_bytes(one.png)
+            client.log_artifacts(run_id, folder, "report")
+        client.log_artifact(run_id, str(path), "report")
+    except (MlflowException, UserError) as error:
+        print(f"--log: the report did not reach MLflow ({one_line(error)[:200]})", file=sys.stderr)
+        return
+    print(f"logged to run {run_id}: make ui shows it under Artifacts, report")

@@ -1,0 +1,73 @@
+"""The tab of runs: all of MLflow's in a table, and some of them side by side."""
+
+from datetime import datetime
+
+import pandas as pd
+import streamlit as st
+
+from src.common.errors import UserError
+from src.serving.page.model_selection import Model
+from src.serving.page_server import Options
+from src.tracking.run_registry import Run, list_runs, selected
+
+SCORES = ("plcc", "srcc", "bleu_4", "meteor", "rouge_l", "cider_d", "combined")
+MOST = 200
+
+
+def show(options: Options, models: list[Model]) -> None:
+    """Table, choice, comparison."""
+    try:
+        runs = {f"{run.name} ({run.id[:6]})": run for run in found() if run.tags.get("kind") != "sweep"}
+    except UserError as error:
+        st.info(str(error))
+        return
+    st.dataframe(pd.DataFrame([row(run) for run in runs.values()]), hide_index=True)
+    finished = [label for label, run in runs.items() if run.status == "FINISHED"]
+    labels = st.multiselect("Compare", list(runs), default=finished[:2], key="compare")
+    chosen = {label: runs[label] for label in labels if label in runs}
+    if not chosen:
+        return
+    left, right = st.columns(2)
+    with left:
+        st.subheader("Scores")
+        table = scores(chosen)
+        more = [name for name in table.index if name != "rmse"] if len(chosen) > 1 else []  # of which more is better
+        marked = table.style.highlight_max(axis=1, color="#cfe3f5", subset=(more, slice(None)))
+        st.dataframe(marked.format("{:.4f}", na_rep="–"))
+    with right:
+        st.subheader("What they were trained with")
+        settings = differing(chosen)
+        if settings.empty:
+            st.write("The same settings." if len(chosen) > 1 else "Choose a second run to see how they differ.")
+        else:
+            st.dataframe(settings)
+
+
+@st.cache_data(ttl=15, show_spinner="reading runs")
+def found() -> list[Run]:
+    """The newest runs in MLflow."""
+    return list_runs()[:MOST]
+
+
+def row(run: Run) -> dict[str, object]:
+    """A run in the table."""
+    started = datetime.fromtimestamp(run.started / 1000) if run.started else None
+    known = {name: run.metrics.get(f"best/{name}") for name in SCORES}
+    minutes = run.metrics.get("train_seconds")
+    rest = {"selected": selected(run), **known, "minutes": minutes / 60 if minutes else None}
+    return {"run": run.name, "status": run.status.lower(), "started": started, **rest}
+
+
+def scores(runs: dict[str, Run]) -> pd.DataFrame:
+    """Scores of the weights that each run kept: a row a score, a column a run."""
+    columns = {
+        label: {name[5:]: value for name, value in run.metrics.items() if name.startswith("best/")}
+        for label, run in runs.items()
+    }
+    return pd.DataFrame(columns, columns=list(columns)).astype(float)
+
+
+def differing(runs: dict[str, Run]) -> pd.DataFrame:
+    """Settings in which the runs differ: a row a setting, a column a run."""
+    table = pd.DataFrame({label: run.params for label, run in runs.items()}).fillna("")
+    return table[table.nunique(axis=1) > 1].sort_index()

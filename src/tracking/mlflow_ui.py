@@ -1,0 +1,71 @@
+"""The MLflow UI on the runs, on this machine."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from src.common.errors import UserError
+from src.tracking.mlflow_sync import RUN_ID, SPOOL, database
+from src.tracking.mlflow_views import save_views
+from src.tracking.run_registry import reach
+
+if TYPE_CHECKING:
+    pass
+from src.tracking.mlflow_tracker import end_all_abandoned, send_missed
+
+
+def print_views(uri: str, where: str) -> None:
+    """Saves views of the runs that `uri` keeps, and prints their addresses at `where` the UI is."""
+    for name, path in save_views(reach(uri)).items():
+        print(f"{name}: {where.rstrip('/')}{path}", flush=True)
+
+
+def send_folder(run_folder: Path) -> int:
+    """Sends what a run could not send, and says so. Exit code 1: not all of it was taken.
+
+    Raises:
+        UserError: no run's folder.
+    """
+    if not any((run_folder / name).exists() for name in (RUN_ID, SPOOL)):
+        raise UserError(
+            f"{run_folder}: holds no run, neither {RUN_ID} nor {SPOOL}; give a run's folder, such as runs/both"
+        )
+    sent = send_missed(run_folder)
+    print(f"{run_folder}: everything is in MLflow" if sent else f"{run_folder}: values still wait in {SPOOL}")
+    return 0 if sent else 1
+
+
+def serve(uri: str, port: int) -> NoReturn:
+    """Runs the MLflow server on a database until Ctrl-C, with one worker: each takes a quarter of a gigabyte.
+
+    Raises:
+        UserError: the port is taken, or the database does not answer.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(f"port {port} is taken; choose another: make ui PORT={port + 1}") from error
+    reach(uri)
+    end_all_abandoned(uri)
+    print_views(uri, f"http://127.0.0.1:{port}")
+    print("the UI answers in some 15 s; Ctrl-C ends it", flush=True)
+    command = server_command(uri, port)
+    os.execve(command[0], command, server_environment())  # this process becomes the server: no memory for a second
+
+
+def server_command(uri: str, port: int) -> list[str]:
+    """The command of an MLflow server for this machine only."""
+    file = database(uri)
+    root = ["--default-artifact-root", (file.parent / "mlartifacts").as_uri()] if file else []
+    address = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    quiet = ["--uvicorn-opts", "--log-level critical"]  # else each request is a line, and Ctrl-C a page of traceback
+    return [sys.executable, "-m", "mlflow", "server", *address, *root, *quiet]
+
+
+def server_environment() -> dict[str, str]:
+    """Settings of the server: its background jobs serve language models, and take memory."""
+    return {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -1,0 +1,46 @@
+"""Checkpoints for resuming: written whole or not at all, so that a full disk or a kill leaves the one before."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from src.common.errors import UserError
+from src.common.files import write_whole
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Saves beside the old checkpoint, then moves the new one onto it."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Raises UserError, the old checkpoint untouched, where the disk takes no more."""
+        try:
+            with write_whole(Path(path)) as part:
+                torch.save(checkpoint, part)
+        except (OSError, RuntimeError) as error:  # torch's writer turns a failed write into a RuntimeError
+            raise UserError(
+                f"{path}: cannot be saved ({str(error).splitlines()[0]}); the checkpoint before it is whole: "
+                "make room and give the same command again"
+            ) from error
+
+
+class EachSteps(ModelCheckpoint):
+    """Checkpoints within an epoch; its last batch's is that of the epoch, which has been evaluated."""
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Saves where so many steps are done."""
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, *args, **kwargs)
+
+
+def checkpoints(folder: Path, select: str, steps: int) -> list[Callback]:
+    """Callbacks that keep last.ckpt (each epoch, and each `steps` steps if not 0) and best.ckpt (highest `select`)."""
+    keep: dict[str, Any] = {"dirpath": folder, "auto_insert_metric_name": False, "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor=select, mode="max", save_top_k=1, **keep)
+    each_epoch = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
+    if not steps:
+        return [best, each_epoch]
+    return [best, each_epoch, EachSteps(filename="last", every_n_train_steps=steps, **keep)]

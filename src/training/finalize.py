@@ -1,0 +1,80 @@
+"""What a finished run keeps, in its folder and in MLflow: scores with intervals, model folder, plots and samples."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from src.common.files import write_text
+from src.config.schema import Config
+from src.data.image_io import load_photo
+from src.inference.predictions import Answers, answer, score
+from src.models.model_folder import save
+from src.plots import figures as plots
+from src.tracking.mlflow_tracker import Tracker
+from src.tracking.run_folder import RunFolder
+from src.training.datamodule import Data
+from src.training.lightning_module import Learner, selected
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SAMPLES = 12
+
+
+def keep(config: Config, folder: RunFolder, learner: Learner, data: Data, tracker: Tracker | None) -> None:
+    """Scores the best weights on the validation photos and keeps everything.
+
+    A process of a group that is not its first has no tracker, and only answers its part.
+    """
+    own = answer(learner.model, data.val_loader(), config.generate, data.tokenizer, config.train.precision)
+    answers = Answers.join(learner.group.gather(own))
+    if tracker is None:
+        return
+    scores = {name: asdict(value) for name, value in score(answers, learner.meteor, intervals=True).items()}
+    save(folder.model, learner.model, data.tokenizer.to_json(), config, data.meta() | {"scores": scores})
+    best = selected({name: s["value"] for name, s in scores.items()}, config.train.select)
+    tracker.log_metrics({f"best/{name}": s["value"] for name, s in scores.items()})
+    tracker.log_text(json.dumps(scores, indent=1), "scores.json")
+    tracker.log_text(json.dumps(vars(answers), ensure_ascii=False), "answers.json")
+    for name, figure in figures(answers, folder, data):
+        tracker.log_figure(figure, f"plots/{name}.png")
+    tracker.log_model(folder.model)
+    # Last, since `best` looks at it: a run that was killed before has no model to show for it.
+    tracker.log_metrics({"selected": best, "train_seconds": learner.seconds})
+    result = {"name": config.track.name, "model": str(folder.model), "run_id": tracker.run_id, "selected": best}
+    result |= {"seconds": learner.seconds, "captions": learner.captions, "scores": scores}
+    write_text(folder.result, json.dumps(result, indent=1))
+
+
+def figures(answers: Answers, folder: RunFolder, data: Data) -> Iterable[tuple[str, "Figure"]]:
+    """Plots by name: losses and scores over epochs, mos, samples."""
+    for name, y in (("loss", "loss"), ("selected", "selected score")):
+        if series := history(folder.history, name):
+            yield name, plots.curves(series, y=y)
+    if any(value == value for value in answers.mos):
+        yield "mos", plots.mos_scatter(np.array(answers.mos_true), np.array(answers.mos))
+        yield "residuals", plots.residuals(np.array(answers.mos_true), np.array(answers.mos))
+    yield "samples", samples(answers, {s.name: s.path for s in data.parts["val"]})
+
+
+def history(path: Path, ending: str) -> dict[str, list[tuple[float, float]]]:
+    """Points (step, value) of every logged metric whose name ends so. A step done twice, after a kill, counts once."""
+    series: dict[str, dict[float, float]] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        row = json.loads(line)
+        for name, value in row["metrics"].items():
+            if name.endswith(f"/{ending}"):
+                series.setdefault(name, {})[row["step"]] = value
+    return {name: sorted(points.items()) for name, points in series.items()}
+
+
+def samples(answers: Answers, paths: dict[str, Path]) -> "Figure":
+    """A sheet of validation photos, evenly spread over the table, with what the model says of them."""
+    rows = range(0, len(answers), max(1, len(answers) // SAMPLES))[:SAMPLES]
+    photos = [load_photo(paths[answers.names[i]]) for i in rows]
+    column = {name: [getattr(answers, name)[i] for i in rows] for name in ("captions", "mos_true", "mos")}
+    return plots.sample_sheet(photos, column["captions"], column["mos_true"], column["mos"])

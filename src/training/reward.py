@@ -1,0 +1,55 @@
+"""What a drawn caption is worth: a weighted sum of its scores against the photo's own references."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from src.common.errors import UserError
+from src.config.schema import RewardConfig
+from src.data.sample import Sample
+from src.metrics.bleu_rouge import bleu_counts, bleu_of, rouge_l_of
+from src.metrics.cider import cider_d_of
+from src.metrics.text.corpus import Corpus
+from src.metrics.text.document_frequency import Frequencies
+from src.metrics.text.ngrams import ORDERS
+from src.metrics.text.ptb_tokenizer import tokenize
+
+END = "<end>"  # counts as a word, or captions that break off would be rewarded
+
+
+class Reward:
+    """Rewards for captions of photos whose references are tokenised and counted once."""
+
+    def __init__(self, config: RewardConfig, samples: Sequence[Sample]) -> None:
+        """Takes the weights, and the references of photos that have captions.
+
+        Raises:
+            UserError: no score has a weight.
+        """
+        if not any(vars(config).values()):
+            raise UserError(
+                "train.self_critical.reward: every weight is 0; give one score a weight, such as cider_d: 1"
+            )
+        self.config = config
+        known = [sample for sample in samples if sample.captions]
+        self.references = {key(sample.source, sample.name): _ended(sample.captions) for sample in known}
+        self.frequencies = Frequencies(list(self.references.values()))
+
+    def __call__(self, names: Sequence[str], captions: Sequence[str]) -> np.ndarray:
+        """The rewards [C] of captions, each with its photo's key; a photo may come several times."""
+        corpus = Corpus(_ended(captions), [self.references[name] for name in names], tokenized=True)
+        total = self.config.cider_d * cider_d_of(corpus, self.frequencies)
+        if self.config.bleu_4:
+            total += self.config.bleu_4 * bleu_of(bleu_counts(corpus))[1][:, ORDERS - 1]
+        if self.config.rouge_l:
+            total += self.config.rouge_l * rouge_l_of(corpus)
+        return total
+
+
+def key(source: str, name: str) -> str:
+    """A photo's name among all data sets'."""
+    return f"{source}/{name}"
+
+
+def _ended(captions: Sequence[str]) -> list[str]:
+    return [f"{caption} {END}" for caption in tokenize(captions)]

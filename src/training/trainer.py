@@ -1,0 +1,133 @@
+"""The training loop of one run: Lightning's trainer with its callbacks, gone on with where it was cut short."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar
+from lightning.pytorch.loggers.logger import Logger
+
+from src.common.device import best_device, resolve
+from src.config.schema import Config, TrainConfig
+from src.tracking.mlflow_tracker import Tracker
+from src.tracking.run_folder import RunFolder
+from src.training.checkpointing import WholeCheckpointIO, checkpoints
+from src.training.datamodule import Data
+from src.training.ema import MovingAverage
+from src.training.lightning_module import Learner
+
+PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class TrackerLogger(Logger):
+    """Hands what Lightning logs to the tracker, and keeps it in the run's folder."""
+
+    def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
+        super().__init__()
+        self.tracker, self.folder = tracker, folder
+
+    @property
+    def name(self) -> str:
+        """Fixed: the tracker knows the run's name."""
+        return "tracker"
+
+    @property
+    def version(self) -> str:
+        """Fixed: a run has one folder."""
+        return ""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Sends metrics at a step, and appends them to the history."""
+        values = {name: float(value) for name, value in metrics.items()}
+        self.tracker.log_metrics(values, step or 0)
+        with self.folder.history.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step or 0, "metrics": values}) + "\n")
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the whole config was logged when the run began."""
+
+
+class Patience(EarlyStopping):
+    """Early stopping that also holds for a run which was killed after it had been stopped."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Trains no further where the checkpoint was the last."""
+        trainer.should_stop |= self.wait_count >= self.patience
+
+
+def make_trainer(
+    config: Config, folder: RunFolder, tracker: Tracker | None, more: list[Callback] | None = None, world: int = 1
+) -> Trainer:
+    """Lightning's trainer as the config asks for it.
+
+    Args:
+        config: the run's.
+        folder: the run's.
+        tracker: None: in a process that is not the group's first, and logs nothing.
+        more: callbacks that join the usual ones.
+        world: processes that train together, as workers of Ray Train.
+    """
+    train = config.train
+    return Trainer(
+        max_epochs=train.epochs,
+        precision=PRECISION[resolve(train.precision, best_device())],
+        accumulate_grad_batches=train.accumulate,
+        gradient_clip_val=train.clip or None,
+        check_val_every_n_epoch=train.eval_every,
+        num_sanity_val_steps=0,  # scores of two batches mean nothing
+        log_every_n_steps=10,
+        logger=TrackerLogger(tracker, folder) if tracker else False,
+        callbacks=[*callbacks(train, folder), *(more or [])],
+        default_root_dir=folder.path,
+        use_distributed_sampler=False,  # our batch sampler shards by itself
+        enable_model_summary=False,
+        **where(world),
+    )
+
+
+def where(world: int) -> dict[str, Any]:
+    """The trainer's arguments on devices: one here, or that of each of Ray Train's workers, joined by DDP."""
+    if world == 1:
+        return {"devices": 1, "plugins": [WholeCheckpointIO()]}
+    from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
+
+    # Unused: a worker's part of a batch may have no photo with one of the labels.
+    strategy = RayDDPStrategy(find_unused_parameters=True)
+    return {"devices": "auto", "strategy": strategy, "plugins": [WholeCheckpointIO(), RayLightningEnvironment()]}
+
+
+def callbacks(train: TrainConfig, folder: RunFolder) -> list[Callback]:
+    """Checkpoints, progress bar, and as configured: moving average of weights, early stopping, a time limit."""
+    result = checkpoints(folder.checkpoint.parent, "val/selected", train.checkpoint_steps)
+    result.append(TQDMProgressBar(refresh_rate=10))
+    if train.ema:
+        result.append(MovingAverage(train))
+    if train.patience:
+        result.append(Patience("val/selected", mode="max", patience=max(1, train.patience // train.eval_every)))
+    if train.minutes:
+        result.append(Timer(timedelta(minutes=train.minutes), interval="step"))
+    return result
+
+
+def fit(config: TrainConfig, learner: Learner, data: Data, folder: RunFolder, trainer: Trainer) -> None:
+    """Trains, from the run's last checkpoint where there is one, and leaves the best weights in the learner's model."""
+    if config.epochs == 0:
+        return
+    last, batches = folder.checkpoint, data.train_loader()
+    if last.exists():  # Lightning itself does so only where the checkpoint is from within an epoch
+        loops = torch.load(last, weights_only=True, map_location="cpu")["loops"]
+        batches.load_state_dict(loops["fit_loop"]["state_dict"]["combined_loader"][0])
+    # Not the trainer's own estimate: asking for it sets the loader up too early to get its state from a checkpoint.
+    learner.steps = config.epochs * -(-len(batches) // config.accumulate)
+    trainer.fit(
+        learner,
+        train_dataloaders=batches,
+        val_dataloaders=data.val_loader(config.eval_photos),
+        ckpt_path=str(last) if last.exists() else None,
+    )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    kept = folder.best if folder.best.exists() else last
+    learner.load_state_dict(torch.load(kept, weights_only=True, map_location="cpu")["state_dict"])

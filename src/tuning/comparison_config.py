@@ -1,0 +1,145 @@
+"""What a comparison's YAML file says: one experiment, the variants of it, and what they are compared on."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from src.common.errors import UserError
+from src.config.loader import check_key, config_from_dict, fill, merge, nest, read_yaml
+from src.config.schema import Config, Count, TrackConfig
+
+OWN = ("part", "photos", "variants")
+SHARED = ("train.epochs", "train.minutes", "train.runs", "track.")
+
+
+@dataclass
+class Variant:
+    """One model of a comparison.
+
+    Args:
+        name: of its column, and the end of its run's name: letters, digits, dots, dashes.
+        include: preset files, relative to the comparison's, laid over the experiment in their order.
+        overrides: config key -> value, over these.
+        model: a model folder, run name or id to evaluate; empty: one is trained. Of overrides, it takes those of data
+            and generate.
+    """
+
+    name: str
+    include: list[str] = field(default_factory=list)
+    overrides: dict[str, Any] = field(default_factory=dict)
+    model: str = ""
+
+
+@dataclass
+class Comparison:
+    """What stands in a comparison's file beside the keys of an experiment, which all variants start from.
+
+    Args:
+        part: the photos that models are scored on.
+        photos: how many of them, at most, the time per photo is measured on.
+        variants: what is compared, in the table's order.
+    """
+
+    part: Literal["train", "val", "test"] = "val"
+    photos: Count = 64
+    variants: list[Variant] = field(default_factory=list)
+
+
+@dataclass
+class Plan:
+    """A comparison ready to run.
+
+    Attributes:
+        name: of its folder, and the beginning of its runs' names.
+        base: the experiment.
+        comparison: the rest of the file.
+        configs: each variant's config, by name.
+    """
+
+    name: str
+    base: Config
+    comparison: Comparison
+    configs: dict[str, Config]
+
+
+def load_comparison(path: Path) -> Plan:
+    """Reads and checks a comparison's file, so that a wrong one is refused before anything starts.
+
+    Raises:
+        UserError: names the file, the variant and the key.
+    """
+    tree = read_yaml(path)
+    comparison = read_own({key: tree.pop(key) for key in OWN if key in tree}, path)
+    base = config_from_dict(tree, str(path))
+    plan = Plan(base.track.name or path.stem, base, comparison, {})
+    for variant in comparison.variants:
+        try:
+            plan.configs[variant.name] = variant_config(variant, tree, plan, path.parent)
+        except UserError as error:
+            raise UserError(f"{path}: variants: {variant.name}: {error}") from error
+    return plan
+
+
+def read_own(tree: dict[str, Any], path: Path) -> Comparison:
+    """The keys that are no experiment's.
+
+    Raises:
+        UserError: a wrong key, type or name; no variants, or two of one name.
+    """
+    try:
+        comparison = fill(Comparison, tree)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    names = [variant.name for variant in comparison.variants]
+    if not names:
+        raise UserError(f"{path}: variants: is empty; list some, such as {{name: gru, overrides: {{KEY: VALUE}}}}")
+    for name in names:
+        if names.count(name) > 1 or not re.fullmatch(r"[\w-][\w.-]*", name):
+            raise UserError(f"{path}: variants: name {name!r}: give each its own, of letters, digits, dots and dashes")
+    return comparison
+
+
+def variant_config(variant: Variant, tree: dict[str, Any], plan: Plan, folder: Path) -> Config:
+    """A variant's config: the experiment, its presets, its overrides; then the budget, which is the same for all.
+
+    Args:
+        variant: of the comparison.
+        tree: the experiment, nested.
+        plan: name and base of the comparison.
+        folder: what presets are relative to.
+
+    Raises:
+        UserError: an unknown key, a wrong value, or one that is not the variant's to set.
+    """
+    check_overrides(variant)
+    for file in variant.include:
+        tree = merge(tree, read_yaml(folder / file))
+    config = overridden(tree, variant.overrides)
+    config.train.epochs, config.train.minutes = plan.base.train.epochs, plan.base.train.minutes
+    config.train.runs = plan.base.train.runs
+    config.track = TrackConfig(plan.base.track.experiment, f"{plan.name}-{variant.name}")
+    if not variant.model:
+        from src.training.config_checks import check
+
+        check(config)
+    return config
+
+
+def overridden(tree: dict[str, Any], overrides: dict[str, Any]) -> Config:
+    """The config of an experiment, nested, with dotted overrides over it. Raises UserError as config_from_dict."""
+    for key, value in overrides.items():
+        tree = merge(tree, nest(key, value))
+    return config_from_dict(tree, "include")
+
+
+def check_overrides(variant: Variant) -> None:
+    """Raises UserError where a key is none of Config's, is the comparison's own, or would have no effect."""
+    for key in variant.overrides:
+        check_key(key)
+        if key.startswith(SHARED):
+            raise UserError(f"{key} is the same for all variants; set it at the top of the file")
+        if variant.model and not key.startswith(("generate.", "data.")):
+            raise UserError(f"{key}: {variant.model} is only evaluated; override keys of generate and data alone")
+    if variant.model and variant.include:
+        raise UserError(f"include: {variant.model} is only evaluated; leave it out")

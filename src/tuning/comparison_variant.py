@@ -1,0 +1,224 @@
+"""What runs in a variant's own process, so that its peak memory is its own: training, then evaluation."""
+
+import json
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from src.common.errors import UserError, one_line
+from src.common.files import write_text
+from src.config.schema import Config
+from src.data.leaky_split import LEAKING, leaking
+from src.tracking.run_folder import RunFolder, filled, identity
+
+if TYPE_CHECKING:
+    from src.data.sample import Sample
+    from src.models.model_folder import Loaded
+
+MEGA = 1e6
+
+
+@dataclass
+class Row:
+    """A variant in the table.
+
+    Attributes:
+        name: the variant's.
+        state: waiting, trained, evaluated or failed.
+        split: official, random or leaking_pairs.
+        reason: why it failed.
+        numbers: name -> parameters, costs; those that are not known are left out.
+        scores: name -> {value, low, high}; low and high are None where there is no interval.
+    """
+
+    name: str
+    state: str = "waiting"
+    split: str = ""
+    reason: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+
+@dataclass
+class Task:
+    """A variant to work out.
+
+    Attributes:
+        name: the variant's.
+        config: its config.
+        model: what to evaluate; empty: train.
+        part: the photos to score.
+        photos: most photos to measure the time on.
+        folder: where its row is kept.
+    """
+
+    name: str
+    config: Config
+    model: str
+    part: str
+    photos: int
+    folder: Path
+
+    @property
+    def run(self) -> RunFolder:
+        """The folder of its run."""
+        return RunFolder(Path(self.config.train.runs) / self.config.track.name)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What a row on disk must be an answer to, to count."""
+        own = {"model": self.model, "part": self.part, "photos": self.photos}
+        return json.loads(json.dumps({**own, "config": identity(self.config)}))
+
+    def row(self) -> Row | None:
+        """The finished row, where there is one."""
+        file = self.folder / f"{self.name}.json"
+        if not file.exists():
+            return None
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        before = {**kept["asked"], "config": filled(kept["asked"]["config"])}
+        return Row(**kept["row"]) if before == self.asked else None
+
+
+def in_process(work: Callable[[Task], None], task: Task) -> str:
+    """Does a task's work in a new process. Returns why it failed, empty where it did not."""
+    failure = task.folder / f"{task.name}.failed.txt"
+    failure.unlink(missing_ok=True)
+    process = multiprocessing.get_context("spawn").Process(target=_guarded, args=(work, task, failure))
+    process.start()
+    process.join()
+    if not process.exitcode:
+        return ""
+    if failure.exists():
+        return failure.read_text(encoding="utf-8")
+    code = process.exitcode
+    return f"its process was ended by {signal.Signals(-code).name}" if code < 0 else f"its process ended with {code}"
+
+
+def _guarded(work: Callable[[Task], None], task: Task, failure: Path) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        work(task)
+    except UserError as error:
+        write_text(failure, str(error))
+        sys.exit(2)
+    except Exception as error:
+        traceback.print_exc()
+        write_text(failure, f"{type(error).__name__}: {one_line(error)[:300]}")
+        sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # or a killed comparison's variant would train on, and keep the next one from its run
+
+
+def fill_cache(task: Task) -> None:
+    """Computes the features that the variant trains on: their time and memory are no cost of its own."""
+    from src.training.datamodule import build_for_config
+
+    build_for_config(task.config)
+
+
+def work_out(task: Task) -> None:
+    """Trains where asked to, evaluates, and keeps the row."""
+    from src.evaluation.evaluation_set import part_of
+    from src.inference.feature_extractor import reuse_memory
+    from src.inference.model_loading import load_model
+
+    reuse_memory()
+    numbers = {} if task.model else train(task)
+    loaded, folder = load_model(task.model or str(task.run.model))
+    samples = part_of(task.config, task.part)
+    row = Row(task.name, "evaluated" if task.model else "trained", split_of(task.config, loaded.config))
+    row.numbers = parameters(loaded) | costs(folder.parent / "result.json")
+    row.scores = scores(loaded, samples, task)
+    row.numbers["predict_ms"] = 1000 * seconds_per_photo(loaded, samples, task)
+    row.numbers |= numbers or memory()
+    kept = {"asked": task.asked, "row": asdict(row)}
+    write_text(task.folder / f"{task.name}.json", json.dumps(kept, indent=1, allow_nan=False))
+
+
+def train(task: Task) -> dict[str, float]:
+    """Trains, or goes on with it. Returns the memory it took, as kept where an earlier process ended it."""
+    from src.training.run import train as train_run
+
+    kept = task.run.path / "memory.json"
+    done = task.run.result.exists()
+    train_run(task.config)
+    if not done:
+        write_text(kept, json.dumps(memory()))
+    return json.loads(kept.read_text()) if kept.exists() else {}
+
+
+def memory() -> dict[str, float]:
+    """Peak memory of this process in MB, on the GPU too where there is one."""
+    import torch
+
+    # Not getrusage, whose peak a new process takes over from the one that started it.
+    peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    found = {"memory_mb": int(peak[1]) * 1024 / MEGA} if peak else {}
+    if torch.cuda.is_available():
+        found["gpu_memory_mb"] = torch.cuda.max_memory_allocated() / MEGA
+    return found
+
+
+def parameters(loaded: "Loaded") -> dict[str, float]:
+    """How many parameters the model has, and how many of them training moves."""
+    every = list(loaded.model.parameters())
+    trained = sum(one.numel() for one in every if one.requires_grad)
+    return {"parameters_trained": trained, "parameters": sum(one.numel() for one in every)}
+
+
+def costs(result: Path) -> dict[str, float]:
+    """Minutes of training, evaluations left out, and captions a second, from a run's result where it is at hand."""
+    if not result.exists():
+        return {}
+    kept = json.loads(result.read_text(encoding="utf-8"))
+    found = {"train_minutes": kept["seconds"] / 60}
+    if kept.get("captions") and kept["seconds"]:
+        found["captions_per_second"] = kept["captions"] / kept["seconds"]
+    return found
+
+
+def split_of(config: Config, trained: Config) -> str:
+    """How the photos were split; leaking where the model's own training or the evaluation is."""
+    if leaking(config.data) or leaking(trained.data):
+        return LEAKING
+    return "+".join(sorted({source.split for source in config.data.sources}))
+
+
+def scores(loaded: "Loaded", samples: "list[Sample]", task: Task) -> dict[str, dict[str, float | None]]:
+    """Every score with its interval."""
+    from src.evaluation.score_table import ALL, score_sources
+    from src.inference.batch_prediction import Settings, answer_photos
+    from src.inference.fallbacks import fallback_of, fill
+
+    cached = loaded.config.data.cache and loaded.config.model.backbone.frozen
+    settings = Settings(task.config.generate, cache=cached, labelled=True)
+    answers, failed = answer_photos(loaded, samples, settings)
+    fill(answers, failed, fallback_of([loaded], settings), settings)
+    return {name: asdict(score) for name, score in score_sources(answers)[ALL].scores.items()}
+
+
+def seconds_per_photo(loaded: "Loaded", samples: "list[Sample]", task: Task) -> float:
+    """Time to answer a photo, from its file to mos and caption, in batches; the first photos only warm up."""
+    from src.inference.batch_prediction import Settings, answer_photos
+
+    some = samples[:: -(-len(samples) // task.photos)]
+    settings = Settings(task.config.generate, progress=False)
+    answer_photos(loaded, some[:4], settings)
+    began = time.perf_counter()
+    answer_photos(loaded, some, settings)
+    return (time.perf_counter() - began) / len(some)

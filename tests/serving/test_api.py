@@ -1,0 +1,275 @@
+"""The HTTP API, with a tiny model behind it, spoken to over HTTP."""
+
+import asyncio
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from src.common.errors import UserError
+from src.inference.predictor import Ask
+from src.serve import main, make_options
+from src.serving.api import make_app
+from src.serving.batching import Batcher, QueueFull
+from src.serving.limits import Bounds
+from src.serving.server import load, load_all
+from tests.servers import free_port, wait_until_up
+from tests.tiny import make_model, tiny_config, write_photo
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("run") / "model", mos_percentiles=[2.0, 5.0, 9.0])
+
+
+@pytest.fixture(scope="module")
+def client(model: Path) -> Iterator[TestClient]:
+    with TestClient(make_app({"tiny": load(str(model))}, Bounds(photos=3, queue=4, megabytes=0.5))) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("photo") / "x.jpg"
+    write_photo(path, 1)
+    return path.read_bytes()
+
+
+def send(client: TestClient, *files: bytes, **query: int | str) -> httpx.Response:
+    photos = [("photos", (f"../{i}.jpg", data)) for i, data in enumerate(files)]
+    return client.post("/answer", files=photos, params=query)
+
+
+def test_photos_are_answered_in_their_order(client: TestClient, photo: bytes, model: Path) -> None:
+    response = send(client, photo, b"no photo", beams=2)
+    assert response.status_code == 200
+    first, second = response.json()
+    served = load(str(model))
+    expected = served.answerer.answer([photo], served.ask)[0]
+    assert first["mos"] == pytest.approx(expected.mos, abs=1e-4)  # type: ignore[union-attr]
+    assert [one["text"] for one in first["captions"]] == [one.text for one in expected.captions]  # type: ignore[union-attr]
+    assert 0 <= first["place"] <= 1
+    assert first["seconds"] > 0
+    assert second == {"name": "../1.jpg", "error": "is no photo"}
+
+
+def test_beam_and_attention_are_the_requests_own(client: TestClient, photo: bytes, model: Path) -> None:
+    """Requests of other wishes that wait together change nothing of each other's answers."""
+    narrow = send(client, photo, beam=1, beams=9).json()[0]
+    wide = send(client, photo, beam=5, beams=9, attention="true").json()[0]
+    assert [len(one["captions"]) for one in (narrow, wide)] == [1, 5]
+    assert narrow["captions"][0]["attention"] is None
+    served = load(str(model))
+    ask = Ask(replace(served.ask.generation, method="beam", beam=5), attention=True)
+    for got, one in zip(wide["captions"], served.answerer.answer([photo], ask)[0].captions, strict=True):  # type: ignore[union-attr]
+        assert (got["text"], got["attention"]["words"]) == (one.text, one.words)
+        np.testing.assert_allclose(got["attention"]["weights"], one.attention[:-1], atol=1e-4)
+    with ThreadPoolExecutor(3) as pool:
+        wishes = [{"beam": 1}, {"beam": 5, "attention": "true"}, {"beam": 1}]
+        found = list(pool.map(lambda wish: send(client, photo, beams=9, **wish).json()[0], wishes))
+    for one, alone in zip(found, (narrow, wide, narrow), strict=True):
+        assert [two["text"] for two in one["captions"]] == [two["text"] for two in alone["captions"]]
+        assert (one["captions"][0]["attention"] is None) == (alone is narrow)
+    assert send(client, photo, beam=21).status_code == 422
+
+
+def test_several_models_answer_by_their_names(model: Path, tmp_path: Path, photo: bytes) -> None:
+    other = make_model(tmp_path / "second" / "model", tiny_config(captions=False))
+    styled = make_model(tmp_path / "third", styles=("one", "two"))
+    first = model.parent.name
+    options = make_options().parse_args(["--model", str(model), str(other)])
+    models = load_all(options) | {"third": load(str(styled), style="one")}
+    with TestClient(make_app(models)) as client:
+        known = client.get("/models").json()
+        assert [one["name"] for one in known] == [first, "second", "third"]
+        assert [one["captions"] for one in known] == [True, False, True]
+        assert known[2]["styles"] == ["one", "two"]
+        assert send(client, photo).json()[0]["captions"]
+        assert send(client, photo, model="second", attention="true").json()[0]["captions"] == []
+        assert send(client, photo, model="third", style="two").json()[0]["captions"]
+        assert send(client, photo, model="fourth").json()["detail"] == (
+            f"model fourth: there are {first}, second, third; choose one of these"
+        )
+        assert "third has one, two" in send(client, photo, model="third", style="three").json()["detail"]
+        assert "second has none" in send(client, photo, model="second", style="one").json()["detail"]
+    with pytest.raises(UserError, match="two models are called second"):
+        load_all(make_options().parse_args(["--model", str(other), str(other.parent)]))
+
+
+def test_health_readiness_and_what_it_says_of_itself(client: TestClient) -> None:
+    assert client.get("/health").status_code == 200
+    end = time.monotonic() + 120
+    while client.get("/ready").status_code == 503 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert client.get("/ready").json() == {"status": "ready"}
+    assert "/answer" in client.get("/openapi.json").json()["paths"]
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_pages_of_docs_need_no_other_server(client: TestClient, page: str) -> None:
+    """On a machine without the internet a page that asks one for its scripts stays blank."""
+    told = client.get(page).text
+    parts = re.findall(r"""<(?:link|script)[^>]*? (?:href|src)=["']([^"']+)""", told)
+    assert len(parts) > 1
+    assert all(part.startswith("/") and client.get(part).status_code == 200 for part in parts)
+
+
+def test_what_is_too_much_is_refused_and_counted(client: TestClient, photo: bytes) -> None:
+    assert send(client, *[photo] * 4).status_code == 413
+    assert send(client, b"x" * 600_000).status_code == 413
+    unmeasured = client.post(
+        "/answer",
+        content=(b"x" * 100_000 for _ in range(7)),
+        headers={"content-type": "multipart/form-data; boundary=B"},
+    )
+    assert unmeasured.status_code == 413
+    assert client.post("/answer").status_code == 422
+    assert send(client, photo).status_code == 200
+    told = client.get("/metrics").text
+    assert 'requests_total{status="413"} 3.0' in told
+    assert 'photos_total{outcome="answered"}' in told
+    assert "batch_seconds_bucket" in told
+
+
+def test_a_full_queue_is_answered_with_429(model: Path, photo: bytes) -> None:
+    served = load(str(model))
+    with TestClient(make_app({"tiny": served}, Bounds(photos=2, queue=2))) as client:
+        with served.answerer.lock:  # the model is busy
+            threads = [threading.Thread(target=send, args=(client, photo, photo)) for _ in range(1)]
+            for thread in threads:
+                thread.start()
+            end = time.monotonic() + 120
+            while "waiting_photos 2.0" not in client.get("/metrics").text and time.monotonic() < end:
+                time.sleep(0.02)
+            refused = send(client, photo)
+        for thread in threads:
+            thread.join()
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"] == "1"
+        assert send(client, photo).status_code == 200  # there is room again
+
+
+def test_what_nobody_foresaw_is_counted_as_500(
+    client: TestClient, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("src.serving.api.work", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        send(client, photo)
+    assert 'requests_total{status="500"} 1.0' in client.get("/metrics").text
+
+
+def test_what_waits_is_answered_together_and_a_failure_hits_its_request_alone() -> None:
+    batches: list[list[int]] = []
+
+    def work(items: list[int]) -> list[int]:
+        time.sleep(0.05)
+        batches.append(items)
+        if 7 in items:
+            raise ValueError("seven")
+        return [10 * item for item in items]
+
+    async def scenario() -> None:
+        batcher = Batcher(work, batch=3, most=8)
+        running = asyncio.create_task(batcher.run())
+        first = asyncio.create_task(batcher.submit([1]))
+        await asyncio.sleep(0.01)
+        rest = [asyncio.create_task(batcher.submit(items)) for items in ([2, 3], [4], [7], [5])]
+        await asyncio.sleep(0.01)
+        with pytest.raises(QueueFull):
+            await batcher.submit([0] * 3)
+        assert await first == [10]
+        assert await rest[0] == [20, 30]
+        assert await rest[1] == [40]
+        with pytest.raises(ValueError, match="seven"):
+            await rest[2]
+        assert await rest[3] == [50]
+        assert batcher.waiting <= 2
+        assert await batcher.submit([6]) == [60]
+        running.cancel()
+
+    asyncio.run(scenario())
+    assert batches == [[1], [2, 3, 4], [7, 5], [7], [5], [6]]
+
+
+def test_bounds_that_leave_no_room_are_named(model: Path) -> None:
+    with pytest.raises(UserError, match="batch: is 0"):
+        main(["--model", str(model), "--batch", "0"])
+    with pytest.raises(UserError, match="--photos 9"):
+        main(["--model", str(model), "--photos", "9", "--queue", "8"])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "203.0.113.1", "a..b"])
+def test_where_nothing_can_listen_is_named_before_the_model_is_loaded(
+    host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(UserError, match=rf"^{re.escape(host)}:{port}: cannot listen.*--host or --port$"):
+            main(["--model", "none", "--host", host, "--port", port])
+    assert not capsys.readouterr().out
+
+
+def test_a_model_of_several_styles_is_served_in_the_one_asked_for(tmp_path: Path) -> None:
+    model = str(make_model(tmp_path / "two", styles=("first", "second")))
+    with pytest.raises(UserError, match="^--style: choose.*first, second"):
+        load(model)
+    with pytest.raises(UserError, match="^--style third: .*first, second"):
+        load(model, style="third")
+    (served,) = load_all(make_options().parse_args(["--model", model, "--style", "second"])).values()
+    assert served.answerer.style(served.ask) == served.answerer.about.tokenizer.style("second")
+    mute = str(make_model(tmp_path / "mute", tiny_config(captions=False)))
+    with pytest.raises(UserError, match="^--style: no captions are written"):
+        load(mute, style="second")
+
+
+@pytest.fixture
+def address(model: Path, tmp_path: Path) -> Iterator[str]:
+    """The API as the command serves it."""
+    port = free_port()
+    command = [sys.executable, "-m", "src.serve", "--model", str(model), "--port", str(port)]
+    process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)})
+    try:
+        wait_until_up(f"http://127.0.0.1:{port}/ready", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_the_command_serves_this_machine_alone(address: str, photo: bytes) -> None:
+    found = httpx.post(f"{address}/answer", files={"photos": ("x.jpg", photo)}, timeout=60).json()
+    assert found[0]["captions"][0]["text"]
+    listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True).stdout
+    assert not listening or address.removeprefix("http://") in listening
+
+
+@pytest.mark.browser
+def test_the_page_of_docs_takes_a_photo_and_shows_its_caption(address: str, photo: bytes) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{address}/docs")
+        page.click("text=/answer")
+        page.click("text=Try it out")
+        page.set_input_files("input[type=file]", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": photo})
+        page.click("text=Execute")
+        expect(page.locator(".live-responses-table")).to_contain_text('"captions"', timeout=90_000)
+        browser.close()

