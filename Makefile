@@ -41,7 +41,8 @@ lint: setup ## mend what ruff can, then check style and types
 bench: setup ## speed, each row a ratio measured here and now
 	@$(PY) -m tests.benchmarks
 
-docs: setup ## build the documentation into site/, strict about dead links
+docs: setup ## write docs/configuration.md anew and build the site into site/, strict about dead links
+	@$(PY) -m docs.generate_configuration
 	@$(PY) -m zensical build --clean --strict
 	@echo "site/index.html"
 
