@@ -25,8 +25,8 @@ sweep: setup ## search, train the best, write a submission (SWEEP=sweeps/X.yaml)
 	@$(PY) -m src.sweep --config $(SWEEP)
 
 test: setup ## lint, types and every test of the default run, two files at a time
-	@$(PY) -m ruff check src tests
-	@$(PY) -m ruff format --check src tests
+	@$(PY) -m ruff check src tests docs
+	@$(PY) -m ruff format --check src tests docs
 	@$(PY) -m mypy
 	@$(PY) -m pytest -n 2 --dist loadfile
 
@@ -34,12 +34,17 @@ test-all: setup ## also the tests that need the real data, a GPU or minutes
 	@$(PY) -m pytest --everything
 
 lint: setup ## mend what ruff can, then check style and types
-	@$(PY) -m ruff check --fix src tests
-	@$(PY) -m ruff format src tests
+	@$(PY) -m ruff check --fix src tests docs
+	@$(PY) -m ruff format src tests docs
 	@$(PY) -m mypy
 
 bench: setup ## speed, each row a ratio measured here and now
 	@$(PY) -m tests.benchmarks
+
+docs: setup ## write docs/configuration.md anew and build the site into site/, strict about dead links
+	@$(PY) -m docs.generate_configuration
+	@$(PY) -m zensical build --clean --strict
+	@echo "site/index.html"
 
 ui: setup ## the MLflow UI on the runs (PORT=5000)
 	@$(PY) -m src.ui --port $(PORT)
@@ -49,6 +54,6 @@ app: setup ## the page to try models on photos (PORT=8501)
 	@$(PY) -m src.app --port $(PORT)
 
 lock: setup ## resolve pyproject.toml's ranges anew into requirements.lock
-	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra blip --extra app --extra export --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
+	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra blip --extra app --extra export --extra docs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
 
-.PHONY: help setup sweep test test-all lint bench ui app lock
+.PHONY: help setup sweep test test-all lint bench docs ui app lock
