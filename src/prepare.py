@@ -164,7 +164,7 @@ def with_folder(config: Config, folder: str, format: str) -> Config:
 
     source = SourceConfig(format=format, path=folder, split="official")  # type: ignore[arg-type]
     try:
-        format_module(source).given_split(source)
+        format_module(source).official_split(source)
     except NoOfficialSplit:
         source = replace(source, split="random")
     return replace(config, data=replace(config.data, sources=[source]))

@@ -16,7 +16,7 @@ def read_source(source: SourceConfig) -> list[Sample]:
     Raises:
         UserError: its tables cannot be read; the file and row are named.
     """
-    return format_module(source).read(source)
+    return format_module(source).read_samples(source)
 
 
 def read_sources(config: DataConfig) -> list[Sample]:
@@ -44,7 +44,7 @@ def official_splits(config: DataConfig) -> dict[str, dict[str, str]]:
         UserError: a data set has none.
     """
     return {
-        source_name(source): format_module(source).given_split(source)
+        source_name(source): format_module(source).official_split(source)
         for source in config.sources
         if source.split == "official"
     }

@@ -333,7 +333,7 @@ def _caption_problems(samples: Sequence[Sample]) -> list[DataProblem]:
 
 def _empty_captions(source: SourceConfig) -> DataProblem:
     """Captions without text of photos that have others; a photo that has none is another matter."""
-    written = format_module(source).written_captions(source)
+    written = format_module(source).raw_captions(source)
     empty = [name for name, texts in written.items() if any(texts) for text in texts if not text]
     return _problem("captions are empty", empty, "fill them in or remove them; they are left out")
 

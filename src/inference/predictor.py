@@ -1,6 +1,6 @@
 """Photos as bytes to answers: mos and its place among the training photos, the beam's captions, where each word looked.
 
-What page, API and benchmark have in common. batch_prediction.py is for a data set's files; this is for a person who waits.
+Page, API and benchmark share it. batch_prediction.py is for the files of a data set; this is for a person who waits.
 
 Notation: R photos, N places of the grid, C channels, T words of a caption.
 """

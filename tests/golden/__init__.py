@@ -20,8 +20,8 @@ weights. inputs/submissions/ are three submissions to score and to join.
 Other tests hold two more results, so these are not repeated here:
 
 - A run that is killed, or stopped at an epoch's end, and then resumed has the weights, bit for bit, of a run that was
-  never stopped: tests/learning/test_train.py, test_a_killed_run_ends_with_the_weights_of_one_never_killed and
+  never stopped: tests/training/test_run.py, test_a_killed_run_ends_with_the_weights_of_one_never_killed and
   test_a_run_cut_short_at_an_epochs_end_goes_on_alike.
-- An ONNX export gives the captions, attention and mos of torch: tests/test_export.py,
-  test_attention_and_photos_at_their_own_size. METEOR's values: tests/scoring/test_meteor.py.
+- An ONNX export gives the captions, attention and mos of torch: tests/inference/test_onnx_export.py,
+  test_attention_and_photos_at_their_own_size. METEOR's values: tests/metrics/test_meteor.py.
 """

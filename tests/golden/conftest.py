@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config import Config, GenerationConfig, SourceConfig
+from src.config.schema import Config, GenerationConfig, SourceConfig
 from src.prepare import main as prepare
 from tests.golden.golden import INPUTS, set_weights
 from tests.tiny import make_model, tiny_config

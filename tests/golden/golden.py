@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from src.model.folder import load
+from src.models.model_folder import load_model_folder
 
 EXPECTED = Path(__file__).parent / "expected"
 INPUTS = Path(__file__).parent / "inputs"
@@ -82,7 +82,7 @@ def set_weights(folder: Path, name: str) -> None:
     file = folder / "model.safetensors"
     with safe_open(file, framework="np") as opened:
         head, state = opened.metadata(), {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    order = [key for key in load(folder).model.state_dict() if key in state]
+    order = [key for key in load_model_folder(folder).model.state_dict() if key in state]
     with np.load(INPUTS / "weights" / f"{name}.npz") as arrays:
         values = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
     assert [value.shape for value in values] == [state[key].shape for key in order], "the model has other tensors now"

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from src.api import make_app
-from src.serve import load
+from src.serving.api import make_app
+from src.serving.server import load_served_model
 from tests.golden.golden import compare_json
 
 
 @pytest.fixture(scope="module")
 def client(workplace: Path) -> Iterator[TestClient]:
-    with TestClient(make_app({name: load(str(workplace / name)) for name in ("first", "second")})) as client:
+    with TestClient(
+        make_app({name: load_served_model(str(workplace / name)) for name in ("first", "second")})
+    ) as client:
         yield client
 
 

@@ -4,10 +4,10 @@ import sys
 
 import streamlit as st
 
-from src.serving.page import folder_tab as folder
-from src.serving.page import photo_tab as photos
-from src.serving.page import runs_tab as runs
+from src.serving.page.folder_tab import show_folder_tab
 from src.serving.page.model_selection import choose_models, errors_on_page
+from src.serving.page.photo_tab import show_photo_tab
+from src.serving.page.runs_tab import show_runs_tab
 from src.serving.page_server import PageOptions
 
 
@@ -17,9 +17,10 @@ def show_page(options: PageOptions) -> None:
     st.title("Photo quality and captions")
     with errors_on_page():
         chosen = choose_models(options)
-        for tab, page in zip(st.tabs(["Photos", "Folder", "Runs"]), (photos, folder, runs), strict=True):
+        shows = (show_photo_tab, show_folder_tab, show_runs_tab)
+        for tab, show in zip(st.tabs(["Photos", "Folder", "Runs"]), shows, strict=True):
             with tab, errors_on_page():
-                page.show(options, chosen)
+                show(options, chosen)
 
 
 if __name__ == "__main__":
