@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from src.common.errors import run_command
-from src.config.loader import Parser, make_parser
+from src.config.loader import CommandParser, make_parser
 from src.config.schema import Above0, Count, Port
-from src.serving.page_server import Options, check_port, server_command
+from src.serving.page_server import PageOptions, check_port, streamlit_command
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -20,18 +20,18 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
     parsed = make_options().parse_args(args)
     rest = (parsed.photos, parsed.megabytes, parsed.megapixels, parsed.at_once)
-    options = Options(tuple(parsed.model), tuple(parsed.folder), *rest)
+    options = PageOptions(tuple(parsed.model), tuple(parsed.folder), *rest)
     check_port(parsed.host, parsed.port)
     for name in options.models:
         find_model(name)
     print(f"page: http://{parsed.host}:{parsed.port} (Ctrl-C ends it)", flush=True)
-    command = server_command(parsed.host, parsed.port, options)
+    command = streamlit_command(parsed.host, parsed.port, options)
     os.execve(command[0], command, {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"})
 
 
-def make_options() -> Parser:
+def make_options() -> CommandParser:
     """The command's options."""
-    own = Options()
+    own = PageOptions()
     parser = make_parser("app", "A page to try models on photos, on this machine only unless --host says so.", False)
     about = "model folders or run names, offered ahead of all other runs"
     parser.add_argument("--model", type=str, nargs="+", default=[], help=about)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from src.common.errors import UserError, run_command
 from src.config.loader import make_parser
 from src.tuning.comparison_config import load_comparison
-from src.tuning.model_comparison import check_runs, make_tasks, markdown, run
+from src.tuning.model_comparison import check_runs, make_tasks, markdown_table, run_comparison
 
 if TYPE_CHECKING:
     pass
@@ -32,8 +32,8 @@ def main(args: Sequence[str] | None = None) -> int:
     folder = Path(plan.base.train.runs) / f"compare-{plan.name}"
     tasks = make_tasks(plan, folder / "rows")
     check_runs(tasks, path)
-    rows = run(plan, tasks, folder, options.output)
-    print(markdown(rows))
+    rows = run_comparison(plan, tasks, folder, options.output)
+    print(markdown_table(rows))
     print(f"wrote {folder}/table.md and table.csv")
     return int(any(row.state == "failed" for row in rows))
 

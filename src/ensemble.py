@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.common.errors import FALLBACK, UserError, run_command
-from src.config.loader import Parser, make_parser
+from src.common.errors import EXIT_FALLBACKS, UserError, run_command
+from src.config.loader import CommandParser, make_parser
 from src.config.schema import AtLeast0
-from src.inference.ensemble_submission import join_files, join_models
-from src.inference.submission import check_output, write
+from src.inference.ensemble_submission import ensemble_models, ensemble_submissions
+from src.inference.submission import check_submission_path, write_submission
 from src.predict import add_model_options, add_photo_options
 
 
@@ -16,20 +16,20 @@ def main(args: Sequence[str] | None = None) -> int:
     parser = make_options()
     options = parser.parse_args(args)
     output = Path(options.output)
-    check_output(output)
+    check_submission_path(output)
     if bool(options.submissions) == bool(options.models):
         raise UserError("give either --submissions A.csv B.csv ... or --models RUN RUN ... with --data PHOTOS")
     if options.submissions:
-        joined, facts = join_files([Path(name) for name in options.submissions], options)
+        joined, facts = ensemble_submissions([Path(name) for name in options.submissions], options)
     else:
-        joined, facts = join_models(parser, args)
-    write(output, joined, {**facts, "join": options.mos, "outliers": options.outliers}, facts["mos_range"])
+        joined, facts = ensemble_models(parser, args)
+    write_submission(output, joined, {**facts, "join": options.mos, "outliers": options.outliers}, facts["mos_range"])
     print(f"wrote {output} and {output.with_suffix('.json')}: {len(joined.names)} photos")
     print(f"next: python -m src.evaluate --predictions {output} --truth TABLE.csv")
-    return FALLBACK if facts.get("fallbacks") else 0
+    return EXIT_FALLBACKS if facts.get("fallbacks") else 0
 
 
-def make_options() -> Parser:
+def make_options() -> CommandParser:
     """The command's options."""
     parser = make_parser("ensemble", "Joins several submissions, or several models, into one submission.", config=False)
     parser.add_argument("--submissions", nargs="+", default=[], help="submissions to join; the best one first")

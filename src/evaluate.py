@@ -4,13 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.common.errors import FALLBACK, run_command
-from src.config.loader import Parser, make_parser
+from src.common.errors import EXIT_FALLBACKS, run_command
+from src.config.loader import CommandParser, make_parser
 from src.config.schema import Whole
-from src.data.split import ORDER
-from src.evaluation.evaluation_set import of_file, of_models
-from src.evaluation.evaluator import add_extra, check, further, log_scores, write_json
-from src.evaluation.score_table import ALL, score_sources, table
+from src.data.split import PARTS
+from src.evaluation.evaluation_set import models_evaluation_set, submission_evaluation_set
+from src.evaluation.evaluator import (
+    add_pretrained_scores,
+    check_evaluate_options,
+    compare_and_rank,
+    log_scores,
+    write_json,
+)
+from src.evaluation.score_table import ALL, score_by_source, score_table
 from src.predict import add_model_options
 
 if TYPE_CHECKING:
@@ -20,14 +26,18 @@ if TYPE_CHECKING:
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, scores, and prints the tables. 3: some photos could not be answered."""
     options = make_options().parse_args(args)
-    check(options)
-    found = of_file(options) if options.predictions else of_models(options, make_options(), args)
+    check_evaluate_options(options)
+    found = (
+        submission_evaluation_set(options)
+        if options.predictions
+        else models_evaluation_set(options, make_options(), args)
+    )
     answers, about = found.answers, found.about
-    scores = score_sources(answers, options.meteor)
-    add_extra(found, scores, options)
+    scores = score_by_source(answers, options.meteor)
+    add_pretrained_scores(found, scores, options)
     print(about["title"])
-    print(table({source: found.scores for source, found in scores.items()}))
-    more = further(found, options, make_options(), args)
+    print(score_table({source: found.scores for source, found in scores.items()}))
+    more = compare_and_rank(found, options, make_options(), args)
     if options.json:
         write_json(Path(options.json), about | more, answers, scores)
         print(f"wrote {options.json}")
@@ -41,15 +51,15 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"logged to run {about['run_id']}: make ui shows it")
     if len(options.model) == 1:
         print(f"next: python -m src.predict --model {options.model[0]} --data PHOTOS --output submissions/X.csv")
-    return FALLBACK if about.get("fallbacks") else 0
+    return EXIT_FALLBACKS if about.get("fallbacks") else 0
 
 
-def make_options() -> Parser:
+def make_options() -> CommandParser:
     """The command's options."""
     parser = make_parser("evaluate", "Every score with its 95 % interval over photos.", config=False)
     about = "model folder, run name, run id, or best; of several, such as all folds, each answers its own part"
     parser.add_argument("--model", type=str, nargs="+", default=[], help=about)
-    parser.add_argument("--part", choices=ORDER, default="val", help="which photos of the config's split")
+    parser.add_argument("--part", choices=PARTS, default="val", help="which photos of the config's split")
     parser.add_argument("--config", type=str, default="", help="score on this experiment's data, not the model's own")
     parser.add_argument("--predictions", type=str, default="", help="score this submission instead of a model")
     about = "what predictions are held against: a table like train.csv, or an experiment's YAML (--part of its data)"
@@ -71,7 +81,7 @@ def make_options() -> Parser:
     return parser
 
 
-def add_extra_options(parser: Parser) -> None:
+def add_extra_options(parser: CommandParser) -> None:
     """Options for scores that need something downloaded."""
     parser.add_argument("--spice", type=bool, default=False, help="SPICE too; first: python -m src.prepare spice")
     parser.add_argument("--bert", type=str, default="", help="BERTScore too, by this model: a folder or hub name")

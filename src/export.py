@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.common.errors import run_command
-from src.config.loader import Parser, make_parser
+from src.config.loader import CommandParser, make_parser
 from src.config.schema import Whole
-from src.inference.export_check import answers_of, compare, some_of
+from src.inference.export_check import compare_predictions, engine_predictions, labelled_images
 
 if TYPE_CHECKING:
     pass
@@ -18,24 +18,26 @@ CALIBRATION = 100  # training photos from which int8 takes its ranges
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, writes the folder, and says how its answers differ from torch's."""
     from src.inference.model_loading import load_model
-    from src.inference.onnx_export import check_output, export, load_exact, load_exported
+    from src.inference.onnx_export import check_export_folder, export_onnx, load_float32, load_onnx
 
     options = make_options().parse_args(args)
     output = Path(options.output)
-    check_output(output)
+    check_export_folder(output)
     loaded, folder = load_model(options.model)
-    samples = some_of(loaded, "val", options.check) if options.check else []  # or a mistake is told after the work
-    photos = [one.path for one in some_of(loaded, "train", CALIBRATION)] if options.int8 else []
-    export(loaded, folder, output, photos)
+    samples = (
+        labelled_images(loaded, "val", options.check) if options.check else []
+    )  # or a mistake is told after the work
+    photos = [one.path for one in labelled_images(loaded, "train", CALIBRATION)] if options.int8 else []
+    export_onnx(loaded, folder, output, photos)
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e6
     print(f"wrote {output}: {size:.1f} MB, {'int8' if options.int8 else 'float32'}")
     if samples:
-        sides = load_exact(folder), load_exported(output)
-        print(compare(*(answers_of(one, samples) for one in sides)).table())
+        sides = load_float32(folder), load_onnx(output)
+        print(compare_predictions(*(engine_predictions(one, samples) for one in sides)).table())
     return 0
 
 
-def make_options() -> Parser:
+def make_options() -> CommandParser:
     """The command's options."""
     parser = make_parser("export", "Writes a model as ONNX files, which onnxruntime computes without torch.", False)
     parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.common.errors import FALLBACK, run_command
-from src.config.loader import Parser, make_parser
+from src.common.errors import EXIT_FALLBACKS, run_command
+from src.config.loader import CommandParser, make_parser
 from src.config.schema import Count, GenerationConfig, Whole
-from src.data.image_list import find_photos
+from src.data.image_list import find_images
 from src.inference.fallbacks import mos_range
 from src.inference.model_loading import load_model
-from src.inference.predict_options import check_style_used, make_settings
-from src.inference.predict_submission import predict, predict_spread
-from src.inference.provenance import about_answers, about_model
-from src.inference.submission import check_output, write
+from src.inference.predict_options import check_style_option, make_predict_options
+from src.inference.predict_submission import predict_submission, predict_submission_distributed
+from src.inference.provenance import model_provenance, prediction_provenance
+from src.inference.submission import check_submission_path, write_submission
 
 if TYPE_CHECKING:
     pass
@@ -27,27 +27,30 @@ def main(args: Sequence[str] | None = None) -> int:
     parser = make_options()
     options = parser.parse_args(args)
     output = Path(options.output)
-    check_output(output)
-    samples = find_photos(options.data, options.images, options.sample)
+    check_submission_path(output)
+    samples = find_images(options.data, options.images, options.sample)
     loaded, folder = load_model(options.model)
-    settings = make_settings(parser, args, loaded)
-    check_style_used(options.style, [settings])
+    settings = make_predict_options(parser, args, loaded)
+    check_style_option(options.style, [settings])
     began = time.perf_counter()
     if options.workers:
-        lost, kept = predict_spread(loaded, folder, samples, settings, options)
+        lost, kept = predict_submission_distributed(loaded, folder, samples, settings, options)
     else:
         kept = 0
-        submission, lost = predict(loaded, samples, settings)
-        origin = {**about_model(loaded, folder), **about_answers(options.data, [loaded], samples, settings, lost)}
-        write(output, submission, origin, mos_range([loaded]))
+        submission, lost = predict_submission(loaded, samples, settings)
+        origin = {
+            **model_provenance(loaded, folder),
+            **prediction_provenance(options.data, [loaded], samples, settings, lost),
+        }
+        write_submission(output, submission, origin, mos_range([loaded]))
     rate = (len(samples) - kept) / (time.perf_counter() - began)
     photos = f"{len(samples)} photos" + (f", {kept} of them answered before" if kept else "")
     print(f"wrote {output} and {output.with_suffix('.json')}: {photos}, {rate:.1f} photos/s")
     print(f"next: hand {output.name} in, or: python -m src.ensemble --submissions {output} OTHER.csv --output ...")
-    return FALLBACK if lost else 0
+    return EXIT_FALLBACKS if lost else 0
 
 
-def make_options() -> Parser:
+def make_options() -> CommandParser:
     """The command's options."""
     parser = make_parser("predict", DESCRIPTION, config=False)
     parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
@@ -62,7 +65,7 @@ def make_options() -> Parser:
     return parser
 
 
-def add_photo_options(parser: Parser) -> None:
+def add_photo_options(parser: CommandParser) -> None:
     """Options that say which photos."""
     about = "photos: a table with img_name and perhaps img_path (test.csv), a .txt with a name a line, or a folder"
     parser.add_argument("--data", type=str, default="", help=about)
@@ -71,7 +74,7 @@ def add_photo_options(parser: Parser) -> None:
     parser.add_argument("--sample", type=str, default="", help=about)
 
 
-def add_model_options(parser: Parser, style: str) -> None:
+def add_model_options(parser: CommandParser, style: str) -> None:
     """Options that say how a model answers; `style` explains that option."""
     parser.add_argument("--style", type=str, default="", help=style)
     parser.add_argument("--batch-size", type=Count, default=32, help="photos at a time: less needs less memory")

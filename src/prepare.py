@@ -10,7 +10,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from src.common.errors import UserError, run_command
-from src.config.loader import Parser, make_parser, parse
+from src.config.loader import CommandParser, make_parser, parse_command
 from src.config.schema import Config, Count, Seed, SourceConfig
 
 FORMATS = ["samsung", "flickr8k", "flickr30k", "coco"]
@@ -47,12 +47,12 @@ def check_command(args: Sequence[str]) -> int:
     """Prints the report. Returns 1 where training would go wrong."""
     parser = make_parser("prepare check", "Says what is in a data set and what is wrong with it. Writes nothing.")
     add_shortcut(parser)
-    config, options = parse(parser, args)
+    config, options = parse_command(parser, args)
     config = with_folder(config, options.folder, options.format)
 
-    from src.data.validation import check
+    from src.data.validation import check_data
 
-    report = check(config, whole=not options.folder)
+    report = check_data(config, whole=not options.folder)
     print(report)
     if report.failed:
         print("\ntraining would go wrong: mend the errors above, then run the same command again")
@@ -83,20 +83,22 @@ def split_command(args: Sequence[str]) -> int:
     """Writes the split that training will use, and counts its parts."""
     parser = make_parser("prepare split", "Cuts the photos into train, val and test, and writes that down.")
     add_shortcut(parser)
-    config, options = parse(parser, args)
+    config, options = parse_command(parser, args)
     data = with_folder(config, options.folder, options.format).data
 
-    from src.data.sources import given_splits, read_all
-    from src.data.split import ORDER, split_file, split_photos
-    from src.data.validation import align
+    from src.data.sources import official_splits, read_sources
+    from src.data.split import PARTS, split_file, split_images
+    from src.data.validation import align_columns
 
-    samples, given = read_all(data), given_splits(data)
+    samples, given = read_sources(data), official_splits(data)
     file = split_file(samples, data, given)
     made = not file.is_file()
-    counts = Counter((source, part) for (source, _), part in split_photos(samples, data, given).items())
+    counts = Counter((source, part) for (source, _), part in split_images(samples, data, given).items())
     sources = dict.fromkeys(sample.source for sample in samples)
     print(
-        align([["source", *ORDER], *([source, *(str(counts[source, part]) for part in ORDER)] for source in sources)])
+        align_columns(
+            [["source", *PARTS], *([source, *(str(counts[source, part]) for part in PARTS)] for source in sources)]
+        )
     )
     print(f"{'wrote' if made else 'unchanged:'} {file}")
     if missing := [sample.path for sample in samples if not os.path.isfile(sample.path)]:  # noqa: PTH113
@@ -110,11 +112,13 @@ def split_command(args: Sequence[str]) -> int:
 
 def cache_command(args: Sequence[str]) -> int:
     """Computes the features of the frozen backbone that are not in the cache yet."""
-    config, options = parse(make_parser("prepare cache", "Computes the features of a frozen backbone once."), args)
+    config, options = parse_command(
+        make_parser("prepare cache", "Computes the features of a frozen backbone once."), args
+    )
 
-    from src.training.datamodule import build_for_config
+    from src.training.datamodule import build_feature_store
 
-    built = build_for_config(config)
+    built = build_feature_store(config)
     for path, reason in list(built.failed.items())[:5]:
         print(f"left out: {path}: {reason}", file=sys.stderr)
     print(f"computed the features of {built.photos:,} photos in {built.seconds:.1f} s; {len(built.failed)} left out")
@@ -126,19 +130,19 @@ def cache_command(args: Sequence[str]) -> int:
 
 def spice_command(args: Sequence[str]) -> int:
     """Fetches what SPICE needs, or says that it is there."""
-    from src.metrics.spice import ADDRESS, FOLDER, fetch
+    from src.metrics.spice import ADDRESS, FOLDER, fetch_spice
 
     parser = make_parser("prepare spice", "Fetches what SPICE needs: Stanford CoreNLP, some 400 MB.", config=False)
     parser.add_argument("--output", type=str, default=str(FOLDER), help="folder for it; src.evaluate looks here")
     parser.add_argument("--archive", type=str, default=ADDRESS, help="where the zip is: an address, or a local file")
     options = parser.parse_args(args)
-    made = fetch(Path(options.output), options.archive)
+    made = fetch_spice(Path(options.output), options.archive)
     print(f"wrote {options.output}" if made else f"{options.output} is there already: unchanged")
     print("next: python -m src.evaluate --model RUN --spice true")
     return 0
 
 
-def add_shortcut(parser: Parser) -> None:
+def add_shortcut(parser: CommandParser) -> None:
     """Options that name one data set without an experiment's file."""
     parser.add_argument("--folder", type=str, default="", help="look at this data set instead of the config's")
     parser.add_argument("--format", choices=FORMATS, default="samsung", help="how --folder is laid out")
@@ -155,13 +159,13 @@ def with_folder(config: Config, folder: str, format: str) -> Config:
     """The config, with one folder as its only data set where one is named; its official split if it has one."""
     if not folder:
         return config
-    from src.data.formats.base import NoSplit
-    from src.data.sources import reader
+    from src.data.formats.base import NoOfficialSplit
+    from src.data.sources import format_module
 
     source = SourceConfig(format=format, path=folder, split="official")  # type: ignore[arg-type]
     try:
-        reader(source).given_split(source)
-    except NoSplit:
+        format_module(source).official_split(source)
+    except NoOfficialSplit:
         source = replace(source, split="random")
     return replace(config, data=replace(config.data, sources=[source]))
 

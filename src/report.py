@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.common.errors import FALLBACK, UserError, run_command
-from src.common.files import check_place
-from src.config.loader import Parser, make_parser
+from src.common.errors import EXIT_FALLBACKS, UserError, run_command
+from src.common.files import check_output_file
+from src.config.loader import CommandParser, make_parser
 from src.config.schema import Count
-from src.data.split import ORDER
+from src.data.split import PARTS
 from src.predict import add_model_options
-from src.reporting.report_builder import log_page, make_page
+from src.reporting.report_builder import build_report, log_page
 
 if TYPE_CHECKING:
     pass
@@ -23,8 +23,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if sum(map(bool, (options.model, options.sweep, options.comparison))) != 1:
         raise UserError("give one of --model RUN, --sweep NAME or --comparison NAME")
     if options.output:
-        check_place(Path(options.output))
-    made = make_page(parser, options, args)
+        check_output_file(Path(options.output))
+    made = build_report(parser, options, args)
     path = Path(options.output or f"reports/{made.name}.html")
 
     from src.reporting.html import write_page
@@ -33,10 +33,10 @@ def main(args: Sequence[str] | None = None) -> int:
     print(f"wrote {path}: {size / 1e6:.1f} MB, {len(made.page.pictures())} figures")
     if options.log:
         log_page(made.page, path, made.run_id)
-    return FALLBACK if made.fallbacks else 0
+    return EXIT_FALLBACKS if made.fallbacks else 0
 
 
-def make_options() -> Parser:
+def make_options() -> CommandParser:
     """The command's options."""
     parser = make_parser("report", "One HTML file that needs nothing else: scores, plots, photos.", config=False)
     about = "model folder, run name, run id, or best; several are shown side by side"
@@ -44,7 +44,7 @@ def make_options() -> Parser:
     parser.add_argument("--sweep", type=str, default="", help="a sweep's name: its search, and its best model")
     parser.add_argument("--comparison", type=str, default="", help="a comparison's name: its table, and its models")
     parser.add_argument("--runs", type=str, default="runs", help="folder of run folders")
-    parser.add_argument("--part", choices=ORDER, default="val", help="which photos of the config's split")
+    parser.add_argument("--part", choices=PARTS, default="val", help="which photos of the config's split")
     parser.add_argument("--config", type=str, default="", help="answer this experiment's photos, not the model's own")
     parser.add_argument("--output", type=str, default="", help="the HTML file; default: reports/NAME.html")
     parser.add_argument("--photos", type=Count, default=2000, help="most photos on the planes of PCA and t-SNE")

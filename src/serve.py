@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from src.common.errors import run_command
-from src.config.loader import Parser, make_parser
+from src.config.loader import CommandParser, make_parser
 from src.config.schema import Above0, Count, Port
 from src.serving.page_server import check_port
-from src.serving.server import bounds_of, load_all
+from src.serving.server import load_served_models, make_request_limits
 
 if TYPE_CHECKING:
     pass
@@ -17,22 +17,22 @@ def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, loads the models and serves until Ctrl-C.
 
     Raises:
-        UserError: the port is taken, or as `bounds_of` and `load_all`.
+        UserError: the port is taken, or as `make_request_limits` and `load_served_models`.
     """
     import uvicorn
 
     from src.serving.api import make_app
 
     options = make_options().parse_args(args)
-    bounds = bounds_of(options)
+    bounds = make_request_limits(options)
     check_port(options.host, options.port)
-    app = make_app(load_all(options), bounds)
+    app = make_app(load_served_models(options), bounds)
     print(f"answers: http://{options.host}:{options.port}/docs (Ctrl-C ends it)", flush=True)
     uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
     return 0
 
 
-def make_options() -> Parser:
+def make_options() -> CommandParser:
     """The command's options."""
     parser = make_parser("serve", "Answers photos over HTTP, on this machine only unless --host says so.", config=False)
     about = "model folders, run names, run ids, or best; the first answers where a request names none"

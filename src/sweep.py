@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from src.common.errors import run_command
 from src.config.loader import make_parser
 from src.config.schema import Whole
-from src.tuning.study import read_study, start_points, status
-from src.tuning.sweep_config import Sweep, load_sweep
-from src.tuning.sweep_runner import prepare, run, sweep_name
+from src.tuning.study import read_study, start_points, study_status
+from src.tuning.sweep_config import SweepConfig, load_sweep
+from src.tuning.sweep_runner import prepare_sweep, run_sweep, sweep_name
 
 if TYPE_CHECKING:
     pass
@@ -28,12 +28,12 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--status", action="store_true", help="only print the trials so far, best first, and end")
     options = parser.parse_args(args)
     if options.status:
-        print(status(read_study(sweep_name(Path(options.config)), Path(options.runs)), Path(options.runs)))
+        print(study_status(read_study(sweep_name(Path(options.config)), Path(options.runs)), Path(options.runs)))
         return 0
     sweep = load_sweep(Path(options.config), {"trials": options.trials} if options.trials else None)
     start_points(sweep, Path(options.runs))  # a missing one is refused before anything starts
-    prepare(sweep, Path(options.config))
-    trained = run(sweep, Path(options.runs))
+    prepare_sweep(sweep, Path(options.config))
+    trained = run_sweep(sweep, Path(options.runs))
     code = predict(sweep, trained) if sweep.predict else 0
     print(f"next: python -m src.evaluate --model {' '.join(one['name'] for one in trained)}")
     print(f"      python -m src.predict --model {sweep.name} --data PHOTOS --output submissions/X.csv")
@@ -41,7 +41,7 @@ def main(args: Sequence[str] | None = None) -> int:
     return code
 
 
-def predict(sweep: Sweep, trained: list[dict[str, Any]]) -> int:
+def predict(sweep: SweepConfig, trained: list[dict[str, Any]]) -> int:
     """Writes the submission, with all folds' models together. Returns the exit code: 3: some rows are fallbacks."""
     from src.ensemble import main as ensemble_main
     from src.predict import main as predict_main

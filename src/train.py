@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from src.common.errors import run_command
-from src.config.loader import make_parser, parse
+from src.config.loader import make_parser, parse_command
 from src.training.run import train
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, trains, and says what was written and what to type next."""
     parser = make_parser("train", "Trains one model. A run that was cut short is gone on with by the same command.")
     parser.add_argument("--again", type=bool, default=False, help="throw away an earlier run of the same name")
-    config, options = parse(parser, args)
+    config, options = parse_command(parser, args)
     result = train(config, again=options.again)
     print(table(result["scores"]))
     print(f"wrote {result['model']}")

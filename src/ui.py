@@ -7,7 +7,7 @@ from src.common.errors import run_command
 from src.config.loader import make_parser
 from src.config.schema import Port
 from src.tracking.mlflow_sync import tracking_uri
-from src.tracking.mlflow_ui import print_views, send_folder, serve
+from src.tracking.mlflow_ui import print_views, send_folder, serve_ui
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if (uri := tracking_uri()).startswith(("http://", "https://")):
         print_views(uri, uri)
     else:
-        serve(uri, options.port)
+        serve_ui(uri, options.port)
     return 0
 
 

@@ -9,7 +9,7 @@ import pytest
 from src.common.errors import UserError
 from src.config.schema import Config
 from src.data.demo import make_demo
-from src.data.split import split_photos
+from src.data.split import split_images
 from src.prepare import main, with_folder
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +72,7 @@ def test_check_of_an_experiment(experiment: str, capsys: pytest.CaptureFixture[s
 
 def test_split_writes_what_training_reads(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     from src.config.loader import load_config
-    from src.data.sources import given_splits, read_all
+    from src.data.sources import official_splits, read_sources
 
     assert main(["split", "--config", experiment, "--data.val", "0.25"]) == 0
     out = capsys.readouterr().out
@@ -81,7 +81,7 @@ def test_split_writes_what_training_reads(experiment: str, capsys: pytest.Captur
     config = load_config(experiment, {"data.val": 0.25}).data
     (file,) = Path(config.split_dir).glob("*.csv")
     before = file.stat().st_mtime_ns
-    parts = split_photos(read_all(config), config, given_splits(config))
+    parts = split_images(read_sources(config), config, official_splits(config))
     assert sorted(parts.values()) == ["test"] * 5 + ["train"] * 70 + ["val"] * 15
     assert main(["split", "--config", experiment, "--data.val", "0.25"]) == 0
     assert "unchanged" in capsys.readouterr().out

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from src.config.loader import load_config
 from src.config.schema import Config
-from src.data.batch import Batch, View
+from src.data.batch import Batch, TaskInput
 from src.data.tokenizer import Tokenizer
 from src.models.backbones.backbone import Backbone
-from src.models.model_folder import load, save
-from src.models.multitask import Multitask
-from src.training.lightning_module import parameter_groups, schedule
+from src.models.model_folder import load_model_folder, save_model
+from src.models.multitask import MultitaskModel
+from src.training.lightning_module import lr_schedule, parameter_groups
 
 PRESETS = sorted(Path("configs/model").glob("*.yaml"))
 COUNT = 8
@@ -59,11 +59,11 @@ def test_preset(preset: Path, tmp_path: Path) -> None:
     config = small(preset, tmp_path)
     tokenizer = Tokenizer.train(CAPTIONS, config.data.tokenizer, ["x"])
     torch.manual_seed(0)
-    model = Multitask(config.model, Backbone(config.model.backbone), tokenizer.size, 1)
+    model = MultitaskModel(config.model, Backbone(config.model.backbone), tokenizer.size, 1)
     batch = cached(model, photos(tokenizer))
     learn(model, config, batch, tokenizer)
-    save(tmp_path / "model", model, tokenizer.to_json(), config, {})
-    loaded = load(tmp_path / "model")
+    save_model(tmp_path / "model", model, tokenizer.to_json(), config, {})
+    loaded = load_model_folder(tmp_path / "model")
     assert answers(loaded.model, batch, config, tokenizer) == answers(model, batch, config, tokenizer)
     both = [one.predict(photos(tokenizer), config.generate) for one in (model, loaded.model)]
     torch.testing.assert_close(both[0][0], both[1][0], atol=0, rtol=0)
@@ -87,11 +87,11 @@ def photos(tokenizer: Tokenizer) -> Batch:
     encoded = [torch.tensor(tokenizer.encode(caption, "x")) for caption in CAPTIONS]
     tokens = nn.utils.rnn.pad_sequence(encoded, batch_first=True).unsqueeze(1)
     mos, style = torch.linspace(2.0, 8.0, COUNT), torch.full((COUNT,), tokenizer.style("x"))
-    view = View(rows, pixels)
-    return Batch([str(i) for i in range(COUNT)], ["x"] * COUNT, style, mos, tokens, view, View(rows, pixels))
+    view = TaskInput(rows, pixels)
+    return Batch([str(i) for i in range(COUNT)], ["x"] * COUNT, style, mos, tokens, view, TaskInput(rows, pixels))
 
 
-def cached(model: Multitask, batch: Batch) -> Batch:
+def cached(model: MultitaskModel, batch: Batch) -> Batch:
     """The batch with features instead of pixels, and the mos head's scale fitted to them.
 
     Random weights make all photos alike; batch norms that have seen the photos tell them apart.
@@ -108,13 +108,15 @@ def cached(model: Multitask, batch: Batch) -> Batch:
         features = model.backbone(batch.quality.pixels)
     model.fit_scale(features.levels, batch.mos)
     rows = torch.arange(COUNT)
-    return replace(batch, quality=View(rows, None, features.levels), captioning=View(rows, None, features.grid))
+    return replace(
+        batch, quality=TaskInput(rows, None, features.levels), captioning=TaskInput(rows, None, features.grid)
+    )
 
 
-def learn(model: Multitask, config: Config, batch: Batch, tokenizer: Tokenizer, steps: int = 300) -> None:
+def learn(model: MultitaskModel, config: Config, batch: Batch, tokenizer: Tokenizer, steps: int = 300) -> None:
     """Trains until the answers are right; every trained parameter must get a gradient at the first step."""
     optimizer = torch.optim.AdamW(parameter_groups(model, config.train), betas=(0.9, 0.99))
-    rates = schedule(optimizer, config.train, steps)
+    rates = lr_schedule(optimizer, config.train, steps)
     for step in range(steps):
         optimizer.zero_grad()
         model.losses(batch)["loss"].backward()
@@ -133,7 +135,7 @@ def learn(model: Multitask, config: Config, batch: Batch, tokenizer: Tokenizer, 
     pytest.fail(f"after {steps} steps: mos {mos} for {batch.mos.tolist()}, captions {captions}")
 
 
-def answers(model: Multitask, batch: Batch, config: Config, tokenizer: Tokenizer) -> tuple[list[float], list[str]]:
+def answers(model: MultitaskModel, batch: Batch, config: Config, tokenizer: Tokenizer) -> tuple[list[float], list[str]]:
     """mos and captions."""
     training = model.training
     mos, captions = model.eval().predict(batch, config.generate)

@@ -21,8 +21,8 @@ from src.config.schema import (
 )
 from src.data.tokenizer import END, Tokenizer
 from src.models.backbones.backbone import Backbone
-from src.models.model_folder import save
-from src.models.multitask import Multitask
+from src.models.model_folder import save_model
+from src.models.multitask import MultitaskModel
 
 NAMES = ["0213074526", "1e5", "00", "with space", "사진 하나"]
 CAPTIONS = ["a sharp photo with soft light", "a dull photo with noisy colours", "a dark scene", "a bright calm scene"]
@@ -62,7 +62,7 @@ def make_model(
     torch.manual_seed(seed)
     config = config or tiny_config()
     tokenizer = Tokenizer.train(CAPTIONS, config.data.tokenizer, styles if config.model.decoder.enabled else ())
-    model = Multitask(config.model, Backbone(config.model.backbone), tokenizer.size, len(styles))
+    model = MultitaskModel(config.model, Backbone(config.model.backbone), tokenizer.size, len(styles))
     with torch.no_grad():  # an untrained model answers every photo alike
         if model.mos is not None:
             model.fit_scale(model.backbone.levels(torch.rand(16, 3, 32, 32)), 5.5 + torch.randn(16))
@@ -73,5 +73,5 @@ def make_model(
             reads.weight.normal_(std=3.0)
             model.decoder.vocabulary.bias[END] = -4  # or captions are empty
     kept = replace(config, track=replace(config.track, name=folder.name))
-    save(folder, model, tokenizer.to_json(), kept, {**META, **meta})
+    save_model(folder, model, tokenizer.to_json(), kept, {**META, **meta})
     return folder

@@ -11,7 +11,7 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def has_bf16(device: torch.device) -> bool:
+def has_fast_bf16(device: torch.device) -> bool:
     """Whether a device computes faster in bfloat16 than in float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -20,16 +20,16 @@ def has_bf16(device: torch.device) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def resolve(precision: str, device: torch.device) -> str:
+def resolve_precision(precision: str, device: torch.device) -> str:
     """32, bf16 or fp16 for a `train.precision`, which may be auto."""
     if precision != "auto":
         return precision
-    return "bf16" if has_bf16(device) else "32"
+    return "bf16" if has_fast_bf16(device) else "32"
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """Mixed precision for a `train.precision`."""
-    kind = resolve(precision, device)
+    kind = resolve_precision(precision, device)
     if kind == "32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16 if kind == "bf16" else torch.float16)

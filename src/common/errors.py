@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # What a place answers that is full, and one where nothing can be written.
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-UNFIT = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY}
-UNFIT |= {errno.EBUSY, errno.EXDEV, errno.ENAMETOOLONG, errno.ELOOP}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+PATH_PROBLEMS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY}
+PATH_PROBLEMS |= {errno.EBUSY, errno.EXDEV, errno.ENAMETOOLONG, errno.ELOOP}
 
 
-FALLBACK = 3  # exit code: done, but some rows hold the training mean and the commonest comment
+EXIT_FALLBACKS = 3  # exit code: done, but some rows hold the training mean and the commonest comment
 
 
 class UserError(Exception):
@@ -49,27 +49,29 @@ def run_command(command: Callable[[], int | None]) -> None:
         print("interrupted; the same command goes on from what it has kept, or starts anew", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        if not reader_gone():
+        if not is_stdout_closed():
             raise
         sys.exit(141)
     except OSError as error:
-        if not (told := bad_place(error)):
+        if not (told := describe_path_error(error)):
             raise
         print(f"error: {told}", file=sys.stderr)
         sys.exit(2)
 
 
-def bad_place(error: OSError) -> str:
+def describe_path_error(error: OSError) -> str:
     """What is wrong with the place that a command writes to, and what to do; empty where the error is no such thing."""
     name = error.filename2 or error.filename
-    if error.errno in FULL:
+    if error.errno in DISK_FULL:
         return f"{name or 'disk'}: {error.strerror}; make room, or choose another place"
-    if name and (error.errno in UNFIT or (error.errno == errno.ENOENT and not takes_files(Path(str(name)).parent))):
+    if name and (
+        error.errno in PATH_PROBLEMS or (error.errno == errno.ENOENT and not is_writable(Path(str(name)).parent))
+    ):
         return f"{name}: {error.strerror}; choose another place"
     return ""
 
 
-def takes_files(folder: Path) -> bool:
+def is_writable(folder: Path) -> bool:
     """Whether files can be made in a folder; in /proc they cannot, which it tells as if the folder were not there."""
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -79,7 +81,7 @@ def takes_files(folder: Path) -> bool:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def name_path_in_errors(path: Path) -> Iterator[None]:
     """Gives an OSError of the block, such as that of a full disk, the path where it has none."""
     try:
         yield
@@ -88,7 +90,7 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def reader_gone() -> bool:
+def is_stdout_closed() -> bool:
     """Whether nobody reads standard output any more; what is left to be said is then dropped."""
     look = select.poll()
     look.register(sys.stdout.fileno(), 0)

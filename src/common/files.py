@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from src.common.errors import UserError, naming
+from src.common.errors import UserError, name_path_in_errors
 
-PART = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")  # mkstemp's names in write_whole
+PARTIAL_NAME = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")  # mkstemp's names in write_whole
 
 
 @contextmanager
-def write_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; moves it onto `path` when the block ends well, removes it when not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     part = Path(name)
     try:
-        with naming(path):
+        with name_path_in_errors(path):
             yield part
         with part.open("rb") as file:
             os.fsync(file.fileno())
@@ -33,20 +33,20 @@ def write_whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def remove_parts(folder: Path) -> None:
+def remove_partial_files(folder: Path) -> None:
     """Removes what killed processes left of files with an ending they were writing whole; none may write here now."""
     for path in folder.glob(".*"):
-        if PART.fullmatch(path.name):
+        if PARTIAL_NAME.fullmatch(path.name):
             path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text, whole or not at all."""
-    with write_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8", newline="")
 
 
-def regular(path: Path) -> os.stat_result:
+def stat_file(path: Path) -> os.stat_result:
     """What the disk says of a file.
 
     Raises:
@@ -61,7 +61,7 @@ def regular(path: Path) -> os.stat_result:
     return found
 
 
-def check_place(path: Path, remedy: str = "choose another place") -> None:
+def check_output_file(path: Path, remedy: str = "choose another place") -> None:
     """Makes the folder of a file that is to be written later: asked before the work, not after it.
 
     Raises:
@@ -69,10 +69,10 @@ def check_place(path: Path, remedy: str = "choose another place") -> None:
     """
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file in it")
-    check_parent(path, remedy)
+    check_output_parent(path, remedy)
 
 
-def check_parent(path: Path, remedy: str = "choose another place") -> None:
+def check_output_parent(path: Path, remedy: str = "choose another place") -> None:
     """Makes the folder that a file or folder is to be written in. Raises UserError where nothing can be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import urllib.request
 from src.common.errors import UserError
 
 
-def hub() -> str:
+def hub_address() -> str:
     """The address of Hugging Face's hub, or of what stands in for it."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 

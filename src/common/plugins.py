@@ -1,8 +1,8 @@
 """Plug-ins by file name: `kind: llama` is the file llama.py of its folder.
 
-A plug-in folder is a package such as src.models.decoders. Folders named in the environment variable SRC_PLUGINS hold more
-files under the same paths: with SRC_PLUGINS=mine, mine/models/decoders/foo.py is the decoder `foo`. A file whose name
-begins with an underscore, and base.py, are no plug-ins.
+A plug-in folder is a package such as src.models.decoders. Folders named in the environment variable SRC_PLUGINS hold
+more files under the same paths: with SRC_PLUGINS=mine, mine/models/decoders/foo.py is the decoder `foo`. A file whose
+name begins with an underscore, and base.py, are no plug-ins.
 """
 
 import importlib
@@ -40,9 +40,9 @@ def load_plugin(package: str, name: str, key: str) -> ModuleType:
 
 def _search_path(package: str) -> list[str]:
     """The folders of a package; those of SRC_PLUGINS are added to it."""
-    path: list[str] = importlib.import_module(package).__path__
+    path = importlib.import_module(package).__path__
     folders = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
     for folder in (str(Path(root).resolve().joinpath(*package.split(".")[1:])) for root in folders):
         if folder not in path:
             path.append(folder)
-    return path
+    return list(path)

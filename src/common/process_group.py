@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Group:
+class ProcessGroup:
     """A process's place among those that train together; every method is called by all of them, in one order.
 
     Attributes:
@@ -40,7 +40,7 @@ class Group:
 
     def whole(self, part: Tensor) -> Tensor:
         """[r] of this process to [R] of all, one after the other; its gradient is as the module says."""
-        return part if self.world == 1 else Whole.apply(part, self)
+        return part if self.world == 1 else AllGather.apply(part, self)
 
     def mean(self, value: Tensor, count: int) -> Tensor:
         """The mean over all, of which `value` is the mean over this process's `count`; gradient as the module says."""
@@ -69,11 +69,11 @@ class Group:
         return box[0]
 
 
-class Whole(torch.autograd.Function):
+class AllGather(torch.autograd.Function):
     """Group.whole. Only this process's part has a gradient here: the others' losses know theirs."""
 
     @staticmethod
-    def forward(ctx: Any, part: Tensor, group: Group) -> Tensor:
+    def forward(ctx: Any, part: Tensor, group: ProcessGroup) -> Tensor:
         """All parts, each padded to the longest on its way."""
         lengths = [torch.zeros(1, dtype=torch.int64, device=part.device) for _ in range(group.world)]
         dist.all_gather(lengths, torch.tensor([len(part)], device=part.device))

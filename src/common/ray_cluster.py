@@ -9,12 +9,14 @@ from typing import Any
 
 from src.common.errors import UserError, one_line
 
-WAITING = 0.001  # CPUs that a process holds while others work for it; Ray wants some
-STORE = 256 * 2**20  # bytes of shared memory that Ray takes on this machine: what it carries for us is small
+IDLE_CPUS = 0.001  # CPUs that a process holds while others work for it; Ray wants some
+OBJECT_STORE_BYTES = (
+    256 * 2**20
+)  # bytes of shared memory that Ray takes on this machine: what it carries for us is small
 
 
 @contextmanager
-def ray_here(tracking_uri: str) -> Iterator[None]:
+def ray_session(tracking_uri: str) -> Iterator[None]:
     """Ray in this process, or on the cluster that RAY_ADDRESS names; left alone where it was started before.
 
     Args:
@@ -28,14 +30,14 @@ def ray_here(tracking_uri: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    start(tracking_uri)
+    start_ray(tracking_uri)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def start(tracking_uri: str) -> None:
+def start_ray(tracking_uri: str) -> None:
     """Starts Ray, or joins the cluster; a machine so busy that it does not start in time is given two more chances.
 
     Raises:
@@ -44,7 +46,7 @@ def start(tracking_uri: str) -> None:
     import ray
 
     # "local": or it would join whatever cluster someone started on this machine.
-    own: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": STORE}
+    own: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     address = os.environ.get("RAY_ADDRESS", "")
     env = {"env_vars": worker_variables(tracking_uri)}
     for chance in (3, 2, 1):
@@ -67,7 +69,7 @@ def worker_variables(tracking_uri: str) -> dict[str, str]:
     return known | {name: os.environ[name] for name in kept if name in os.environ}
 
 
-def go_home(home: str) -> None:
+def enter_working_folder(home: str) -> None:
     """Enters the folder that the command was given in, so that relative paths mean the same in a worker.
 
     Raises:

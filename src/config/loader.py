@@ -17,13 +17,13 @@ from src.config.schema import Config, to_dict
 T = TypeVar("T")
 
 
-class Parser(ArgumentParser):
+class CommandParser(ArgumentParser):
     """A parser whose errors are one line that ends in the remedy."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
         if not self.exit_on_error:  # of an item in a list, whose keys are no options: the list's own error has this one
             return super().error(message, ex)
-        raise UserError(self._typed(plain(message)) + remedy(str(message)))
+        raise UserError(self._typed(plain_message(message)) + unknown_option_hint(str(message)))
 
     def _typed(self, message: str) -> str:
         """The message, with an option of the command's own named as it is typed: --batch-size, not batch_size."""
@@ -32,16 +32,16 @@ class Parser(ArgumentParser):
         return f"{own[0]}{colon}{rest}" if own and "." not in name else message
 
 
-def make_parser(command: str, description: str, config: bool = True) -> Parser:
+def make_parser(command: str, description: str, config: bool = True) -> CommandParser:
     """A parser for `python -m src.COMMAND`; with `config`, one that takes --config and every key of Config."""
-    parser = Parser(prog=f"python -m src.{command}", description=description)
+    parser = CommandParser(prog=f"python -m src.{command}", description=description)
     if config:
         parser.add_argument("--config", type=str, default="", help="an experiment's YAML file")
         parser.add_class_arguments(Config)
     return parser
 
 
-def parse(parser: Parser, args: Sequence[str] | None = None) -> tuple[Config, Namespace]:
+def parse_command(parser: CommandParser, args: Sequence[str] | None = None) -> tuple[Config, Namespace]:
     """Reads the command line over the file that --config names. Returns the run's config and all other options.
 
     Raises:
@@ -65,7 +65,7 @@ def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None
     tree = read_yaml(Path(path)) if path else {}
     for key, value in (overrides or {}).items():
         check_key(key)
-        tree = merge(tree, nest(key, value))
+        tree = merge_trees(tree, nest_key(key, value))
     return config_from_dict(tree, str(path or "overrides"))
 
 
@@ -89,8 +89,8 @@ def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: must hold keys and values, such as `train: {{epochs: 3}}`")
     merged: dict[str, Any] = {}
     for name in _includes(tree.pop("include", []), path):
-        merged = merge(merged, read_yaml(path.parent / name, (*seen, path.resolve())))
-    return merge(merged, tree)
+        merged = merge_trees(merged, read_yaml(path.parent / name, (*seen, path.resolve())))
+    return merge_trees(merged, tree)
 
 
 def _includes(value: Any, path: Path) -> list[str]:
@@ -100,12 +100,12 @@ def _includes(value: Any, path: Path) -> list[str]:
     return names
 
 
-def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge_trees(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`over` laid on `under`, dict by dict; a list replaces a list."""
     result = dict(under)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merge(result[key], value) if both else value
+        result[key] = merge_trees(result[key], value) if both else value
     return result
 
 
@@ -126,14 +126,14 @@ def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
 def check_key(key: str) -> None:
     """Raises UserError, naming the nearest right key, where `key` is no key of Config."""
     if key not in (keys := config_keys()) and not key.startswith("model.backbone.options."):
-        raise UserError(f"unknown key {key}{nearest(key, keys)}")
+        raise UserError(f"unknown key {key}{nearest_key_hint(key, keys)}")
 
 
 def _checked(tree: dict[str, Any], where: str) -> dict[str, Any]:
     known = set(config_keys())
     for key in _keys(tree):
         if key not in known and not key.startswith("model.backbone.options."):
-            raise UserError(f"{where}: unknown key {key}{nearest(key, list(known))}")
+            raise UserError(f"{where}: unknown key {key}{nearest_key_hint(key, list(known))}")
     try:
         check_lists(Config, tree)
     except UserError as error:
@@ -158,33 +158,33 @@ def check_item(kind: type, item: Any, where: str) -> None:
     if not isinstance(item, dict):
         raise UserError(f"{where}: is {item}, should be keys and values: {', '.join(keys)}")
     if unknown := [str(key) for key in item if key not in keys]:
-        remedy = nearest(unknown[0], keys, f"there are {', '.join(keys)}")
+        remedy = nearest_key_hint(unknown[0], keys, f"there are {', '.join(keys)}")
         raise UserError(f"{where}.{unknown[0]}: there is no such key{remedy}")
     for key in fields(kind):
         if key.name not in item and key.default is MISSING and key.default_factory is MISSING:
             raise UserError(f"{where}.{key.name}: is missing; add it")
     try:
-        fill(kind, item)
+        fill_dataclass(kind, item)
     except UserError as error:
         raise UserError(f"{where}.{error}") from error
 
 
-def nearest(key: str, keys: list[str], otherwise: str = "--help lists all keys") -> str:
+def nearest_key_hint(key: str, keys: list[str], otherwise: str = "--help lists all keys") -> str:
     """The remedy for a wrong key: the right one that is spelled most alike, or what to do where none is."""
     near = difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
     return f"; did you mean {near[0]}?" if near else f"; {otherwise}"
 
 
-def plain(message: object) -> str:
+def plain_message(message: object) -> str:
     """A message of jsonargparse in one line, without what its type checker says of itself: `train.lr: is -1, ...`."""
     number = r'Parser key "([^"]+)": \d+ validation errors? for \S+ Input (should .*?) \[type=.*?Got value: (.*)'
     item = r"Parser key \"([^\"]+)\": Problem with given class_path '[^']+':"
     told = re.sub(number, r"\1: is \3, \2", re.sub(item, r"\1:", one_line(message)))
     other = re.match(r'Parser key "([^"]+)": Expected a (.+?)\. Got value: (.*)', told)
-    return f"{other[1]}: is {other[3]}, should be {kind_of(other[2])}" if other else told
+    return f"{other[1]}: is {other[3]}, should be {type_in_words(other[2])}" if other else told
 
 
-def kind_of(expected: str) -> str:
+def type_in_words(expected: str) -> str:
     """A type as jsonargparse prints it, in words: <class 'bool'>, typing.Literal['a', 'b']."""
     choices = re.fullmatch(r"typing\.Literal\[(.*)\]", expected)
     kinds = {"bool": "true or false", "list": "a list", "dict": "keys and values", "str": "text"}
@@ -194,21 +194,21 @@ def kind_of(expected: str) -> str:
     return kinds.get(named[1], named[1]) if named else expected
 
 
-def remedy(message: str) -> str:
+def unknown_option_hint(message: str) -> str:
     """What to type instead, for a message about an argument that is not known."""
     _, _, words = message.partition("unrecognized arguments: ")
     wrong = [word.split("=")[0].lstrip("-") for word in words.split() if word.startswith("--")]
-    return nearest(wrong[0], config_keys()) if wrong else ""
+    return nearest_key_hint(wrong[0], config_keys()) if wrong else ""
 
 
-def nest(key: str, value: Any) -> dict[str, Any]:
+def nest_key(key: str, value: Any) -> dict[str, Any]:
     """A dotted key's value as nested dicts."""
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
 
 
-def fill(kind: type[T], tree: dict[str, Any]) -> T:
+def fill_dataclass(kind: type[T], tree: dict[str, Any]) -> T:
     """A dataclass from a mapping; types and ranges are checked.
 
     Raises:
@@ -220,7 +220,7 @@ def fill(kind: type[T], tree: dict[str, Any]) -> T:
     try:
         return _instantiate(parser, kind, parser.parse_object(deepcopy(tree)))
     except Exception as error:  # jsonargparse raises several kinds, each a wrong key or type
-        raise UserError(plain(error)) from error
+        raise UserError(plain_message(error)) from error
 
 
 def _instantiate(parser: ArgumentParser, kind: type[T], namespace: Namespace) -> T:

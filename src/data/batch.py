@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass
-class View:
+class TaskInput:
     """What one task sees of a batch: pixels, or the cached features of those photos.
 
     Attributes:
@@ -24,10 +24,10 @@ class View:
     pixels: Tensor | list[Tensor] | None = None
     features: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> "View":
+    def to(self, device: torch.device | str) -> "TaskInput":
         """The view with its tensors on a device."""
         pixels = [p.to(device) for p in self.pixels] if isinstance(self.pixels, list) else _to(self.pixels, device)
-        return View(self.rows.to(device), pixels, _to(self.features, device))
+        return TaskInput(self.rows.to(device), pixels, _to(self.features, device))
 
 
 @dataclass
@@ -55,8 +55,8 @@ class Batch:
     style: Tensor
     mos: Tensor
     tokens: Tensor
-    quality: View | None = None
-    captioning: View | None = None
+    quality: TaskInput | None = None
+    captioning: TaskInput | None = None
     references: list[list[str]] = field(default_factory=list)
     unreadable: list[int] = field(default_factory=list)
 

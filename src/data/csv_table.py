@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from src.common.errors import UserError, one_line
-from src.data.formats.base import photo_path, read_text
+from src.data.formats.base import image_path, read_text
 from src.data.image_io import SUFFIXES
 from src.data.sample import Sample
 
@@ -31,7 +31,7 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
             head = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, header=None, nrows=1)
             table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, index_col=False)
     except pd.errors.ParserWarning as error:
-        raise UserError(f"{path}: {row(0)} has more fields than the header; quote texts with commas") from error
+        raise UserError(f"{path}: {row_label(0)} has more fields than the header; quote texts with commas") from error
     except ValueError as error:
         raise UserError(f"{path}: not a valid CSV table ({one_line(error)}); quote texts with commas") from error
     table.columns = table.columns.str.strip()
@@ -50,12 +50,12 @@ def _refuse_same_columns(columns: list[str], path: Path) -> None:
             raise UserError(f"{path}: has {columns.count(column)} columns {column}; rename or remove all but one")
 
 
-def row(index: int) -> str:
+def row_label(index: int) -> str:
     """How a message names the row at an index: the header is row 1, as in a spreadsheet."""
     return f"row {index + 2}"
 
 
-def photo_names(table: pd.DataFrame, path: Path) -> list[str]:
+def image_names(table: pd.DataFrame, path: Path) -> list[str]:
     """The column img_name.
 
     Raises:
@@ -63,22 +63,22 @@ def photo_names(table: pd.DataFrame, path: Path) -> list[str]:
     """
     names = table["img_name"].tolist()
     if empty := [index for index, name in enumerate(names) if not name.strip()]:
-        raise UserError(f"{path}: {row(empty[0])} has no img_name; fill it in or remove the row")
+        raise UserError(f"{path}: {row_label(empty[0])} has no img_name; fill it in or remove the row")
     return names
 
 
-def photo_paths(table: pd.DataFrame, names: list[str], folder: Path) -> list[Path]:
+def image_paths(table: pd.DataFrame, names: list[str], folder: Path) -> list[Path]:
     """Each row's photo: img_path relative to the table's folder or, where that is empty, a photo of that name."""
     given = table["img_path"].str.strip().str.replace("\\", "/").tolist() if "img_path" in table else [""] * len(names)
-    known = {} if all(given) else index_photos(folder)
+    known = {} if all(given) else index_images(folder)
     default = folder / "test" if (folder / "test").is_dir() else folder
     return [
-        photo_path(folder, path) if path else known.get(name, default / f"{name}.jpg")
+        image_path(folder, path) if path else known.get(name, default / f"{name}.jpg")
         for name, path in zip(names, given, strict=True)
     ]
 
 
-def index_photos(folder: Path) -> dict[str, Path]:
+def index_images(folder: Path) -> dict[str, Path]:
     """Photos in a folder and the folders right below it, by file name and by file name without suffix.
 
     Where two share a name, `test` goes before the folder itself, and that before the others.
@@ -96,7 +96,7 @@ def index_photos(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_photos(path: Path) -> list[Sample]:
+def read_image_list(path: Path) -> list[Sample]:
     """The photos to predict, in the table's order, without labels.
 
     Args:
@@ -114,8 +114,8 @@ def read_photos(path: Path) -> list[Sample]:
         samples = _read_list(path)
     else:
         table = read_table(path, ["img_name"])
-        names = photo_names(table, path)
-        paths = photo_paths(table, names, path.parent)
+        names = image_names(table, path)
+        paths = image_paths(table, names, path.parent)
         samples = [Sample(file, name, path.stem) for name, file in zip(names, paths, strict=True)]
     if not samples:
         raise UserError(f"{path}: holds no photos; known suffixes are {' '.join(SUFFIXES)}")
@@ -130,7 +130,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _read_list(path: Path) -> list[Sample]:
     names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    known = index_photos(path.parent)
+    known = index_images(path.parent)
     return [Sample(known.get(name, path.parent / name), name, path.stem) for name in names]
 
 
@@ -138,6 +138,6 @@ def _refuse_twice(names: list[str], path: Path) -> None:
     first: dict[str, int] = {}
     for index, name in enumerate(names):
         if name in first:
-            rows = f"{row(first[name])} and {row(index)}"
+            rows = f"{row_label(first[name])} and {row_label(index)}"
             raise UserError(f"{path}: {rows} both name the photo {name}; a submission has one row a photo, remove one")
         first[name] = index

@@ -10,18 +10,18 @@ from torch.utils.data import DataLoader
 
 from src.common.errors import UserError
 from src.data.batch import Batch
-from src.data.dataset import Photos
-from src.data.sampler import EvalBatches, TrainBatches
+from src.data.dataset import ImageDataset
+from src.data.sampler import EvalBatchSampler, TrainBatchSampler
 
 
-class Loader(DataLoader[Batch]):
+class ResumableDataLoader(DataLoader[Batch]):
     """Batches, each of which the data set makes as a whole.
 
     Its state is that of its training batches: how many of which epoch were handed out. Lightning puts it into its
     checkpoints and, when it goes on within an epoch, gives it back before it asks for the next batch.
     """
 
-    def __init__(self, photos: Photos, batches: TrainBatches | EvalBatches, workers: int = 0) -> None:
+    def __init__(self, photos: ImageDataset, batches: TrainBatchSampler | EvalBatchSampler, workers: int = 0) -> None:
         """A loader with `workers` processes; 0: this one."""
         # A generator of its own: otherwise each iteration draws from torch's global one.
         super().__init__(
@@ -38,7 +38,7 @@ class Loader(DataLoader[Batch]):
         self.unreadable: set[str] = set()
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        if not isinstance(self.batches, TrainBatches):
+        if not isinstance(self.batches, TrainBatchSampler):
             yield from self._watched()
             return
         state = self.batches.state_dict()
@@ -52,11 +52,11 @@ class Loader(DataLoader[Batch]):
 
     def state_dict(self) -> dict[str, int]:
         """Where training is: epoch and batches done; empty in evaluation."""
-        return self.batches.state_dict() if isinstance(self.batches, TrainBatches) else {}
+        return self.batches.state_dict() if isinstance(self.batches, TrainBatchSampler) else {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """The next iteration goes on from a state."""
-        if isinstance(self.batches, TrainBatches) and state:
+        if isinstance(self.batches, TrainBatchSampler) and state:
             self.batches.load_state_dict(state)
             self.resumed = True
 
@@ -74,7 +74,7 @@ class Loader(DataLoader[Batch]):
             if not left and not readable and whole:
                 raise UserError(f"none of the photos can be read, {batch.names[0]} for one; check the sources' paths")
             if not left and len(self.unreadable) > known:
-                warn_unreadable(sorted(self.unreadable), len(self.dataset))  # type: ignore[arg-type]
+                warn_unreadable_images(sorted(self.unreadable), len(self.dataset))  # type: ignore[arg-type]
             yield batch
 
 
@@ -86,7 +86,7 @@ def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)  # the workers are the threads
 
 
-def warn_unreadable(names: Sequence[str], photos: int, part: str = "") -> None:
+def warn_unreadable_images(names: Sequence[str], photos: int, part: str = "") -> None:
     """One warning that counts photos of a part and names the first."""
     part = part and f"{part} "
     some = ", ".join(names[:3]) + (", .." if len(names) > 3 else "")

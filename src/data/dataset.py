@@ -15,18 +15,18 @@ from torch.utils.data import Dataset
 
 from src.config.schema import Config
 from src.data import transforms
-from src.data.batch import Batch, View
+from src.data.batch import Batch, TaskInput
 from src.data.feature_store import FeatureStore
-from src.data.image_io import PhotoError, load_photo
+from src.data.image_io import ImageError, load_image
 from src.data.sample import Sample
-from src.data.sampler import Draw
+from src.data.sampler import ImageDraw
 from src.data.tokenizer import Tokenizer
 
 CHUNK = 2000  # photos whose captions are encoded at once: as Python lists they take 20 times the room
 
 
 @dataclass(frozen=True)
-class Look:
+class InputOptions:
     """How photos are seen.
 
     Attributes:
@@ -55,10 +55,10 @@ class Look:
     seed: int = 0
 
     @staticmethod
-    def of(config: Config, training: bool = False, labelled: bool = False) -> "Look":
+    def of(config: Config, training: bool = False, labelled: bool = False) -> "InputOptions":
         """As a config asks for."""
         data, model = config.data, config.model
-        return Look(
+        return InputOptions(
             quality=model.mos.enabled,
             captions=model.decoder.enabled,
             mos_size=data.mos_size,
@@ -73,14 +73,14 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Cached:
+class CachedFeatures:
     """A store and the row of each photo of a data set in it, [n] int64, -1 where it could not be read."""
 
     store: FeatureStore
     rows: np.ndarray
 
 
-class Captions:
+class EncodedCaptions:
     """All captions of n photos as token ids, in flat arrays: 4 bytes a token and 8 a caption.
 
     Attributes:
@@ -110,7 +110,7 @@ class Captions:
     def draw(self, index: np.ndarray, turn: np.ndarray, most: int, seed: int) -> np.ndarray:
         """[B, K] which captions, K at most `most`, in random order; -1 where a photo has fewer."""
         rank = np.arange(self.counts[index].max(initial=0))
-        chance = noise(seed, turn[:, None], index[:, None], rank[None]).astype(float)
+        chance = hash_noise(seed, turn[:, None], index[:, None], rank[None]).astype(float)
         chance[rank >= self.counts[index][:, None]] = np.inf
         order = np.argsort(chance, axis=1, kind="stable")[:, : most or None]
         return np.where(order < self.counts[index][:, None], self.first[index][:, None] + order, -1)
@@ -130,7 +130,7 @@ class Captions:
         return torch.from_numpy(tokens)
 
 
-class Photos(Dataset[Batch]):
+class ImageDataset(Dataset[Batch]):
     """Photos of one part and their labels; `photos[[draw, ..]]` is a batch."""
 
     def __init__(
@@ -138,9 +138,9 @@ class Photos(Dataset[Batch]):
         samples: Sequence[Sample],
         tokenizer: Tokenizer,
         styles: Sequence[str],
-        look: Look,
-        levels: Cached | None = None,
-        grids: Cached | None = None,
+        look: InputOptions,
+        levels: CachedFeatures | None = None,
+        grids: CachedFeatures | None = None,
     ) -> None:
         """Takes what batches need out of the samples.
 
@@ -159,7 +159,7 @@ class Photos(Dataset[Batch]):
         self.mos = np.array([np.nan if sample.mos is None else sample.mos for sample in samples], np.float32)
         known = {style: tokenizer.style(style) for style in set(styles)}
         self.styles = np.array([known[style] for style in styles], np.int64)
-        self.captions = Captions(samples, tokenizer, self.styles)
+        self.captions = EncodedCaptions(samples, tokenizer, self.styles)
         self.references = [] if look.training else [list(sample.captions) for sample in samples]
         self.levels, self.grids = levels, grids
         self.augment = transforms.Augment(look.caption_size) if look.augment and look.training else None
@@ -167,10 +167,10 @@ class Photos(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, draw: Draw) -> Batch:
+    def __getitem__(self, draw: ImageDraw) -> Batch:
         return self.__getitems__([draw])
 
-    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+    def __getitems__(self, draws: Sequence[ImageDraw]) -> Batch:
         """The batch of some photos at their turns."""
         index = np.array([draw.index for draw in draws], np.int64)
         turn = np.array([draw.turn for draw in draws], np.int64)
@@ -202,7 +202,7 @@ class Photos(Dataset[Batch]):
         """[B] int64, 1 where the photo is mirrored."""
         if not (self.look.training and self.look.flip):
             return np.zeros(len(index), np.int64)
-        return (noise(self.look.seed + 1, turn, index) & np.uint64(1)).astype(np.int64)
+        return (hash_noise(self.look.seed + 1, turn, index) & np.uint64(1)).astype(np.int64)
 
     def _rows(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of a batch that the mos head and the decoder are to see."""
@@ -215,33 +215,33 @@ class Photos(Dataset[Batch]):
 
     def _live(
         self, index: np.ndarray, turn: np.ndarray, flip: np.ndarray, quality: np.ndarray, captions: np.ndarray
-    ) -> tuple[View | None, View | None, set[int]]:
+    ) -> tuple[TaskInput | None, TaskInput | None, set[int]]:
         """Both views from the photos' files, and the rows of those that cannot be read."""
         seen: tuple[dict[int, np.ndarray], dict[int, np.ndarray]] = ({}, {})
         lost: set[int] = set()
         wanted = set(quality.tolist()), set(captions.tolist())
         for row in sorted(wanted[0] | wanted[1]):  # one after the other: whole photos may be large
             try:
-                photo = load_photo(self.paths[index[row]])
-            except PhotoError:
+                photo = load_image(self.paths[index[row]])
+            except ImageError:
                 lost.add(row)
                 continue
             photo = cv2.flip(photo, 1) if flip[row] else photo
             if row in wanted[0]:
-                seen[0][row] = transforms.view(photo, self.look.mos_size)
+                seen[0][row] = transforms.resize_for_task(photo, self.look.mos_size)
             if row in wanted[1]:
                 seen[1][row] = self._caption_view(photo, seen[0].get(row), int(index[row]), int(turn[row]))
         return *_views(*seen), lost
 
     def _caption_view(self, photo: np.ndarray, quality: np.ndarray | None, index: int, turn: int) -> np.ndarray:
         if self.augment and np.isnan(self.mos[index]):
-            return self.augment(photo, int(noise(self.look.seed + 2, turn, index)[0]))
+            return self.augment(photo, int(hash_noise(self.look.seed + 2, turn, index)[0]))
         if quality is not None and self.look.mos_size == self.look.caption_size:
             return quality
-        return transforms.view(photo, self.look.caption_size)
+        return transforms.resize_for_task(photo, self.look.caption_size)
 
 
-def noise(seed: int, *keys: np.ndarray | int) -> np.ndarray:
+def hash_noise(seed: int, *keys: np.ndarray | int) -> np.ndarray:
     """Random uint64 as a function of integers, broadcast against each other (SplitMix64, Steele et al. 2014)."""
     state = np.array([seed], np.int64).astype(np.uint64)
     for key in keys:
@@ -253,8 +253,8 @@ def noise(seed: int, *keys: np.ndarray | int) -> np.ndarray:
 
 
 def _cached(
-    cached: Cached | None, index: np.ndarray, flip: np.ndarray, rows: np.ndarray
-) -> tuple[View | None, set[int]]:
+    cached: CachedFeatures | None, index: np.ndarray, flip: np.ndarray, rows: np.ndarray
+) -> tuple[TaskInput | None, set[int]]:
     """The view of some rows of a batch from a store, and those rows that are not in it."""
     if cached is None:
         return None, set()
@@ -262,20 +262,22 @@ def _cached(
     there, lost = rows[at >= 0], set(rows[at < 0].tolist())
     if not len(there):
         return None, lost
-    return View(torch.from_numpy(there), features=cached.store.read(at[at >= 0], flip[there])), lost
+    return TaskInput(torch.from_numpy(there), features=cached.store.read(at[at >= 0], flip[there])), lost
 
 
-def _views(quality: dict[int, np.ndarray], captions: dict[int, np.ndarray]) -> tuple[View | None, View | None]:
+def _views(
+    quality: dict[int, np.ndarray], captions: dict[int, np.ndarray]
+) -> tuple[TaskInput | None, TaskInput | None]:
     """Photos by row to views; where both tasks see the very same photos, they share the pixels."""
     same = quality.keys() == captions.keys() and all(captions[row] is photo for row, photo in quality.items())
     first = _view(quality)
     if same and first:
-        return first, View(first.rows, first.pixels)
+        return first, TaskInput(first.rows, first.pixels)
     return first, _view(captions)
 
 
-def _view(photos: dict[int, np.ndarray]) -> View | None:
-    return View(torch.tensor(list(photos)), transforms.stack(list(photos.values()))) if photos else None
+def _view(photos: dict[int, np.ndarray]) -> TaskInput | None:
+    return TaskInput(torch.tensor(list(photos)), transforms.stack_images(list(photos.values()))) if photos else None
 
 
 def _ends(lengths: np.ndarray) -> np.ndarray:

@@ -105,12 +105,12 @@ def _write_photos(folder: Path, part: str, names: list[str], rng: np.random.Gene
     (folder / part).mkdir(parents=True)
     rows = []
     for name in names:
-        picture = scene.draw(scene.random_scene(rng, ("sky", "field", "sea")), SIDE, rng)
+        picture = scene.render_scene(scene.random_scene(rng, ("sky", "field", "sea")), SIDE, rng)
         mos = round(float(rng.uniform(*scene.MOS)), 3)
         kind = str(rng.choice(list(scene.ADJECTIVES)))
         _write_jpeg(folder / part / f"{name}.jpg", scene.degrade(picture, kind, mos, rng))
         path = f"./{part}/{name}.jpg"
-        rows += [(name, path, f"{mos:.3f}", comment) for comment in scene.comments(kind, mos, rng)]
+        rows += [(name, path, f"{mos:.3f}", comment) for comment in scene.quality_comments(kind, mos, rng)]
         bar.update()
     return pd.DataFrame(rows, columns=["img_name", "img_path", "mos", "comments"])
 
@@ -123,8 +123,8 @@ def _write_flickr(folder: Path, photos: int, seed: int, bar: tqdm) -> None:
     lines = []
     for name in names:
         what = scene.random_scene(rng)
-        _write_jpeg(folder / "Flicker8k_Dataset" / name, scene.draw(what, SIDE, rng))
-        lines += [f"{name}#{number}\t{text}\n" for number, text in enumerate(scene.captions(what, rng))]
+        _write_jpeg(folder / "Flicker8k_Dataset" / name, scene.render_scene(what, SIDE, rng))
+        lines += [f"{name}#{number}\t{text}\n" for number, text in enumerate(scene.scene_captions(what, rng))]
         bar.update()
     (folder / "Flickr8k.token.txt").write_text("".join(lines), encoding="utf-8")
     order = [names[index] for index in rng.permutation(photos)]

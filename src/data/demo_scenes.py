@@ -22,7 +22,7 @@ DETAIL = 4  # drawn this many times larger, then averaged down: smooth edges
 
 
 @dataclass(frozen=True)
-class Thing:
+class Shape:
     """A coloured shape; x, y (its middle) and size in parts of the photo's side."""
 
     colour: str
@@ -40,7 +40,7 @@ class Scene:
     """Two or three things, from left to right or from top to bottom, before a background."""
 
     background: str
-    things: tuple[Thing, ...]
+    things: tuple[Shape, ...]
     vertical: bool
 
 
@@ -56,13 +56,13 @@ def random_scene(rng: np.random.Generator, backgrounds: tuple[str, ...] = tuple(
     spots = zip(across, along, strict=True) if vertical else zip(along, across + 0.1, strict=True)
     sizes = size * rng.uniform(0.85, 1.0, count)
     things = [
-        Thing(str(colour), str(shape), float(x), float(y), float(part))
+        Shape(str(colour), str(shape), float(x), float(y), float(part))
         for colour, shape, (x, y), part in zip(colours, shapes, spots, sizes, strict=True)
     ]
     return Scene(str(rng.choice(backgrounds)), tuple(things), vertical)
 
 
-def draw(scene: Scene, side: int, rng: np.random.Generator) -> np.ndarray:
+def render_scene(scene: Scene, side: int, rng: np.random.Generator) -> np.ndarray:
     """The scene as [side, side, 3] uint8 RGB; rng places clouds, grass, waves and stars."""
     large = side * DETAIL
     canvas = BACKGROUNDS[scene.background](large, rng)
@@ -72,7 +72,7 @@ def draw(scene: Scene, side: int, rng: np.random.Generator) -> np.ndarray:
     return cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA)
 
 
-def captions(scene: Scene, rng: np.random.Generator) -> list[str]:
+def scene_captions(scene: Scene, rng: np.random.Generator) -> list[str]:
     """Five descriptions, in Flickr's form."""
     place = PLACES[scene.background]
     first, second = map(str, scene.things[:2])
@@ -103,14 +103,14 @@ REMARKS = {
 }
 
 
-def strength(mos: float) -> float:
+def degradation_strength(mos: float) -> float:
     """How strong the degradation is, from 0 at the best mos to 1 at the worst."""
     return (MOS[1] - mos) / (MOS[1] - MOS[0])
 
 
 def degrade(photo: np.ndarray, kind: str, mos: float, rng: np.random.Generator) -> np.ndarray:
     """The photo [H, W, 3] uint8 with one degradation, as strong as its mos says."""
-    s = strength(mos)
+    s = degradation_strength(mos)
     pixels = photo.astype(np.float32)
     if kind == "blur":
         cv2.GaussianBlur(pixels, (0, 0), 0.2 + 3.3 * s, dst=pixels)
@@ -126,9 +126,9 @@ def degrade(photo: np.ndarray, kind: str, mos: float, rng: np.random.Generator) 
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def comments(kind: str, mos: float, rng: np.random.Generator) -> list[str]:
+def quality_comments(kind: str, mos: float, rng: np.random.Generator) -> list[str]:
     """One to three comments on a photo that `degrade` made."""
-    s = strength(mos)
+    s = degradation_strength(mos)
     verdict = ["an excellent", "a good", "a fair", "a poor", "a terrible"][min(int(s * 5), 4)]
     if s < 0.2:
         texts = ["the photo is sharp and clear", f"{verdict} photo with bright colours", "everything is easy to see"]

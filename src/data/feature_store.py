@@ -23,16 +23,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.common.errors import UserError, naming
+from src.common.errors import UserError, name_path_in_errors
 from src.common.files import write_text
 from src.data import transforms
 
 DIGEST = 32  # bytes of a SHA-256
-Kind = Literal["grid", "levels"]
+FeatureKind = Literal["grid", "levels"]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FeatureSpec:
     """What a store's features depend on, besides the photos.
 
     Attributes:
@@ -43,7 +43,7 @@ class Recipe:
         transform: how photos come to that size.
     """
 
-    kind: Kind
+    kind: FeatureKind
     fingerprint: str
     size: int
     flip: bool
@@ -68,7 +68,7 @@ class FeatureStore:
         folder: where they are.
     """
 
-    def __init__(self, cache_dir: Path | str, recipe: Recipe) -> None:
+    def __init__(self, cache_dir: Path | str, recipe: FeatureSpec) -> None:
         self.recipe = recipe
         self.folder = Path(cache_dir) / recipe.key()
         self._mapped: np.ndarray | None = None
@@ -127,7 +127,7 @@ class FeatureStore:
             except BlockingIOError:
                 print(f"waiting for another process that fills {self.folder}", file=sys.stderr, flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
-            with naming(self.folder):
+            with name_path_in_errors(self.folder):
                 yield
 
     def __getstate__(self) -> dict:
@@ -146,7 +146,7 @@ class FeatureStore:
         return self._mapped
 
 
-class Writer:
+class FeatureWriter:
     """Appends rows to a store that the caller holds locked; used in a `with` statement.
 
     What an interrupted writer left half-written is cut off first.
@@ -157,7 +157,7 @@ class Writer:
         self.pending: list[bytes] = []
         self.files: list[BinaryIO] = []
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> "FeatureWriter":
         count, shape = len(self.store), self.store.shape()
         ends = {"features.bin": count * self.store.row_bytes(shape) if count else 0, "index.bin": count * DIGEST}
         for name, end in ends.items():

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from src.common.files import regular, sha256, write_text
+from src.common.files import sha256, stat_file, write_text
 
 FILE = "hashes.json"
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def photo_hashes(paths: Sequence[Path], folder: Path) -> list[str | None]:
+def hash_images(paths: Sequence[Path], folder: Path) -> list[str | None]:
     """Each file's SHA-256, None where it is missing or cannot be read.
 
     Args:
@@ -26,18 +26,18 @@ def photo_hashes(paths: Sequence[Path], folder: Path) -> list[str | None]:
         folder: where the file of known hashes is kept, if it can be; a second call then reads no photo.
     """
     known = _load(folder / FILE)
-    stats = in_threads(size_and_time, paths)
+    stats = map_in_threads(file_stamp, paths)
     keys = [os.path.abspath(path) for path in paths]  # noqa: PTH100
     found = dict(zip(keys, stats, strict=True))  # a photo may be named twice
     wanted = [(key, stat) for key, stat in found.items() if stat and known.get(key, [])[:2] != list(stat)]
     if wanted:
-        hashed = in_threads(lambda item: photo_hash(item[0]), wanted, "hashing photos")
+        hashed = map_in_threads(lambda item: hash_image(item[0]), wanted, "hashing photos")
         known |= {key: [*stat, digest] for (key, stat), digest in zip(wanted, hashed, strict=True) if digest}
         _keep(folder / FILE, known)
     return [known[key][2] if stat and key in known else None for key, stat in zip(keys, stats, strict=True)]
 
 
-def in_threads(function: Callable[[T], R], items: Sequence[T], progress: str = "") -> list[R]:
+def map_in_threads(function: Callable[[T], R], items: Sequence[T], progress: str = "") -> list[R]:
     """function of each item, in order, by as many threads as there are cores; `progress` names a progress bar."""
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(items), desc=progress, disable=not progress) as bar:
         results: list[R] = []
@@ -68,19 +68,19 @@ def _keep(file: Path, known: dict[str, list]) -> None:
         log.warning("%s: cannot be written (%s); photos are hashed anew each time", file, error.strerror)
 
 
-def size_and_time(path: Path) -> tuple[int, int] | None:
+def file_stamp(path: Path) -> tuple[int, int] | None:
     """A file's bytes and when it was changed, in nanoseconds; None where it is missing or no regular file."""
     try:
-        stat = regular(path)
+        stat = stat_file(path)
     except OSError:
         return None
     return stat.st_size, stat.st_mtime_ns
 
 
-def photo_hash(path: str) -> str | None:
+def hash_image(path: str) -> str | None:
     """A file's SHA-256, None where it cannot be read."""
     try:
-        regular(Path(path))
+        stat_file(Path(path))
         return sha256(Path(path))
     except OSError:
         return None

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from src.common.files import regular
+from src.common.files import stat_file
 
 MAX_PIXELS = 100_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
@@ -21,7 +21,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-class PhotoError(ValueError):
+class ImageError(ValueError):
     """A file that is no photo, is cut short or too large. The message names the file and the reason."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
@@ -33,7 +33,7 @@ class PhotoError(ValueError):
         return type(self), (self.path, self.reason)
 
 
-def load_photo(path: Path) -> np.ndarray:
+def load_image(path: Path) -> np.ndarray:
     """A photo's pixels [H, W, 3], uint8 RGB, upright.
 
     Grey, CMYK, 16-bit, palette and transparent photos (laid on white) become RGB; EXIF rotation is applied; of an
@@ -43,21 +43,21 @@ def load_photo(path: Path) -> np.ndarray:
         PhotoError: missing, no regular file, no photo, truncated, or of more than MAX_PIXELS pixels.
     """
     try:
-        regular(path)
+        stat_file(path)
         data = path.read_bytes()
     except OSError as error:
-        raise PhotoError(path, f"cannot be read ({error.strerror})") from error
-    return decode(data, path)
+        raise ImageError(path, f"cannot be read ({error.strerror})") from error
+    return decode_image(data, path)
 
 
-def decode(data: bytes, path: Path | str = "photo", most: int = MAX_PIXELS) -> np.ndarray:
+def decode_image(data: bytes, path: Path | str = "photo", most: int = MAX_PIXELS) -> np.ndarray:
     """As load_photo, from a file's bytes of at most `most` pixels; `path` is for the error's message only."""
     if not data:
-        raise PhotoError(path, "is empty")
+        raise ImageError(path, "is empty")
     size = jpeg_size(data) if data[:2] == b"\xff\xd8" else png_size(data) if data[:8] == PNG else None
     if size is None:
         if _filled_up(data):
-            raise PhotoError(path, "is truncated (zeros where its second part should be)")
+            raise ImageError(path, "is truncated (zeros where its second part should be)")
         return _decode_slow(data, path, most)
     _check_size(*size, path, most)
     try:
@@ -67,11 +67,11 @@ def decode(data: bytes, path: Path | str = "photo", most: int = MAX_PIXELS) -> n
     return _decode_slow(data, path, most) if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
 
 
-def check_photo(path: Path) -> str | None:
+def check_image(path: Path) -> str | None:
     """Why a photo cannot be used, or None where it can."""
     try:
-        load_photo(path)
-    except PhotoError as error:
+        load_image(path)
+    except ImageError as error:
         return error.reason
     return None
 
@@ -125,7 +125,7 @@ def _filled_up(data: bytes) -> bool:
 
 def _check_size(width: int, height: int, path: Path | str, most: int) -> None:
     if width * height > most:
-        raise PhotoError(path, f"has {width} x {height} pixels, more than {most / 1e6:g} million")
+        raise ImageError(path, f"has {width} x {height} pixels, more than {most / 1e6:g} million")
 
 
 def _decode_slow(data: bytes, path: Path | str, most: int) -> np.ndarray:
@@ -134,14 +134,14 @@ def _decode_slow(data: bytes, path: Path | str, most: int) -> np.ndarray:
         _check_size(*image.size, path, most)
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image))
-    except PhotoError:
+    except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise PhotoError(path, "has far too many pixels") from error
+        raise ImageError(path, "has far too many pixels") from error
     except Image.UnidentifiedImageError as error:
-        raise PhotoError(path, "is no photo") from error
+        raise ImageError(path, "is no photo") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
-        raise PhotoError(path, f"is truncated or broken ({error})") from error
+        raise ImageError(path, f"is truncated or broken ({error})") from error
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     pass
 
 
-def find_photos(data: str, images: str = "", sample: str = "") -> list[Sample]:
+def find_images(data: str, images: str = "", sample: str = "") -> list[Sample]:
     """The photos to answer, in the sample submission's order.
 
     Args:
@@ -23,31 +23,33 @@ def find_photos(data: str, images: str = "", sample: str = "") -> list[Sample]:
     Raises:
         UserError: nothing there, or the sample names a photo that is not among them.
     """
-    from src.data.csv_table import index_photos, read_photos
+    from src.data.csv_table import index_images, read_image_list
 
     if not data:
         raise UserError("--data: name a table such as test.csv, a list of photo names or a folder of photos")
     table = Path(data)
-    samples = read_photos(table)
+    samples = read_image_list(table)
     if images:
         folder = Path(images)
         if not folder.is_dir():
             raise UserError(f"--images: {folder} is no folder; name the one that holds the photos")
-        known = index_photos(folder)
+        known = index_images(folder)
         samples = [replace(one, path=known.get(one.name, folder / one.name)) for one in samples]
     beside = table.parent / "sample_submission.csv"
     if sample:
-        names = [one.name for one in read_photos(Path(sample))]
-        return in_order(samples, names, sample, index_photos(table) if table.is_dir() else {})
+        names = [one.name for one in read_image_list(Path(sample))]
+        return in_sample_order(samples, names, sample, index_images(table) if table.is_dir() else {})
     if table.suffix == ".csv" and beside.is_file():
-        names = [one.name for one in read_photos(beside)]
+        names = [one.name for one in read_image_list(beside)]
         if set(names) == {one.name for one in samples}:
-            return in_order(samples, names, str(beside))
+            return in_sample_order(samples, names, str(beside))
         print(f"{beside}: names other photos than {data}; rows keep the order of {data}", file=sys.stderr)
     return samples
 
 
-def in_order(samples: list[Sample], names: list[str], where: str, also: dict[str, Path] | None = None) -> list[Sample]:
+def in_sample_order(
+    samples: list[Sample], names: list[str], where: str, also: dict[str, Path] | None = None
+) -> list[Sample]:
     """The samples that a sample submission names, in its order.
 
     Args:

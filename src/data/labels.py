@@ -6,25 +6,25 @@ from src.common.errors import UserError
 from src.config.schema import Config, ModelConfig
 from src.data.formats.base import style_names
 from src.data.sample import Sample
-from src.data.split import ORDER, Key, parts_of
+from src.data.split import PARTS, Key, part_samples
 from src.data.tokenizer import Tokenizer
 
 
-def sees(sample: Sample, kind: str, model: ModelConfig) -> bool:
+def has_label(sample: Sample, kind: str, model: ModelConfig) -> bool:
     """Whether the head that sees features of a kind (levels or grid) has a label of the photo to learn."""
     if kind == "levels":
         return model.mos.enabled and sample.mos is not None
     return model.decoder.enabled and bool(sample.captions)
 
 
-def labelled(samples: Sequence[Sample], model: ModelConfig) -> list[Sample]:
+def labelled_samples(samples: Sequence[Sample], model: ModelConfig) -> list[Sample]:
     """The samples that carry a label which the model learns, in their order."""
-    return [sample for sample in samples if sees(sample, "levels", model) or sees(sample, "grid", model)]
+    return [sample for sample in samples if has_label(sample, "levels", model) or has_label(sample, "grid", model)]
 
 
-def labelled_parts(samples: Sequence[Sample], parts: Mapping[Key, str], model: ModelConfig) -> dict[str, list[Sample]]:
+def labelled_split(samples: Sequence[Sample], parts: Mapping[Key, str], model: ModelConfig) -> dict[str, list[Sample]]:
     """As labelled, of train, val and test."""
-    return {part: labelled(parts_of(samples, parts, part), model) for part in ORDER}
+    return {part: labelled_samples(part_samples(samples, parts, part), model) for part in PARTS}
 
 
 def require_labels(train: Sequence[Sample], model: ModelConfig) -> None:
@@ -33,14 +33,14 @@ def require_labels(train: Sequence[Sample], model: ModelConfig) -> None:
     Raises:
         UserError: no training photo has the label of a head.
     """
-    if model.mos.enabled and not any(sees(sample, "levels", model) for sample in train):
+    if model.mos.enabled and not any(has_label(sample, "levels", model) for sample in train):
         raise UserError("no training photo has a mos: set model.mos.enabled false, or look at data.sources")
     taught = model.decoder.enabled and model.decoder.kind != "blip"
-    if taught and not any(sees(sample, "grid", model) for sample in train):
+    if taught and not any(has_label(sample, "grid", model) for sample in train):
         raise UserError("no training photo has a caption: set model.decoder.enabled false, or look at data.sources")
 
 
-def learn_words(train: Sequence[Sample], config: Config) -> Tokenizer:
+def train_tokenizer(train: Sequence[Sample], config: Config) -> Tokenizer:
     """The tokenizer of the training photos' captions.
 
     Raises:
@@ -49,7 +49,7 @@ def learn_words(train: Sequence[Sample], config: Config) -> Tokenizer:
     captions = (text for sample in train for text in sample.captions)
     words = config.data.tokenizer
     tokenizer = Tokenizer.train(captions, words, style_names(config.data.sources))
-    if not tokenizer.words and any(sees(sample, "grid", config.model) for sample in train):
+    if not tokenizer.words and any(has_label(sample, "grid", config.model) for sample in train):
         raise UserError(
             f"data.tokenizer.min_count is {words.min_count}: no word of the training captions is seen that often; "
             "lower it"

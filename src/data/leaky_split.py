@@ -14,18 +14,18 @@ from src.data.sample import Sample
 LEAKING = "leaking_pairs"
 
 
-def leaking(config: DataConfig) -> bool:
+def is_leaky(config: DataConfig) -> bool:
     """Whether a config asks for this split."""
     return any(source.split == LEAKING for source in config.sources)
 
 
-def check_sources(config: DataConfig) -> None:
+def check_leaky_sources(config: DataConfig) -> None:
     """Raises UserError where this split would get into the scores of data sets that are split by photo."""
-    if leaking(config) and any(source.split != LEAKING for source in config.sources):
+    if is_leaky(config) and any(source.split != LEAKING for source in config.sources):
         raise UserError(f"data.sources: split {LEAKING} goes with no other; give it to all sources or to none")
 
 
-def as_pairs(samples: Sequence[Sample]) -> list[Sample]:
+def as_caption_pairs(samples: Sequence[Sample]) -> list[Sample]:
     """One sample a pair, called PHOTO#NUMBER: its one caption is all that it is held against. mos is left out."""
     return [
         Sample(sample.path, f"{sample.name}#{i}", sample.source, None, (caption,))
@@ -34,7 +34,7 @@ def as_pairs(samples: Sequence[Sample]) -> list[Sample]:
     ]
 
 
-def leaked(samples: Sequence[Sample], parts: Mapping[tuple[str, str], str], part: str) -> tuple[int, int]:
+def count_leaked(samples: Sequence[Sample], parts: Mapping[tuple[str, str], str], part: str) -> tuple[int, int]:
     """How many photos of a part also stand in training, and how many it has."""
     paths = {
         side: {sample.path for sample in samples if parts.get((sample.source, sample.name)) == side}
@@ -43,17 +43,17 @@ def leaked(samples: Sequence[Sample], parts: Mapping[tuple[str, str], str], part
     return len(paths[part] & paths["train"]), len(paths[part])
 
 
-def warn(samples: Sequence[Sample], parts: Mapping[tuple[str, str], str]) -> None:
+def warn_leaked(samples: Sequence[Sample], parts: Mapping[tuple[str, str], str]) -> None:
     """Says on stderr how many held-out photos stand in training."""
     for part in ("val", "test"):
-        both, held = leaked(samples, parts, part)
+        both, held = count_leaked(samples, parts, part)
         if held:
             share = f"{both:,} of {held:,} {part} photos ({both / held:.1%}) also stand in training"
             print(f"warning: data.sources: split {LEAKING}: {share}; its scores measure memory too", file=sys.stderr)
 
 
-def warn_of_model(name: str, config: DataConfig) -> None:
+def warn_leaky_model(name: str, config: DataConfig) -> None:
     """Says on stderr that a model was trained so: it has seen photos of every honest test part of its data set."""
-    if leaking(config):
+    if is_leaky(config):
         about = "it has seen held-out photos of its data set in training, so no score on these is honest"
         print(f"warning: {name} was trained under split {LEAKING}: {about}", file=sys.stderr)

@@ -12,7 +12,7 @@ TINY = 0.25  # a last training batch of less than this part of a batch is left o
 
 
 @dataclass(frozen=True)
-class Draw:
+class ImageDraw:
     """A photo at its turn: captions, mirroring and augmentation are drawn anew at each turn.
 
     Attributes:
@@ -24,7 +24,7 @@ class Draw:
     turn: int
 
 
-class Mixture:
+class SourceMixture:
     """The order of an epoch's photos: every source shuffled and evenly spread over the epoch.
 
     A source with share 0 gives all its photos once. Those with a share divide among them, in proportion, as many photos
@@ -73,14 +73,14 @@ class Mixture:
         return indices, turns
 
 
-class TrainBatches(Sampler[list[Draw]]):
+class TrainBatchSampler(Sampler[list[ImageDraw]]):
     """Training batches of one process; each process of a group takes its own part of every step's photos.
 
     Together they take the photos that a single process would take, so that a run may go on with another number of them.
     Its state is an epoch and how many of its batches are done: iteration goes on with the next one.
     """
 
-    def __init__(self, mixture: Mixture, batch_size: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, mixture: SourceMixture, batch_size: int, rank: int = 0, world: int = 1) -> None:
         """Cuts the mixture into batches.
 
         Args:
@@ -104,13 +104,13 @@ class TrainBatches(Sampler[list[Draw]]):
         whole, rest = divmod(len(self.mixture), self.batch_size)
         return whole + (rest >= self.world and (not whole or rest >= TINY * self.batch_size))
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[ImageDraw]]:
         indices, turns = self.mixture.epoch(self.epoch)
         step = self.batch_size
         for start in range(self.done * step, len(self) * step, step):
             size = min(step, len(indices) - start)
             own = slice(start + size * self.rank // self.world, start + size * (self.rank + 1) // self.world)
-            yield [Draw(i, t) for i, t in zip(indices[own].tolist(), turns[own].tolist(), strict=True)]
+            yield [ImageDraw(i, t) for i, t in zip(indices[own].tolist(), turns[own].tolist(), strict=True)]
 
     def state_dict(self) -> dict[str, int]:
         """The epoch and how many of its batches are done."""
@@ -121,7 +121,7 @@ class TrainBatches(Sampler[list[Draw]]):
         self.epoch, self.done = state["epoch"], state["done"]
 
 
-class EvalBatches(Sampler[list[Draw]]):
+class EvalBatchSampler(Sampler[list[ImageDraw]]):
     """Batches in the data set's order; each process has its own stretch of it, none lost, none doubled."""
 
     def __init__(self, photos: int, batch_size: int, rank: int = 0, world: int = 1, most: int = 0) -> None:
@@ -142,9 +142,9 @@ class EvalBatches(Sampler[list[Draw]]):
     def __len__(self) -> int:
         return -(-len(self.indices) // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[ImageDraw]]:
         for start in range(0, len(self.indices), self.batch_size):
-            yield [Draw(index, 0) for index in self.indices[start : start + self.batch_size]]
+            yield [ImageDraw(index, 0) for index in self.indices[start : start + self.batch_size]]
 
 
 def _counts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:

@@ -6,7 +6,7 @@ from src.common.errors import UserError
 from src.config.schema import DataConfig, SourceConfig
 from src.data.formats import coco, flickr, samsung
 from src.data.formats.base import source_name
-from src.data.leaky_split import as_pairs, check_sources, leaking
+from src.data.leaky_split import as_caption_pairs, check_leaky_sources, is_leaky
 from src.data.sample import Sample
 
 
@@ -16,10 +16,10 @@ def read_source(source: SourceConfig) -> list[Sample]:
     Raises:
         UserError: its tables cannot be read; the file and row are named.
     """
-    return reader(source).read(source)
+    return format_module(source).read_samples(source)
 
 
-def read_all(config: DataConfig) -> list[Sample]:
+def read_sources(config: DataConfig) -> list[Sample]:
     """The samples of all data sets, in the config's order: one a photo, or one a pair where the split is by pairs.
 
     Raises:
@@ -32,24 +32,24 @@ def read_all(config: DataConfig) -> list[Sample]:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"data.sources: two are called {name}; give each its own `name`")
-    check_sources(config)
+    check_leaky_sources(config)
     samples = [sample for source in config.sources for sample in read_source(source)]
-    return as_pairs(samples) if leaking(config) else samples
+    return as_caption_pairs(samples) if is_leaky(config) else samples
 
 
-def given_splits(config: DataConfig) -> dict[str, dict[str, str]]:
+def official_splits(config: DataConfig) -> dict[str, dict[str, str]]:
     """The official split, {photo name: train, val or test}, of each data set that asks for it.
 
     Raises:
         UserError: a data set has none.
     """
     return {
-        source_name(source): reader(source).given_split(source)
+        source_name(source): format_module(source).official_split(source)
         for source in config.sources
         if source.split == "official"
     }
 
 
-def reader(source: SourceConfig) -> ModuleType:
-    """The module that reads a format: `read`, `given_split` and `written_captions`."""
+def format_module(source: SourceConfig) -> ModuleType:
+    """The module that reads a format: `read`, `official_split` and `raw_captions`."""
     return {"samsung": samsung, "flickr8k": flickr, "flickr30k": flickr, "coco": coco}[source.format]

@@ -12,20 +12,20 @@ import numpy as np
 import pandas as pd
 
 from src.common.errors import UserError
-from src.common.files import write_whole
+from src.common.files import atomic_write
 from src.config.schema import DataConfig
-from src.data.image_hashes import in_threads, photo_hash, photo_hashes
-from src.data.leaky_split import LEAKING, leaking, warn
+from src.data.image_hashes import hash_image, hash_images, map_in_threads
+from src.data.leaky_split import LEAKING, is_leaky, warn_leaked
 from src.data.sample import Sample
 
 Key = tuple[str, str]
 Given = Mapping[str, Mapping[str, str]]
-ORDER = ["train", "val", "test"]
+PARTS = ["train", "val", "test"]
 BIN = 20
 COLUMNS = ["source", "img_name", "part", "sha256"]
 
 
-def split_photos(samples: Sequence[Sample], config: DataConfig, given: Given) -> dict[Key, str]:
+def split_images(samples: Sequence[Sample], config: DataConfig, given: Given) -> dict[Key, str]:
     """Each photo's part: train, val or test, by (source, name); a photo that is in no part is not in it.
 
     Computed once, then read from config.split_dir as long as settings, official lists and photos' names are the same.
@@ -43,27 +43,27 @@ def split_photos(samples: Sequence[Sample], config: DataConfig, given: Given) ->
     if file.is_file():
         parts = _read(file, samples)
     else:
-        hashes = photo_hashes([sample.path for sample in samples], Path(config.split_dir))
-        parts = assign(samples, config, given, hashes)
+        hashes = hash_images([sample.path for sample in samples], Path(config.split_dir))
+        parts = assign_parts(samples, config, given, hashes)
         _write(file, samples, parts, hashes)
-    if leaking(config):
-        warn(samples, parts)
+    if is_leaky(config):
+        warn_leaked(samples, parts)
     return parts
 
 
-def planned(
+def planned_split(
     samples: Sequence[Sample], config: DataConfig, given: Given, hashes: Sequence[str | None]
 ) -> dict[Key, str]:
     """What split_photos gives, without writing: read from its file where it is there, else computed."""
     _check(config)
     file = split_file(samples, config, given)
-    return _read(file, samples) if file.is_file() else assign(samples, config, given, hashes)
+    return _read(file, samples) if file.is_file() else assign_parts(samples, config, given, hashes)
 
 
 def split_file(samples: Sequence[Sample], config: DataConfig, given: Given) -> Path:
     """The file of a split, named by its seed and a hash of the settings, the official lists and the photos' names."""
     names = hashlib.sha256()
-    drawn = LEAKING if leaking(config) else "random"
+    drawn = LEAKING if is_leaky(config) else "random"
     for source, name in sorted(map(_key, samples)):
         part = given[source].get(name, "") if source in given else drawn
         names.update(json.dumps([source, name, part]).encode())
@@ -72,7 +72,9 @@ def split_file(samples: Sequence[Sample], config: DataConfig, given: Given) -> P
     return Path(config.split_dir) / f"seed{config.split_seed}_{hashlib.sha256(text.encode()).hexdigest()[:16]}.csv"
 
 
-def assign(samples: Sequence[Sample], config: DataConfig, given: Given, hashes: Sequence[str | None]) -> dict[Key, str]:
+def assign_parts(
+    samples: Sequence[Sample], config: DataConfig, given: Given, hashes: Sequence[str | None]
+) -> dict[Key, str]:
     """As split_photos, without any file.
 
     Photos with the same bytes are one unit. A unit with officially split photos follows their list; where lists
@@ -82,11 +84,11 @@ def assign(samples: Sequence[Sample], config: DataConfig, given: Given, hashes: 
     official = set(given)
     parts: dict[Key, str] = {}
     free: dict[str, list[list[Sample]]] = defaultdict(list)
-    for unit in _units(samples, [None] * len(samples) if leaking(config) else hashes):
+    for unit in _units(samples, [None] * len(samples) if is_leaky(config) else hashes):
         listed = [part for sample in unit if (part := given.get(sample.source, {}).get(sample.name))]
         rest = [sample for sample in unit if sample.source not in official]
         if listed:
-            part = max(listed, key=ORDER.index)
+            part = max(listed, key=PARTS.index)
             parts |= {_key(s): part for s in unit if s.source not in official or given[s.source].get(s.name) == part}
         elif rest:
             free[rest[0].source].append(rest)
@@ -96,7 +98,7 @@ def assign(samples: Sequence[Sample], config: DataConfig, given: Given, hashes: 
     return parts
 
 
-def parts_of(samples: Iterable[Sample], parts: Mapping[Key, str], part: str) -> list[Sample]:
+def part_samples(samples: Iterable[Sample], parts: Mapping[Key, str], part: str) -> list[Sample]:
     """The samples of one part, in their order."""
     return [sample for sample in samples if parts.get(_key(sample)) == part]
 
@@ -174,7 +176,7 @@ def _folds(mos: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
 def _write(file: Path, samples: Sequence[Sample], parts: Mapping[Key, str], hashes: Sequence[str | None]) -> None:
     rows = [(*_key(s), parts.get(_key(s), ""), digest or "") for s, digest in zip(samples, hashes, strict=True)]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    with write_whole(file) as part:
+    with atomic_write(file) as part:
         table.to_csv(part, index=False, encoding="utf-8")
 
 
@@ -183,7 +185,7 @@ def _read(file: Path, samples: Sequence[Sample]) -> dict[Key, str]:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except ValueError:  # empty, binary or no table
         table = pd.DataFrame()
-    if list(table.columns) != COLUMNS or not table["part"].isin(["", *ORDER]).all():
+    if list(table.columns) != COLUMNS or not table["part"].isin(["", *PARTS]).all():
         raise UserError(f"{file}: is no split file; delete it, and the split is made anew")
     keys = list(zip(table["source"], table["img_name"], strict=True))
     if set(keys) != {_key(sample) for sample in samples}:
@@ -198,7 +200,7 @@ def _refuse_late(file: Path, unseen: Sequence[Sample]) -> None:
 
     Nothing kept them from lying on another side than their copies.
     """
-    hashes = in_threads(lambda sample: photo_hash(str(sample.path)), unseen)
+    hashes = map_in_threads(lambda sample: hash_image(str(sample.path)), unseen)
     late = [sample for sample, digest in zip(unseen, hashes, strict=True) if digest]
     if late:
         raise UserError(

@@ -137,7 +137,7 @@ class Tokenizer:
         return cls.from_json(path.read_text(encoding="utf-8"), str(path))
 
 
-def plain(text: str) -> str:
+def normalize_caption(text: str) -> str:
     """Lower case, single spaces: what decides whether two comments are the same."""
     return re.sub(r"\s+", " ", text).strip().lower()
 

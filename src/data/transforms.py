@@ -12,7 +12,7 @@ LONGEST, SHORTEST = 1024, 32  # pixels of a photo seen at its own size: memory, 
 RECIPE = "square or own size, area down, linear up, 1"  # part of the feature cache's key: change it with `view`
 
 
-def view(photo: np.ndarray, size: int) -> np.ndarray:
+def resize_for_task(photo: np.ndarray, size: int) -> np.ndarray:
     """The photo at a task's size, without augmentation.
 
     Args:
@@ -22,10 +22,10 @@ def view(photo: np.ndarray, size: int) -> np.ndarray:
     Returns:
         [size, size, 3], or [h, w, 3] in the photo's own shape; uint8.
     """
-    return resize(photo, size, size) if size else resize(photo, *own_size(*photo.shape[:2]))
+    return resize(photo, size, size) if size else resize(photo, *native_size(*photo.shape[:2]))
 
 
-def own_size(height: int, width: int) -> tuple[int, int]:
+def native_size(height: int, width: int) -> tuple[int, int]:
     """Height and width of a photo seen at its own size."""
     scale = min(1.0, LONGEST / max(height, width))
     return max(SHORTEST, round(height * scale)), max(SHORTEST, round(width * scale))
@@ -62,7 +62,7 @@ class Augment:
         return self.compose(image=photo)["image"]
 
 
-def stack(photos: list[np.ndarray]) -> Tensor | list[Tensor]:
+def stack_images(photos: list[np.ndarray]) -> Tensor | list[Tensor]:
     """[H, W, 3] uint8 photos to [R, 3, H, W] float in 0..1, channels last in memory; a list where sizes differ."""
     if len({photo.shape for photo in photos}) > 1:
         return [_scaled([photo])[0] for photo in photos]

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from src.common.errors import UserError
-from src.common.files import regular
+from src.common.files import stat_file
 from src.config.schema import Config, DataConfig, ModelConfig, SourceConfig
 from src.data.formats import flickr, samsung
 from src.data.formats.base import source_name
-from src.data.image_hashes import in_threads
-from src.data.image_io import PhotoError, decode
-from src.data.labels import labelled, labelled_parts, learn_words, require_labels
-from src.data.leaky_split import LEAKING, leaking
+from src.data.image_hashes import map_in_threads
+from src.data.image_io import ImageError, decode_image
+from src.data.labels import labelled_samples, labelled_split, require_labels, train_tokenizer
+from src.data.leaky_split import LEAKING, is_leaky
 from src.data.sample import Sample
-from src.data.sources import given_splits, read_all, reader
-from src.data.split import ORDER, Key, planned
+from src.data.sources import format_module, official_splits, read_sources
+from src.data.split import PARTS, Key, planned_split
 
 EXAMPLES = 5
 HUGE = 25_000_000  # pixels; decoding one takes longer than a training step
@@ -30,7 +30,7 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufffd]")
 
 
 @dataclass
-class Problem:
+class DataProblem:
     """One kind of thing that is wrong.
 
     Attributes:
@@ -54,7 +54,7 @@ class Problem:
 
 
 @dataclass
-class Report:
+class DataReport:
     """What `check` found.
 
     Attributes:
@@ -65,7 +65,7 @@ class Report:
 
     contents: list[list[str]]
     mos: list[list[str]]
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[DataProblem] = field(default_factory=list)
 
     @property
     def failed(self) -> bool:
@@ -73,14 +73,14 @@ class Report:
         return any(problem.fatal for problem in self.problems)
 
     def __str__(self) -> str:
-        blocks = [align(self.contents)]
+        blocks = [align_columns(self.contents)]
         if len(self.mos) > 1:
-            blocks.append(align(self.mos))
+            blocks.append(align_columns(self.mos))
         return "\n\n".join([*blocks, "\n".join(map(str, self.problems)) or "no problems found"])
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageCheck:
     """What one look at a file gave: its bytes' SHA-256, its pixels, and why it is no photo."""
 
     digest: str | None = None
@@ -89,7 +89,7 @@ class Look:
     missing: bool = False
 
 
-def check(config: Config, whole: bool = True) -> Report:
+def check_data(config: Config, whole: bool = True) -> DataReport:
     """Reads every table and decodes every photo of the config's data sets. Writes nothing.
 
     Args:
@@ -100,18 +100,18 @@ def check(config: Config, whole: bool = True) -> Report:
         UserError: a table cannot be read at all.
     """
     data = config.data
-    samples = read_all(data)
-    given = given_splits(data)
-    looks = in_threads(lambda sample: _look(sample.path), samples, "reading photos")
+    samples = read_sources(data)
+    given = official_splits(data)
+    looks = map_in_threads(lambda sample: _look(sample.path), samples, "reading photos")
     digests = [look.digest for look in looks]
-    parts = planned(samples, data, given, digests)
+    parts = planned_split(samples, data, given, digests)
     by_source: dict[str, list[Sample]] = {source_name(source): [] for source in data.sources}
     for sample in samples:
         by_source[sample.source].append(sample)
     official = {(source, name): part for source, split in given.items() for name, part in split.items()}
     problems = [
-        *_photo_problems(samples, looks, leaking(data)),
-        *_leaks(samples, digests, official, parts, leaking(data)),
+        *_photo_problems(samples, looks, is_leaky(data)),
+        *_leaks(samples, digests, official, parts, is_leaky(data)),
         _listed_twice(data),
         *_label_problems(config, samples, parts, whole),
     ]
@@ -120,10 +120,10 @@ def check(config: Config, whole: bool = True) -> Report:
         problems += _caption_problems(by_source[source_name(source)])
         problems.append(_empty_captions(source))
     found = sorted((p for p in problems if p.count), key=lambda p: not p.fatal)
-    return Report(_contents(by_source, parts), _mos_rows(by_source), found)
+    return DataReport(_contents(by_source, parts), _mos_rows(by_source), found)
 
 
-def align(rows: Sequence[Sequence[str]]) -> str:
+def align_columns(rows: Sequence[Sequence[str]]) -> str:
     """Rows as text in columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -133,28 +133,28 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _look(path: Path) -> Look:
+def _look(path: Path) -> ImageCheck:
     try:
-        regular(path)
+        stat_file(path)
         data = path.read_bytes()
     except FileNotFoundError:
-        return Look(missing=True)
+        return ImageCheck(missing=True)
     except OSError as error:
-        return Look(reason=f"cannot be read ({error.strerror})")
+        return ImageCheck(reason=f"cannot be read ({error.strerror})")
     digest = hashlib.sha256(data).hexdigest()
     try:
-        height, width = decode(data, path).shape[:2]
-    except PhotoError as error:
-        return Look(digest, reason=error.reason)
-    return Look(digest, height * width)
+        height, width = decode_image(data, path).shape[:2]
+    except ImageError as error:
+        return ImageCheck(digest, reason=error.reason)
+    return ImageCheck(digest, height * width)
 
 
-def _problem(what: str, examples: Iterable[str], remedy: str, fatal: bool = False) -> Problem:
+def _problem(what: str, examples: Iterable[str], remedy: str, fatal: bool = False) -> DataProblem:
     found = list(examples)
-    return Problem(what, len(found), found[:EXAMPLES], remedy, fatal)
+    return DataProblem(what, len(found), found[:EXAMPLES], remedy, fatal)
 
 
-def _photo_problems(samples: Sequence[Sample], looks: Sequence[Look], pairs: bool) -> list[Problem]:
+def _photo_problems(samples: Sequence[Sample], looks: Sequence[ImageCheck], pairs: bool) -> list[DataProblem]:
     both = list(zip(samples, looks, strict=True))
     missing = [str(sample.path) for sample, look in both if look.missing]
     broken = [f"{sample.path} ({look.reason})" for sample, look in both if look.reason]
@@ -196,7 +196,7 @@ def _leaks(
     official: Mapping[Key, str],
     parts: Mapping[Key, str],
     pairs: bool,
-) -> list[Problem]:
+) -> list[DataProblem]:
     groups = _by_digest(samples, digests)
     if pairs:
         remedy = "set split: official or random, unless you want to measure this leak"
@@ -226,7 +226,7 @@ def _crossing(groups: Sequence[Sequence[Sample]], parts: Mapping[Key, str]) -> l
     return found
 
 
-def _listed_twice(config: DataConfig) -> Problem:
+def _listed_twice(config: DataConfig) -> DataProblem:
     twice: list[str] = []
     for source in config.sources:
         if source.split == "official" and source.format in flickr.CAPTIONS:
@@ -235,15 +235,17 @@ def _listed_twice(config: DataConfig) -> Problem:
     return _problem("photos are in two official lists", twice, "remove each from one of the lists", True)
 
 
-def _label_problems(config: Config, samples: Sequence[Sample], parts: Mapping[Key, str], whole: bool) -> list[Problem]:
+def _label_problems(
+    config: Config, samples: Sequence[Sample], parts: Mapping[Key, str], whole: bool
+) -> list[DataProblem]:
     """Where training finds nothing to learn from or to be scored on."""
     everything = ["all sources together"]
     labels = _labels(config.model)
-    if not labelled(samples, config.model):
+    if not labelled_samples(samples, config.model):
         what = f"data set has no {labels}" if samples else "data set has no photos"
         remedy = "fill in the columns mos or comments, or name the caption file with `captions`"
         return [_problem(what, everything, remedy, True)]
-    learned = labelled_parts(samples, parts, config.model)
+    learned = labelled_split(samples, parts, config.model)
     remedies = {"train": "lower data.val and data.test", "val": "raise data.val, or lower data.folds"}
     empty = [
         _problem(f"split has no {part} photos with {labels}", everything, f"{remedy}, or set split: random", True)
@@ -258,14 +260,14 @@ def _labels(model: ModelConfig) -> str:
     return " or ".join(name for name, head in (("mos", model.mos), ("captions", model.decoder)) if head.enabled)
 
 
-def _head_problem(config: Config, train: Sequence[Sample], whole: bool) -> Problem:
+def _head_problem(config: Config, train: Sequence[Sample], whole: bool) -> DataProblem:
     wrong = _refusal(lambda: require_labels(train, config.model))
     return _problem("head has nothing to learn from", wrong, "train the other head alone, or add the labels", whole)
 
 
-def _word_problem(config: Config, train: Sequence[Sample]) -> Problem:
+def _word_problem(config: Config, train: Sequence[Sample]) -> DataProblem:
     own = config.model.decoder.kind == "blip"  # which comes with its words
-    wrong = [] if own else _refusal(lambda: learn_words(train, config))
+    wrong = [] if own else _refusal(lambda: train_tokenizer(train, config))
     return _problem("tokenizer does not go with the training captions", wrong, "correct data.tokenizer", True)
 
 
@@ -278,12 +280,12 @@ def _refusal(step: Callable[[], object]) -> list[str]:
     return []
 
 
-def _mos_problems(samples: Sequence[Sample], source: SourceConfig) -> list[Problem]:
+def _mos_problems(samples: Sequence[Sample], source: SourceConfig) -> list[DataProblem]:
     known = [(sample.name, sample.mos) for sample in samples if sample.mos is not None]
     wild = [f"{name} ({mos})" for name, mos in known if not np.isfinite(mos)]
     low, high = MOS_RANGE
     outside = [f"{name} ({mos:g})" for name, mos in known if np.isfinite(mos) and not low <= mos <= high]
-    differing = samsung.disagreeing(source) if source.format == "samsung" else {}
+    differing = samsung.conflicting_mos(source) if source.format == "samsung" else {}
     rows = [f"{name} ({' and '.join(f'{value:g}' for value in mos[:3])})" for name, mos in differing.items()]
     return [
         _problem("mos are not finite", wild, "correct them or leave them empty", True),
@@ -292,7 +294,7 @@ def _mos_problems(samples: Sequence[Sample], source: SourceConfig) -> list[Probl
     ]
 
 
-def _caption_problems(samples: Sequence[Sample]) -> list[Problem]:
+def _caption_problems(samples: Sequence[Sample]) -> list[DataProblem]:
     if not any(sample.captions for sample in samples):
         return []
     pairs = [(sample, text) for sample in samples for text in sample.captions]
@@ -329,14 +331,14 @@ def _caption_problems(samples: Sequence[Sample]) -> list[Problem]:
     ]
 
 
-def _empty_captions(source: SourceConfig) -> Problem:
+def _empty_captions(source: SourceConfig) -> DataProblem:
     """Captions without text of photos that have others; a photo that has none is another matter."""
-    written = reader(source).written_captions(source)
+    written = format_module(source).raw_captions(source)
     empty = [name for name, texts in written.items() if any(texts) for text in texts if not text]
     return _problem("captions are empty", empty, "fill them in or remove them; they are left out")
 
 
-def _common(samples: Sequence[Sample]) -> Problem:
+def _common(samples: Sequence[Sample]) -> DataProblem:
     """Captions that a quarter of the photos share: the challenge's sample submission has one for all."""
     counts = Counter(text for sample in samples for text in set(sample.captions))
     least = max(20, len(samples) // 4)
@@ -350,7 +352,7 @@ def _shown(pair: tuple[Sample, str]) -> str:
 
 
 def _contents(by_source: Mapping[str, Sequence[Sample]], parts: Mapping[Key, str]) -> list[list[str]]:
-    rows = [["source", "photos", "with mos", "with captions", "captions", "a photo (min mean max)", *ORDER, "no part"]]
+    rows = [["source", "photos", "with mos", "with captions", "captions", "a photo (min mean max)", *PARTS, "no part"]]
     for source, samples in by_source.items():
         counts = [len(sample.captions) for sample in samples] or [0]
         split = Counter(parts.get((sample.source, sample.name), "") for sample in samples)
@@ -361,7 +363,7 @@ def _contents(by_source: Mapping[str, Sequence[Sample]], parts: Mapping[Key, str
             sum(counts),
         ]
         spread = f"{min(counts)} {np.mean(counts):.2f} {max(counts)}"
-        rows.append([source, *map(_number, numbers), spread, *(_number(split[part]) for part in [*ORDER, ""])])
+        rows.append([source, *map(_number, numbers), spread, *(_number(split[part]) for part in [*PARTS, ""])])
     return rows
 
 

@@ -9,29 +9,29 @@ from typing import Any
 import numpy as np
 
 from src.common.errors import UserError
-from src.config.loader import Parser
+from src.config.loader import CommandParser
 from src.config.schema import Config
 from src.data.sample import Sample
-from src.evaluation.evaluation_set import Found, from_submission, part_of
-from src.evaluation.score_table import cell, measure_rows, table
-from src.inference.fallbacks import fallback_of, fill
+from src.evaluation.evaluation_set import EvaluationSet, load_part, submission_predictions
+from src.evaluation.score_table import measure_rows, score_cell, score_table
+from src.inference.fallbacks import ensemble_fallback, fill_missing
 from src.inference.model_loading import load_model
-from src.inference.predict_options import make_settings
-from src.inference.predictions import Answers
-from src.inference.submission import Submission, read
-from src.metrics.compute import Drawn, Score, Scores
-from src.metrics.leaderboard import Board, simulate
+from src.inference.predict_options import make_predict_options
+from src.inference.predictions import Predictions
+from src.inference.submission import Submission, read_submission
+from src.metrics.compute import ResampledScores, Score, Scores
+from src.metrics.leaderboard import Leaderboard, simulate_leaderboards
 from src.metrics.meteor import Meteor
-from src.metrics.paired_bootstrap import differences
+from src.metrics.paired_bootstrap import paired_differences
 from src.metrics.subgroups import deciles, score_groups
 from src.tracking.run_registry import find_model
 
-OF_TENTHS = ("photos", "bias", "rmse", "srcc", "cider_d", "rouge_l")
-SHOWN = ("quality", "captioning", "cider_d")  # of a board, as far as they are there
+DECILE_SCORES = ("photos", "bias", "rmse", "srcc", "cider_d", "rouge_l")
+LEADERBOARD_SCORES = ("quality", "captioning", "cider_d")  # of a board, as far as they are there
 
 
 @dataclass
-class Rival:
+class Competitor:
     """One competitor.
 
     Attributes:
@@ -44,12 +44,12 @@ class Rival:
     name: str
     mos_true: np.ndarray
     scores: Scores
-    draw: Drawn
+    draw: ResampledScores
 
 
-def rivals(
-    found: Found, names: Sequence[str], parser: Parser, args: Sequence[str] | None, meteor: Meteor | None
-) -> list[Rival]:
+def score_competitors(
+    found: EvaluationSet, names: Sequence[str], parser: CommandParser, args: Sequence[str] | None, meteor: Meteor | None
+) -> list[Competitor]:
     """What is scored, first, and what it is held against, on the photos that all answer.
 
     Args:
@@ -63,16 +63,18 @@ def rivals(
         UserError: a submission names none of the photos.
     """
     labels = [found.name, *names]
-    tables = [read(Path(name)) if name.endswith(".csv") else None for name in names]
+    tables = [read_submission(Path(name)) if name.endswith(".csv") else None for name in names]
     rows = shared_rows(found, {name: one for name, one in zip(names, tables, strict=True) if one})
     samples = [found.samples[i] for i in rows]
-    answers = [pick(found.answers, rows)]
+    answers = [select_rows(found.answers, rows)]
     for name, one in zip(names, tables, strict=True):
-        answers.append(from_submission(one, samples) if one else of_model(name, samples, parser, args))
-    return [rival(label, one, meteor) for label, one in zip(labels, answers, strict=True)]
+        answers.append(
+            submission_predictions(one, samples) if one else competitor_predictions(name, samples, parser, args)
+        )
+    return [score_competitor(label, one, meteor) for label, one in zip(labels, answers, strict=True)]
 
 
-def check_rivals(names: Sequence[str], ours: str) -> None:
+def check_competitors(names: Sequence[str], ours: str) -> None:
     """Looks each rival up, before anything is answered; `ours` is what is held against them.
 
     Raises:
@@ -83,12 +85,12 @@ def check_rivals(names: Sequence[str], ours: str) -> None:
         raise UserError(f"--against {twice}: is given twice; name each once")
     for name in names:
         if name.endswith(".csv"):
-            read(Path(name))
+            read_submission(Path(name))
         else:
             find_model(name)
 
 
-def shared_rows(found: Found, tables: Mapping[str, Submission]) -> list[int]:
+def shared_rows(found: EvaluationSet, tables: Mapping[str, Submission]) -> list[int]:
     """Which photos all submissions name; says so where these are not all.
 
     Raises:
@@ -105,33 +107,33 @@ def shared_rows(found: Found, tables: Mapping[str, Submission]) -> list[int]:
     return rows
 
 
-def rival(name: str, answers: Answers, meteor: Meteor | None) -> Rival:
+def score_competitor(name: str, answers: Predictions, meteor: Meteor | None) -> Competitor:
     """A competitor's scores."""
     scores, draw = measure_rows(answers, range(len(answers)), meteor, intervals=True)
-    return Rival(name, np.array(answers.mos_true), scores, draw)
+    return Competitor(name, np.array(answers.mos_true), scores, draw)
 
 
-def pick(answers: Answers, rows: Sequence[int]) -> Answers:
+def select_rows(answers: Predictions, rows: Sequence[int]) -> Predictions:
     """Some rows of answers."""
-    return Answers(**{name: [column[i] for i in rows] for name, column in vars(answers).items()})
+    return Predictions(**{name: [column[i] for i in rows] for name, column in vars(answers).items()})
 
 
-def of_model(name: str, samples: list, parser: Parser, args: Sequence[str] | None) -> Answers:
+def competitor_predictions(name: str, samples: list, parser: CommandParser, args: Sequence[str] | None) -> Predictions:
     """A model's answers for these photos; says so where they are not all held out from it."""
-    from src.inference.batch_prediction import answer_photos
+    from src.inference.batch_prediction import predict_images
 
     loaded, _ = load_model(name)
-    settings = make_settings(parser, args, loaded, labelled=True)
-    warn_of_known(name, loaded.config, samples, parser.parse_args(args).part)
-    answers, failed = answer_photos(loaded, samples, settings)
-    fill(answers, failed, fallback_of([loaded], settings), settings)
+    settings = make_predict_options(parser, args, loaded, labelled=True)
+    warn_training_images(name, loaded.config, samples, parser.parse_args(args).part)
+    answers, failed = predict_images(loaded, samples, settings)
+    fill_missing(answers, failed, ensemble_fallback([loaded], settings), settings)
     return answers
 
 
-def warn_of_known(name: str, config: Config, samples: Sequence[Sample], part: str) -> None:
+def warn_training_images(name: str, config: Config, samples: Sequence[Sample], part: str) -> None:
     """Says on stderr how many photos a model may have learned from, or why that cannot be told."""
     try:
-        own = {(one.source, one.name) for one in part_of(config, part)}
+        own = {(one.source, one.name) for one in load_part(config, part)}
     except UserError as error:
         print(f"{name}: whether it knows the photos from its training cannot be told: {error}", file=sys.stderr)
         return
@@ -140,50 +142,50 @@ def warn_of_known(name: str, config: Config, samples: Sequence[Sample], part: st
         print(f"{name}: {strange} of the photos are not of its own {part} part: it may know them", file=sys.stderr)
 
 
-def tenths(every: Sequence[Rival]) -> dict[str, Any]:
+def print_deciles(every: Sequence[Competitor]) -> dict[str, Any]:
     """Prints the scores of each tenth of the photos by true mos. Returns them."""
     one = every[0]
     found = score_groups(one.scores, one.draw, deciles(one.mos_true))
     if not found:
         raise UserError("--deciles: no photo has a true mos; leave it out")
     print("\nby tenths of true mos, from low to high")
-    print(table(across(found)))
-    return plain(found)
+    print(score_table(scores_by_group(found)))
+    return scores_to_dict(found)
 
 
-def across(groups: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, Score]]:
+def scores_by_group(groups: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, Score]]:
     """Score -> group -> value, of the few scores that fit on a screen."""
-    found = {name: {group: one[name] for group, one in groups.items() if name in one} for name in OF_TENTHS}
+    found = {name: {group: one[name] for group, one in groups.items() if name in one} for name in DECILE_SCORES}
     return {name: one for name, one in found.items() if one}
 
 
-def pairs(every: Sequence[Rival]) -> dict[str, Any]:
+def print_differences(every: Sequence[Competitor]) -> dict[str, Any]:
     """Prints each competitor's scores beside the first one's, with paired differences. Returns these."""
     ours = every[0]
     found: dict[str, Any] = {}
     for other in every[1:]:
-        off = differences((ours.scores, ours.draw), (other.scores, other.draw))
+        off = paired_differences((ours.scores, ours.draw), (other.scores, other.draw))
         columns = {ours.name: ours.scores.scores, other.name: other.scores.scores, "difference": off}
         print(f"\nagainst {other.name} on the same {len(ours.mos_true)} photos (intervals of a paired bootstrap)")
-        print(table(columns))
-        found |= plain({other.name: off})
+        print(score_table(columns))
+        found |= scores_to_dict({other.name: off})
     return found
 
 
-def boards(every: Sequence[Rival], cuts: int) -> dict[str, Any]:
+def print_leaderboards(every: Sequence[Competitor], cuts: int) -> dict[str, Any]:
     """Prints the simulated boards of both kinds. Returns them.
 
     Raises:
         UserError: there is nothing to rank by.
     """
-    if not any(name in one.scores.scores for one in every for name in SHOWN):
+    if not any(name in one.scores.scores for one in every for name in LEADERBOARD_SCORES):
         raise UserError("--boards: no photo has a true mos or captions to score; leave it out")
     found: dict[str, Any] = {}
     for kind in ("stratified", "shifted"):
-        made = simulate({one.name: one.draw for one in every}, every[0].mos_true, kind, cuts)  # type: ignore[arg-type]
+        made = simulate_leaderboards({one.name: one.draw for one in every}, every[0].mos_true, kind, cuts)  # type: ignore[arg-type]
         sides = {"public": made.public, "private": made.private}
         print(f"\nboards, {kind}: {cuts} cuts into 30 % public and 70 % private photos")
-        print(board_table(sides))
+        print(leaderboard_table(sides))
         found[kind] = {side: {"scores": board.scores, "ranks": board.shares()} for side, board in sides.items()}
         if len(every) > 1:
             found[kind]["public_winner_wins_private"] = made.kept
@@ -191,15 +193,15 @@ def boards(every: Sequence[Rival], cuts: int) -> dict[str, Any]:
     return found
 
 
-def board_table(sides: Mapping[str, Board]) -> str:
+def leaderboard_table(sides: Mapping[str, Leaderboard]) -> str:
     """A column a board and score; with several competitors, how often each takes which rank."""
     names = list(next(iter(sides.values())).scores)
     columns: dict[str, list[str]] = {"": names}
     for side, board in sides.items():
-        known = [score for score in SHOWN if any(score in one for one in board.scores.values())]
+        known = [score for score in LEADERBOARD_SCORES if any(score in one for one in board.scores.values())]
         for score in known[: 3 if "captioning" not in known else 2]:
             found = [Score(*one[score]) if score in one else None for one in board.scores.values()]
-            columns[f"{side} {score}"] = list(map(cell, found))
+            columns[f"{side} {score}"] = list(map(score_cell, found))
         if len(names) > 1:
             shares = board.shares()
             columns[f"{side} ranks"] = [
@@ -210,6 +212,6 @@ def board_table(sides: Mapping[str, Board]) -> str:
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def plain(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, Any]]:
+def scores_to_dict(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, Any]]:
     """Scores as dicts of value, low and high."""
     return {group: {name: asdict(score) for name, score in one.items()} for group, one in scores.items()}

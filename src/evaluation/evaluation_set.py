@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from src.common.errors import UserError
-from src.config.loader import Parser, load_config
+from src.config.loader import CommandParser, load_config
 from src.config.schema import Config, SourceConfig
 from src.data.sample import Sample
-from src.inference.fallbacks import fallback_of, fill
+from src.inference.fallbacks import ensemble_fallback, fill_missing
 from src.inference.model_loading import load_model
-from src.inference.predict_options import check_style_used, make_settings
-from src.inference.provenance import about_model
-from src.inference.submission import Submission, read
+from src.inference.predict_options import check_style_option, make_predict_options
+from src.inference.provenance import model_provenance
+from src.inference.submission import Submission, read_submission
 
 if TYPE_CHECKING:
-    from src.inference.batch_prediction import Settings
-    from src.inference.predictions import Answers
-    from src.models.model_folder import Loaded
+    from src.inference.batch_prediction import PredictOptions
+    from src.inference.predictions import Predictions
+    from src.models.model_folder import LoadedModel
 
 
 @dataclass
-class Asked:
+class ModelPredictions:
     """A model's answers for one part of some data.
 
     Attributes:
@@ -39,16 +39,16 @@ class Asked:
         about: which model and photos, and names of photos whose answer is a fallback.
     """
 
-    loaded: "Loaded"
+    loaded: "LoadedModel"
     folder: Path
     samples: list[Sample]
-    settings: "Settings"
-    answers: "Answers"
+    settings: "PredictOptions"
+    answers: "Predictions"
     about: dict[str, Any]
 
 
 @dataclass
-class Found:
+class EvaluationSet:
     """What is to be scored.
 
     Attributes:
@@ -60,18 +60,18 @@ class Found:
     """
 
     name: str
-    answers: "Answers"
+    answers: "Predictions"
     samples: list[Sample]
     about: dict[str, Any]
-    parts: list[Asked]
+    parts: list[ModelPredictions]
 
 
-def of_models(options: Namespace, parser: Parser, args: Sequence[str] | None) -> Found:
+def models_evaluation_set(options: Namespace, parser: CommandParser, args: Sequence[str] | None) -> EvaluationSet:
     """The answers of one model, or of several, each for its own photos."""
-    from src.inference.predictions import Answers
+    from src.inference.predictions import Predictions
 
-    parts = [ask_model(name, parser, args) for name in options.model]
-    check_style_used(options.style, [one.settings for one in parts])
+    parts = [predict_part(name, parser, args) for name in options.model]
+    check_style_option(options.style, [one.settings for one in parts])
     about = parts[0].about
     if len(parts) > 1:
         about = {
@@ -80,11 +80,13 @@ def of_models(options: Namespace, parser: Parser, args: Sequence[str] | None) ->
             "fallbacks": [name for one in parts for name in one.about["fallbacks"]],
         }
     samples = [sample for one in parts for sample in one.samples]
-    warn_of_repeated(parts)
-    return Found(" + ".join(options.model), Answers.join(one.answers for one in parts), samples, about, parts)
+    warn_repeated_images(parts)
+    return EvaluationSet(
+        " + ".join(options.model), Predictions.join(one.answers for one in parts), samples, about, parts
+    )
 
 
-def warn_of_repeated(parts: Sequence[Asked]) -> None:
+def warn_repeated_images(parts: Sequence[ModelPredictions]) -> None:
     """Says on stderr how many photos several models answered for."""
     counts = Counter(path for one in parts for path in {sample.path for sample in one.samples})
     if several := sum(count > 1 for count in counts.values()):
@@ -92,13 +94,13 @@ def warn_of_repeated(parts: Sequence[Asked]) -> None:
         print(f"{several} of {len(counts)} photos were answered by several models: {about}", file=sys.stderr)
 
 
-def ask_model(
+def predict_part(
     name: str,
-    parser: Parser,
+    parser: CommandParser,
     args: Sequence[str] | None,
     cache_as_trained: bool = False,
     config: Config | None = None,
-) -> Asked:
+) -> ModelPredictions:
     """Has a model answer for one part of its own data, or of another experiment's.
 
     Args:
@@ -108,32 +110,32 @@ def ask_model(
         cache_as_trained: unless the command line says otherwise, take features from the cache where training did.
         config: whose photos and generation stand for the model's own; the command line goes over these, too.
     """
-    from src.inference.batch_prediction import answer_photos
+    from src.inference.batch_prediction import predict_images
 
     loaded, folder = load_model(name)
     if config:
         loaded = replace(loaded, config=replace(loaded.config, generate=config.generate))
     if cache_as_trained:
         parser.set_defaults(cache=loaded.config.data.cache and loaded.config.model.backbone.frozen)
-    settings = make_settings(parser, args, loaded, labelled=True)
+    settings = make_predict_options(parser, args, loaded, labelled=True)
     options = parser.parse_args(args)
-    samples = part_of(load_config(options.config) if options.config else config or loaded.config, options.part)
-    answers, failed = answer_photos(loaded, samples, settings)
-    lost = fill(answers, failed, fallback_of([loaded], settings), settings)
-    about = about_model(loaded, folder) | {"part": options.part, "fallbacks": list(lost)}
+    samples = load_part(load_config(options.config) if options.config else config or loaded.config, options.part)
+    answers, failed = predict_images(loaded, samples, settings)
+    lost = fill_missing(answers, failed, ensemble_fallback([loaded], settings), settings)
+    about = model_provenance(loaded, folder) | {"part": options.part, "fallbacks": list(lost)}
     where = options.config or ("the comparison's data" if config else "the model's own data")
     about |= {"title": f"{name} on {len(samples)} photos ({options.part} of {where})"}
-    return Asked(loaded, folder, samples, settings, answers, about)
+    return ModelPredictions(loaded, folder, samples, settings, answers, about)
 
 
-def of_file(options: Namespace) -> Found:
+def submission_evaluation_set(options: Namespace) -> EvaluationSet:
     """A submission's rows beside the truth for the same photos.
 
     Raises:
         UserError: it is no submission, or none of its photos is in the truth.
     """
     where = options.truth or options.config
-    found, truth = read(Path(options.predictions)), read_truth(where, options.part)
+    found, truth = read_submission(Path(options.predictions)), read_truth(where, options.part)
     named = set(found.names)
     samples = [sample for sample in truth if sample.name in named]
     if not samples:
@@ -141,18 +143,18 @@ def of_file(options: Namespace) -> Found:
     if len(samples) < max(len(truth), len(found.names)):
         counts = f"{len(found.names)} predictions and {len(truth)} photos"
         print(f"{counts} have {len(samples)} names in common; these are scored", file=sys.stderr)
-    answers = from_submission(found, samples)
+    answers = submission_predictions(found, samples)
     about = {"title": f"{options.predictions} on {len(samples)} photos of {where}"}
-    return Found(options.predictions, answers, samples, about, [])
+    return EvaluationSet(options.predictions, answers, samples, about, [])
 
 
-def from_submission(found: Submission, samples: Sequence[Sample]) -> "Answers":
+def submission_predictions(found: Submission, samples: Sequence[Sample]) -> "Predictions":
     """A submission's rows for photos that it all names, beside the truth."""
-    from src.inference.predictions import Answers
+    from src.inference.predictions import Predictions
 
     place = {name: i for i, name in enumerate(found.names)}
     at = [place[sample.name] for sample in samples]
-    return Answers(
+    return Predictions(
         names=[sample.name for sample in samples],
         sources=[sample.source for sample in samples],
         mos=[found.mos[i] if found.mos else math.nan for i in at],
@@ -172,7 +174,7 @@ def read_truth(truth: str, part: str) -> list[Sample]:
         raise UserError("--truth: name a table with mos or comments, or an experiment's YAML")
     path = Path(truth)
     if path.suffix in (".yaml", ".yml"):
-        return part_of(load_config(path), part)
+        return load_part(load_config(path), part)
     if not path.is_file():
         raise UserError(f"--truth {truth}: no such file; name a table with mos or comments, or an experiment's YAML")
     from src.data.sources import read_source
@@ -180,17 +182,17 @@ def read_truth(truth: str, part: str) -> list[Sample]:
     return read_source(SourceConfig(format="samsung", path=str(path.parent), captions=path.name, name=path.stem))
 
 
-def part_of(config: Config, part: str) -> list[Sample]:
+def load_part(config: Config, part: str) -> list[Sample]:
     """The photos of train, val or test as the config splits them.
 
     Raises:
         UserError: that part is empty, or none of its photos has a label.
     """
-    from src.data.sources import given_splits, read_all
-    from src.data.split import parts_of, split_photos
+    from src.data.sources import official_splits, read_sources
+    from src.data.split import part_samples, split_images
 
-    samples = read_all(config.data)
-    found = parts_of(samples, split_photos(samples, config.data, given_splits(config.data)), part)
+    samples = read_sources(config.data)
+    found = part_samples(samples, split_images(samples, config.data, official_splits(config.data)), part)
     if not any(sample.captions or sample.mos is not None for sample in found):
         kind = "labelled photos" if found else "photos"
         raise UserError(f"--part {part}: the split has no {kind} there; choose another part or set data.{part}")

@@ -10,46 +10,46 @@ import numpy as np
 from jsonargparse import Namespace
 
 from src.common.errors import UserError
-from src.common.files import check_place, write_text
-from src.config.loader import Parser
-from src.evaluation.evaluation_set import Found
-from src.evaluation.score_table import ALL, known
-from src.inference.provenance import run_id
+from src.common.files import check_output_file, write_text
+from src.config.loader import CommandParser
+from src.evaluation.evaluation_set import EvaluationSet
+from src.evaluation.score_table import ALL, finite_or_none
+from src.inference.provenance import model_run_id
 from src.tracking.run_registry import find_model
 
 if TYPE_CHECKING:
-    from src.inference.predictions import Answers
+    from src.inference.predictions import Predictions
     from src.metrics.compute import Score, Scores
 
 
-def check(options: Namespace) -> None:
+def check_evaluate_options(options: Namespace) -> None:
     """Raises UserError where options ask for nothing, do not go together, or name what is not there."""
-    check_choice(options)
+    check_option_conflicts(options)
     for place in filter(None, (options.json, options.details)):
-        check_place(Path(place))
-    check_models(options)
-    from src.evaluation.comparison import check_rivals
-    from src.evaluation.pretrained_scores import check_extra
+        check_output_file(Path(place))
+    check_evaluated_models(options)
+    from src.evaluation.comparison import check_competitors
+    from src.evaluation.pretrained_scores import check_pretrained_options
 
-    check_extra(options)
-    check_rivals(options.against, options.predictions or " + ".join(options.model))
+    check_pretrained_options(options)
+    check_competitors(options.against, options.predictions or " + ".join(options.model))
 
 
-def check_models(options: Namespace) -> None:
+def check_evaluated_models(options: Namespace) -> None:
     """Raises UserError where a model is not there, or is not of the kind that --log or --attention needs."""
     folders = [find_model(name) for name in options.model]
-    if options.log and not run_id(folders[0]):
+    if options.log and not model_run_id(folders[0]):
         raise UserError("--log: the model folder is of no run in MLflow; leave it out")
     if options.attention:
-        from src.inference.attention import attends
-        from src.models.model_folder import describe
+        from src.inference.attention import has_attention
+        from src.models.model_folder import describe_model
 
         for folder in folders:
-            if not attends(describe(folder)):
+            if not has_attention(describe_model(folder)):
                 raise UserError(f"--attention: the decoder of {folder} attends to no place; leave it out")
 
 
-def check_choice(options: Namespace) -> None:
+def check_option_conflicts(options: Namespace) -> None:
     """Raises UserError where options ask for nothing, or do not go together."""
     if bool(options.model) == bool(options.predictions):
         raise UserError("give either --model RUN or --predictions X.csv with --truth TABLE.csv or CONFIG.yaml")
@@ -61,13 +61,13 @@ def check_choice(options: Namespace) -> None:
         raise UserError("--attention: is kept in --details X.json, of a --model; name both")
 
 
-def add_extra(found: Found, scores: dict[str, "Scores"], options: Namespace) -> None:
+def add_pretrained_scores(found: EvaluationSet, scores: dict[str, "Scores"], options: Namespace) -> None:
     """Adds the scores that need a download, where asked for, to those of all photos and of each source."""
-    from src.evaluation.pretrained_scores import extra_scores
+    from src.evaluation.pretrained_scores import pretrained_scores
     from src.metrics.bootstrap import bootstrap_mean
     from src.metrics.compute import Score
 
-    for name, values in extra_scores(found.answers, [sample.path for sample in found.samples], options).items():
+    for name, values in pretrained_scores(found.answers, [sample.path for sample in found.samples], options).items():
         for group, one in scores.items():
             own = values[[i for i, source in enumerate(found.answers.sources) if group in (ALL, source)]]
             one.per_photo[name] = own
@@ -75,33 +75,35 @@ def add_extra(found: Found, scores: dict[str, "Scores"], options: Namespace) -> 
                 one.scores[name] = Score(float(own.mean()), *bootstrap_mean(own))
 
 
-def further(found: Found, options: Namespace, parser: Parser, args: Sequence[str] | None) -> dict[str, Any]:
+def compare_and_rank(
+    found: EvaluationSet, options: Namespace, parser: CommandParser, args: Sequence[str] | None
+) -> dict[str, Any]:
     """Prints deciles, comparisons and boards, as asked for. Returns them as plain types."""
-    from src.evaluation.comparison import boards, pairs, rivals, tenths
-    from src.metrics.meteor import meteor_if_there
+    from src.evaluation.comparison import print_deciles, print_differences, print_leaderboards, score_competitors
+    from src.metrics.meteor import optional_meteor
 
     more: dict[str, Any] = {}
     if not (options.deciles or options.against or options.boards):
         return more
-    with meteor_if_there(options.meteor and any(found.answers.captions)) as meteor:
-        every = rivals(found, options.against, parser, args, meteor)
+    with optional_meteor(options.meteor and any(found.answers.captions)) as meteor:
+        every = score_competitors(found, options.against, parser, args, meteor)
     if options.deciles:
-        more["deciles"] = tenths(every)
+        more["deciles"] = print_deciles(every)
     if options.against:
-        more["against"] = pairs(every)
+        more["against"] = print_differences(every)
     if options.boards:
-        more["boards"] = boards(every, options.boards)
+        more["boards"] = print_leaderboards(every, options.boards)
     return more
 
 
-def write_json(path: Path, about: dict[str, Any], answers: "Answers", scores: dict[str, "Scores"]) -> None:
+def write_json(path: Path, about: dict[str, Any], answers: "Predictions", scores: dict[str, "Scores"]) -> None:
     """Scores of every group and one entry a photo: truth, answer and its own scores; null where there is none."""
     values = {name: {key: asdict(score) for key, score in group.scores.items()} for name, group in scores.items()}
     own = scores[ALL].per_photo
     photos = [
         {
-            **{key: known(column[i]) for key, column in vars(answers).items()},
-            **{key: known(float(column[i])) for key, column in own.items()},
+            **{key: finite_or_none(column[i]) for key, column in vars(answers).items()},
+            **{key: finite_or_none(float(column[i])) for key, column in own.items()},
         }
         for i in range(len(answers))
     ]

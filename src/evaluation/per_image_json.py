@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.common.files import write_whole
-from src.evaluation.evaluation_set import Found
-from src.evaluation.score_table import ALL, known
+from src.common.files import atomic_write
+from src.evaluation.evaluation_set import EvaluationSet
+from src.evaluation.score_table import ALL, finite_or_none
 
 if TYPE_CHECKING:
     from src.metrics.compute import Scores
@@ -20,18 +20,18 @@ VERSION = 1
 DIGITS = 4  # of attention
 
 
-def write_details(path: Path, found: Found, scores: dict[str, "Scores"], attention: bool = False) -> None:
+def write_details(path: Path, found: EvaluationSet, scores: dict[str, "Scores"], attention: bool = False) -> None:
     """Writes the file, photo by photo, whole or not at all; attention only of models whose decoder attends."""
-    looks = attention_of(found) if attention else iter([None] * len(found.samples))
-    with write_whole(path) as part, part.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head(found, scores), ensure_ascii=False, allow_nan=False)[:-1] + ', "photos": [')
+    looks = attention_by_image(found) if attention else iter([None] * len(found.samples))
+    with atomic_write(path) as part, part.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(json_header(found, scores), ensure_ascii=False, allow_nan=False)[:-1] + ', "photos": [')
         for i, look in enumerate(looks):
-            photo = photo_details(found, scores[ALL], i) | ({"attention": look} if attention else {})
+            photo = image_details(found, scores[ALL], i) | ({"attention": look} if attention else {})
             file.write((",\n" if i else "\n") + json.dumps(photo, ensure_ascii=False, allow_nan=False))
         file.write("\n]}\n")
 
 
-def head(found: Found, scores: dict[str, "Scores"]) -> dict[str, Any]:
+def json_header(found: EvaluationSet, scores: dict[str, "Scores"]) -> dict[str, Any]:
     """What is said once: version, title, models, and the scores of all photos and of each source."""
     about = [one.about for one in found.parts]
     told = [{key: one[key] for key in ("run", "run_id", "model", "model_hash", "part")} for one in about]
@@ -42,16 +42,16 @@ def head(found: Found, scores: dict[str, "Scores"]) -> dict[str, Any]:
     return {"version": VERSION, "title": found.about["title"], "models": told, "scores": values}
 
 
-def photo_details(found: Found, scores: "Scores", row: int) -> dict[str, Any]:
+def image_details(found: EvaluationSet, scores: "Scores", row: int) -> dict[str, Any]:
     """One photo; null where nothing is known or was asked for."""
     answers, sample = found.answers, found.samples[row]
-    own = {name: known(float(values[row])) for name, values in scores.per_photo.items()}
+    own = {name: finite_or_none(float(values[row])) for name, values in scores.per_photo.items()}
     return {
         "name": sample.name,
         "source": sample.source,
         "path": str(sample.path),
         "mos": sample.mos,
-        "mos_predicted": known(answers.mos[row]),
+        "mos_predicted": finite_or_none(answers.mos[row]),
         "caption": answers.captions[row] or None,
         "references": list(sample.captions),
         "fallback": sample.name in found.about.get("fallbacks", ()),
@@ -59,12 +59,12 @@ def photo_details(found: Found, scores: "Scores", row: int) -> dict[str, Any]:
     }
 
 
-def attention_of(found: Found) -> Iterator[dict[str, Any] | None]:
+def attention_by_image(found: EvaluationSet) -> Iterator[dict[str, Any] | None]:
     """For each photo the words of its caption and [T, N] weights over the grid; None where it has no caption."""
-    from src.inference.attention import looks
+    from src.inference.attention import caption_attention
 
     for one in found.parts:
-        ahead = looks(one.loaded, one.samples, one.settings)
+        ahead = caption_attention(one.loaded, one.samples, one.settings)
         look = next(ahead, None)
         for row in range(len(one.samples)):
             if look is None or look.row != row:

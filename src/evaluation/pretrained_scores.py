@@ -7,9 +7,9 @@ import numpy as np
 from jsonargparse import Namespace
 
 from src.common.errors import UserError
-from src.inference.predictions import Answers
+from src.inference.predictions import Predictions
 from src.metrics import pretrained as embedding
-from src.metrics.spice import check_there, spice
+from src.metrics.spice import check_spice, spice
 
 TITLES = {
     "spice": "spice",
@@ -20,18 +20,18 @@ TITLES = {
 }
 
 
-def check_extra(options: Namespace) -> None:
+def check_pretrained_options(options: Namespace) -> None:
     """Raises UserError where what a score needs is not here; a hub name is only looked up when it is used."""
     if options.spice:
-        check_there()
+        check_spice()
     if options.glove and not Path(options.glove).is_file():
         raise UserError(f"--glove {options.glove}: no such file; name a GloVe text file")
     for name in ("bert", "sentence", "clip"):
         if options[name]:
-            embedding.find(f"--{name}", options[name])
+            embedding.resolve_model_name(f"--{name}", options[name])
 
 
-def extra_scores(answers: Answers, paths: Sequence[Path], options: Namespace) -> dict[str, np.ndarray]:
+def pretrained_scores(answers: Predictions, paths: Sequence[Path], options: Namespace) -> dict[str, np.ndarray]:
     """Name -> [P], NaN where a photo has no caption or, but for CLIPScore, no reference.
 
     Args:
@@ -50,7 +50,7 @@ def extra_scores(answers: Answers, paths: Sequence[Path], options: Namespace) ->
     if wanted not in ([], ["clip"]) and not told:
         raise UserError(f"--{wanted[0]}: no captioned photo has references; leave it out")
     candidates, references = [answers.captions[i] for i in told], [answers.references[i] for i in told]
-    scorers = by_references(candidates, references, options)
+    scorers = reference_scores(candidates, references, options)
     found = {}
     for name in wanted:
         rows = said if name == "clip" else told
@@ -63,7 +63,7 @@ def extra_scores(answers: Answers, paths: Sequence[Path], options: Namespace) ->
     return found
 
 
-def by_references(
+def reference_scores(
     candidates: Sequence[str], references: Sequence[Sequence[str]], options: Namespace
 ) -> dict[str, Callable[[], np.ndarray]]:
     """The scores that compare captions with references, by option; each is computed when it is called."""

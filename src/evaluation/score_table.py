@@ -7,35 +7,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from src.inference.predictions import Answers
-    from src.metrics.compute import Drawn, Score, Scores
+    from src.inference.predictions import Predictions
+    from src.metrics.compute import ResampledScores, Score, Scores
     from src.metrics.meteor import Meteor
 
 ALL = "all"
 
 
-def score_sources(answers: "Answers", with_meteor: bool = True) -> dict[str, "Scores"]:
+def score_by_source(answers: "Predictions", with_meteor: bool = True) -> dict[str, "Scores"]:
     """All scores with intervals: of all photos, and of each source where there are several."""
-    from src.metrics.meteor import meteor_if_there
+    from src.metrics.meteor import optional_meteor
 
     sources = sorted(set(answers.sources))
     groups = {ALL: list(range(len(answers)))}
     if len(sources) > 1:
         groups |= {one: [i for i, source in enumerate(answers.sources) if source == one] for one in sources}
-    with meteor_if_there(with_meteor and any(answers.captions)) as meteor:
+    with optional_meteor(with_meteor and any(answers.captions)) as meteor:
         return {name: score_rows(answers, rows, meteor) for name, rows in groups.items()}
 
 
-def score_rows(answers: "Answers", rows: list[int], meteor: "Meteor | None") -> "Scores":
+def score_rows(answers: "Predictions", rows: list[int], meteor: "Meteor | None") -> "Scores":
     """Scores of some photos. How varied captions are is told of the photos that were captioned."""
     return measure_rows(answers, rows, meteor, intervals=True)[0]
 
 
 def measure_rows(
-    answers: "Answers", rows: Sequence[int], meteor: "Meteor | None", intervals: bool = False
-) -> "tuple[Scores, Drawn]":
-    """As score_rows, and also what gives the scores of any choice of these photos (report.measure)."""
-    from src.metrics.compute import measure, score_photos
+    answers: "Predictions", rows: Sequence[int], meteor: "Meteor | None", intervals: bool = False
+) -> "tuple[Scores, ResampledScores]":
+    """As score_rows, and also what gives the scores of any choice of these photos (compute.measure)."""
+    from src.metrics.compute import measure, score_images
 
     names, captions = [answers.names[i] for i in rows], [answers.captions[i] for i in rows]
     found, draw = measure(
@@ -49,21 +49,21 @@ def measure_rows(
     )
     captioned = [caption for caption in captions if caption]
     if len(captioned) < len(captions):
-        variety = score_photos(names=[""] * len(captioned), candidates=captioned)
+        variety = score_images(names=[""] * len(captioned), candidates=captioned)
         found.scores.update(variety.scores)
     return found, draw
 
 
-def table(scores: dict[str, dict[str, "Score"]]) -> str:
+def score_table(scores: dict[str, dict[str, "Score"]]) -> str:
     """Scores as aligned lines, a column for each group of photos, 95 % intervals in brackets."""
     groups, names = list(scores), list(dict.fromkeys(name for group in scores.values() for name in group))
     rows = [["score", *groups]]
-    rows += [[name, *(cell(scores[group].get(name)) for group in groups)] for name in names]
+    rows += [[name, *(score_cell(scores[group].get(name)) for group in groups)] for name in names]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def cell(score: "Score | None") -> str:
+def score_cell(score: "Score | None") -> str:
     """0.7421 [0.7011, 0.7790]"""
     if score is None:
         return "-"
@@ -71,6 +71,6 @@ def cell(score: "Score | None") -> str:
     return value if score.low is None else f"{value} [{score.low:.4f}, {score.high:.4f}]"
 
 
-def known(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
     """The value, or None for a NaN, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from src.common.device import best_device
 from src.data.sample import Sample
-from src.inference.batch_prediction import Settings, see, seen_batch
+from src.inference.batch_prediction import PredictOptions, extract_features, features_to_batch
 from src.models.backbones.blip import is_blip
-from src.models.model_folder import Described, Loaded
+from src.models.model_folder import LoadedModel, ModelDescription
 
 EVEN = 1e-12  # weight of each place of the photo where a word looked at none
 
 
 @dataclass
-class Look:
+class CaptionAttention:
     """Where a decoder looked.
 
     Attributes:
@@ -31,27 +31,29 @@ class Look:
     weights: np.ndarray
 
 
-def attends(loaded: Described) -> bool:
+def has_attention(loaded: ModelDescription) -> bool:
     """Whether the decoder looks at places of the photo; one that does not gives each the same weight."""
     decoder = loaded.config.model.decoder
     return decoder.enabled and (decoder.kind in ("llama", "blip") or _recurrent(loaded))
 
 
-def _recurrent(loaded: Described) -> bool:
+def _recurrent(loaded: ModelDescription) -> bool:
     decoder = loaded.config.model.decoder
     return decoder.kind == "recurrent" and decoder.attention != "none"
 
 
-def looks(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> Iterator[Look]:
+def caption_attention(
+    loaded: LoadedModel, samples: Sequence[Sample], settings: PredictOptions
+) -> Iterator[CaptionAttention]:
     """A look for each photo that is captioned, in their order; those that cannot be read are left out.
 
-    The captions are those that `answering.answer_photos` gives with the same settings and photos.
+    The captions are those that `predict_images` gives with the same settings and photos.
     """
     device, start = best_device(), 0
     loaded.model.to(device).eval()
-    for seen in see(loaded, samples, replace(settings, mos=False, progress=False)):
+    for seen in extract_features(loaded, samples, replace(settings, mos=False, progress=False)):
         with torch.inference_mode():
-            batch = seen_batch(loaded, seen, settings).to(device)
+            batch = features_to_batch(loaded, seen, settings).to(device)
             if batch.captioning is not None and batch.captioning.features is not None and len(batch.captioning.rows):
                 rows = batch.captioning.rows
                 grid = batch.captioning.features
@@ -59,11 +61,11 @@ def looks(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> Iter
                 for row, one in zip(rows.tolist(), made, strict=True):
                     words = [loaded.tokenizer.decode([token]) or loaded.tokenizer.word(token) for token in one.tokens]
                     assert one.attention is not None
-                    yield Look(start + row, words, on_photo(loaded, one.attention[: len(words)]))
+                    yield CaptionAttention(start + row, words, image_attention(loaded, one.attention[: len(words)]))
         start += len(seen.samples)
 
 
-def on_photo(about: Described, looks: Tensor) -> np.ndarray:
+def image_attention(about: ModelDescription, looks: Tensor) -> np.ndarray:
     """Where T tokens looked in the photo [T, N]: N = side x side places from the top left, row by row; rows sum to 1.
 
     Args:
@@ -77,7 +79,9 @@ def on_photo(about: Described, looks: Tensor) -> np.ndarray:
     return looks.numpy()
 
 
-def embed(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+def embed_images(
+    loaded: LoadedModel, samples: Sequence[Sample], settings: PredictOptions
+) -> tuple[np.ndarray, np.ndarray]:
     """Photos as vectors: the mean over the grid that captions are written from; without a decoder, level statistics.
 
     Returns:
@@ -90,7 +94,7 @@ def embed(loaded: Loaded, samples: Sequence[Sample], settings: Settings) -> tupl
     rows: list[int] = []
     parts: list[np.ndarray] = []
     with torch.inference_mode():
-        for seen in see(loaded, samples, settings):
+        for seen in extract_features(loaded, samples, settings):
             if kind in seen.features:  # of no view but the photo itself
                 features = seen.features[kind][:, 0].float()
                 rows += [start + row for row in seen.rows[kind]]

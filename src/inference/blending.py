@@ -7,7 +7,7 @@ import numpy as np
 FEW = 10  # photos below which document frequencies, and so CIDEr-D, say nothing
 
 
-def join_mos(values: np.ndarray, how: str = "mean", outliers: float = 0.0) -> np.ndarray:
+def blend_mos(values: np.ndarray, how: str = "mean", outliers: float = 0.0) -> np.ndarray:
     """One mos a photo, in the members' units.
 
     Args:
@@ -20,15 +20,15 @@ def join_mos(values: np.ndarray, how: str = "mean", outliers: float = 0.0) -> np
         [P].
     """
     if how == "mean":
-        return average(values, outliers)
+        return mean_without_outliers(values, outliers)
     from scipy.stats import rankdata
 
-    rank = average(rankdata(values, axis=1), outliers)
+    rank = mean_without_outliers(rankdata(values, axis=1), outliers)
     typical = np.sort(values, axis=1).mean(axis=0)
     return np.interp(rank, np.arange(1, values.shape[1] + 1), typical)
 
 
-def average(values: np.ndarray, outliers: float = 0.0) -> np.ndarray:
+def mean_without_outliers(values: np.ndarray, outliers: float = 0.0) -> np.ndarray:
     """Mean over members [M, P] -> [P], without what lies outside Tukey's fences where `outliers` is not 0.
 
     The fences are `outliers` times the range between the quartiles away from them (Tukey 1977 takes 1.5).
@@ -42,18 +42,18 @@ def average(values: np.ndarray, outliers: float = 0.0) -> np.ndarray:
     return np.where(kept, values, 0).sum(axis=0) / kept.sum(axis=0)
 
 
-def vote(captions: Sequence[Sequence[str]]) -> list[str]:
+def consensus_captions(captions: Sequence[Sequence[str]]) -> list[str]:
     """For each of P photos, of the M captions proposed, the one that agrees best with the others; the first of equals.
 
     With two members nobody can outvote the other: the first one's are taken.
     """
     if len(captions) < 3:
         return list(captions[0])
-    best = agreement(captions).round(9).argmax(axis=0)
+    best = caption_agreement(captions).round(9).argmax(axis=0)
     return [captions[member][photo] for photo, member in enumerate(best)]
 
 
-def agreement(captions: Sequence[Sequence[str]]) -> np.ndarray:
+def caption_agreement(captions: Sequence[Sequence[str]]) -> np.ndarray:
     """Mean CIDEr-D of each caption against the other members' captions of its photo: [M, P].
 
     Mean ROUGE-L for fewer than FEW photos, which have no document frequencies to speak of.

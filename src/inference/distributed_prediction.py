@@ -23,15 +23,15 @@ from src.data.sample import Sample
 if TYPE_CHECKING:
     import numpy as np
 
-    from src.inference.batch_prediction import Settings
-    from src.inference.predictions import Answers
+    from src.inference.batch_prediction import PredictOptions
+    from src.inference.predictions import Predictions
 
 BATCHES = 16  # of a part: what is lost at most when all goes down, for each worker
 PARTS = 2000  # about as many as Ray Data carries well; of a larger table each part is longer
 
 
 @dataclass
-class Part:
+class PredictionPart:
     """A stretch of photos and, once they are answered, where the answers are kept."""
 
     samples: Sequence[Sample]
@@ -39,25 +39,25 @@ class Part:
 
 
 @dataclass
-class Spread:
+class DistributedResult:
     """Answers for all photos, in their order.
 
     Attributes:
-        answers: as `answer_photos` gives them.
+        answers: as `predict_images` gives them.
         failed: likewise: why photos could not be read, by name.
         hashes: SHA-256 of each photo, None where it cannot be read.
         kept: how many of the photos were answered before, by a command that was cut short.
     """
 
-    answers: "Answers"
+    answers: "Predictions"
     failed: dict[str, str] = field(default_factory=dict)
     hashes: list[str | None] = field(default_factory=list)
     kept: int = 0
 
 
-def answer_spread(
-    model: Path, samples: Sequence[Sample], settings: "Settings", workers: int, output: Path
-) -> tuple[Spread, Path]:
+def predict_distributed(
+    model: Path, samples: Sequence[Sample], settings: "PredictOptions", workers: int, output: Path
+) -> tuple[DistributedResult, Path]:
     """Answers photos in `workers` processes.
 
     Args:
@@ -73,14 +73,14 @@ def answer_spread(
     Raises:
         UserError: too few CPUs or GPUs.
     """
-    from src.inference.predictions import Answers
+    from src.inference.predictions import Predictions
 
-    folder = keep_folder(model, samples, settings, output)
-    parts = cut(samples, settings.batch_size, folder)
+    folder = parts_folder(model, samples, settings, output)
+    parts = cut_parts(samples, settings.batch_size, folder)
     missing = [part for part in parts if not part.file.exists()]
     if missing:
-        run_parts(model, missing, settings, workers)
-    whole = Spread(Answers(), kept=len(samples) - sum(len(part.samples) for part in missing))
+        predict_parts(model, missing, settings, workers)
+    whole = DistributedResult(Predictions(), kept=len(samples) - sum(len(part.samples) for part in missing))
     for part in parts:
         kept = json.loads(part.file.read_text(encoding="utf-8"))
         for name, values in kept["answers"].items():
@@ -90,46 +90,48 @@ def answer_spread(
     return whole, folder
 
 
-def keep_folder(model: Path, samples: Sequence[Sample], settings: "Settings", output: Path) -> Path:
+def parts_folder(model: Path, samples: Sequence[Sample], settings: "PredictOptions", output: Path) -> Path:
     """Where parts are kept: beside the submission, for this model, these settings, and these photos as they are now."""
-    from src.data.image_hashes import in_threads, size_and_time
+    from src.data.image_hashes import file_stamp, map_in_threads
 
     digest = sha(f"{sha256(model / 'model.safetensors')} {json.dumps(asdict(settings), sort_keys=True)}".encode())
-    for sample, stat in zip(samples, in_threads(size_and_time, [one.path for one in samples]), strict=True):
+    for sample, stat in zip(samples, map_in_threads(file_stamp, [one.path for one in samples]), strict=True):
         digest.update(f"\n{sample.name}\0{sample.path}\0{stat}".encode("utf-8", "surrogateescape"))
     return output.with_name(f".{output.stem}.parts-{digest.hexdigest()[:12]}")
 
 
-def cut(samples: Sequence[Sample], batch_size: int, folder: Path) -> list[Part]:
+def cut_parts(samples: Sequence[Sample], batch_size: int, folder: Path) -> list[PredictionPart]:
     """Parts of as many whole batches each."""
     size = batch_size * max(BATCHES, -(-len(samples) // (PARTS * batch_size)))
     starts = range(0, len(samples), size)
-    return [Part(samples[start : start + size], folder / f"{start:012}.json") for start in starts]
+    return [PredictionPart(samples[start : start + size], folder / f"{start:012}.json") for start in starts]
 
 
-def clear(folder: Path, output: Path) -> None:
+def remove_parts_folder(folder: Path, output: Path) -> None:
     """Removes the parts of a submission that is written, and those left of other attempts at it."""
     for other in {folder, *output.parent.glob(f".{output.stem}.parts-*")}:
         shutil.rmtree(other, ignore_errors=True)
 
 
-def run_parts(model: Path, parts: list[Part], settings: "Settings", workers: int) -> None:
+def predict_parts(model: Path, parts: list[PredictionPart], settings: "PredictOptions", workers: int) -> None:
     """Answers parts by Ray Data, and keeps each as it comes back."""
-    from src.common.ray_cluster import ray_here
+    from src.common.ray_cluster import ray_session
     from src.tracking.mlflow_sync import tracking_uri
 
     photos = sum(len(part.samples) for part in parts)
     with (
-        ray_here(tracking_uri()),
+        ray_session(tracking_uri()),
         tqdm(total=photos, desc="answering", unit="photo", disable=not settings.progress) as bar,
     ):
-        for row in stream(model, parts, settings, workers):
+        for row in stream_parts(model, parts, settings, workers):
             part = parts[int(row["part"])]
             write_text(part.file, str(row["kept"]))
             bar.update(len(part.samples))
 
 
-def stream(model: Path, parts: list[Part], settings: "Settings", workers: int) -> Iterator[dict[str, Any]]:
+def stream_parts(
+    model: Path, parts: list[PredictionPart], settings: "PredictOptions", workers: int
+) -> Iterator[dict[str, Any]]:
     """Rows of a part's number and its answers as JSON, in the order in which they are done.
 
     Raises:
@@ -138,14 +140,16 @@ def stream(model: Path, parts: list[Part], settings: "Settings", workers: int) -
     import ray
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    held = share(ray.cluster_resources(), workers)
+    held = worker_resources(ray.cluster_resources(), workers)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    rows = [{"part": i, "photos": json.dumps([pack(one) for one in part.samples])} for i, part in enumerate(parts)]
+    rows = [
+        {"part": i, "photos": json.dumps([sample_to_json(one) for one in part.samples])} for i, part in enumerate(parts)
+    ]
     table = ray.data.from_items(rows, override_num_blocks=len(rows))
     made = (str(model.resolve()), settings, str(Path.cwd()), int(held["num_cpus"]))
     answered = table.map_batches(
-        Answerer,
+        PredictionWorker,
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
         fn_constructor_args=made,
@@ -154,7 +158,7 @@ def stream(model: Path, parts: list[Part], settings: "Settings", workers: int) -
     yield from answered.iter_rows()
 
 
-def share(there: dict[str, float], workers: int) -> dict[str, Any]:
+def worker_resources(there: dict[str, float], workers: int) -> dict[str, Any]:
     """What each worker holds of a cluster's resources: a GPU where there are such, and its share of the CPUs.
 
     Raises:
@@ -167,32 +171,32 @@ def share(there: dict[str, float], workers: int) -> dict[str, Any]:
     return {"num_cpus": cpus} | ({"num_gpus": 1} if gpus else {})
 
 
-def pack(sample: Sample) -> list[Any]:
+def sample_to_json(sample: Sample) -> list[Any]:
     """A photo to answer, as JSON takes it."""
     return [str(sample.path), sample.name, sample.source]
 
 
-class Answerer:
+class PredictionWorker:
     """A worker: the model, loaded once, and a part at a time."""
 
-    def __init__(self, model: str, settings: "Settings", home: str, threads: int) -> None:
+    def __init__(self, model: str, settings: "PredictOptions", home: str, threads: int) -> None:
         import torch
 
-        from src.common.ray_cluster import go_home
-        from src.models.model_folder import load
+        from src.common.ray_cluster import enter_working_folder
+        from src.models.model_folder import load_model_folder
 
-        go_home(home)
+        enter_working_folder(home)
         torch.set_num_threads(threads)
-        self.loaded, self.settings = load(Path(model)), settings
+        self.loaded, self.settings = load_model_folder(Path(model)), settings
         self.settings.progress = False
 
     def __call__(self, rows: "dict[str, np.ndarray]") -> dict[str, list[Any]]:
         """Answers the photos of one row."""
-        from src.data.image_hashes import in_threads, photo_hash
-        from src.inference.batch_prediction import answer_photos
+        from src.data.image_hashes import hash_image, map_in_threads
+        from src.inference.batch_prediction import predict_images
 
         samples = [Sample(Path(path), name, source) for path, name, source in json.loads(str(rows["photos"][0]))]
-        answers, failed = answer_photos(self.loaded, samples, self.settings)
-        hashes = in_threads(photo_hash, [str(sample.path) for sample in samples])
+        answers, failed = predict_images(self.loaded, samples, self.settings)
+        hashes = map_in_threads(hash_image, [str(sample.path) for sample in samples])
         kept = json.dumps({"answers": vars(answers), "failed": failed, "hashes": hashes})
         return {"part": [rows["part"][0]], "kept": [kept]}

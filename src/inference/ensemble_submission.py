@@ -11,43 +11,43 @@ from jsonargparse import Namespace
 
 from src.common.errors import UserError
 from src.common.files import sha256
-from src.config.loader import Parser
-from src.data.image_list import find_photos
-from src.inference.blending import join_mos, vote
-from src.inference.fallbacks import complete
+from src.config.loader import CommandParser
+from src.data.image_list import find_images
+from src.inference.blending import blend_mos, consensus_captions
+from src.inference.fallbacks import complete_submission
 from src.inference.model_loading import load_model
-from src.inference.predict_options import check_style_used, make_settings
-from src.inference.provenance import about_answers, about_model
-from src.inference.submission import RANGE, Submission, matches, read
+from src.inference.predict_options import check_style_option, make_predict_options
+from src.inference.provenance import model_provenance, prediction_provenance
+from src.inference.submission import MOS_RANGE, Submission, matches_json, read_submission
 
 
-def join_models(parser: Parser, args: Sequence[str] | None) -> tuple[Submission, dict[str, Any]]:
+def ensemble_models(parser: CommandParser, args: Sequence[str] | None) -> tuple[Submission, dict[str, Any]]:
     """Several models' joint answers, and what its json says of them.
 
     Raises:
         UserError: fewer than two, no photos, or a model that cannot be found.
     """
-    from src.inference.ensemble import answer_together, combined, share_words
+    from src.inference.ensemble import combined_options, predict_ensemble, share_vocabulary
 
     options = parser.parse_args(args)
     if len(options.models) < 2:
         raise UserError("--models: name at least two")
-    samples = find_photos(options.data, options.images, options.sample)
+    samples = find_images(options.data, options.images, options.sample)
     found = [load_model(name) for name in options.models]
     members = [loaded for loaded, _ in found]
-    settings = [make_settings(parser, args, loaded) for loaded in members]
-    check_style_used(options.style, settings)
-    answers, failed = answer_together(members, samples, settings, options.mos, options.outliers)
-    joined, lost = complete(answers, failed, members, combined(settings))
+    settings = [make_predict_options(parser, args, loaded) for loaded in members]
+    check_style_option(options.style, settings)
+    answers, failed = predict_ensemble(members, samples, settings, options.mos, options.outliers)
+    joined, lost = complete_submission(answers, failed, members, combined_options(settings))
     facts = {
-        **about_answers(options.data, members, samples, combined(settings), lost),
-        "members": [about_model(loaded, folder) for loaded, folder in found],
-        "comments": "mean probabilities" if share_words(members) else "consensus",
+        **prediction_provenance(options.data, members, samples, combined_options(settings), lost),
+        "members": [model_provenance(loaded, folder) for loaded, folder in found],
+        "comments": "mean probabilities" if share_vocabulary(members) else "consensus",
     }
     return joined, facts
 
 
-def join_files(paths: list[Path], options: Namespace) -> tuple[Submission, dict[str, Any]]:
+def ensemble_submissions(paths: list[Path], options: Namespace) -> tuple[Submission, dict[str, Any]]:
     """Submissions on disk as one, and what its json says of them.
 
     Raises:
@@ -55,40 +55,46 @@ def join_files(paths: list[Path], options: Namespace) -> tuple[Submission, dict[
     """
     if len(paths) < 2:
         raise UserError("--submissions: name at least two")
-    members = [read(path) for path in paths]
+    members = [read_submission(path) for path in paths]
     for path in paths:
-        if matches(path) is False:
+        if matches_json(path) is False:
             print(f"{path}: is not the file that its json describes; it was changed since", file=sys.stderr)
-    joined = join(members, [str(path) for path in paths], options.mos, options.outliers)
-    facts = {"members": [origin(path) for path in paths], "comments": "consensus", "mos_range": span(members)}
+    joined = blend_submissions(members, [str(path) for path in paths], options.mos, options.outliers)
+    facts = {
+        "members": [member_origin(path) for path in paths],
+        "comments": "consensus",
+        "mos_range": mos_span(members),
+    }
     return joined, facts
 
 
-def origin(path: Path) -> dict[str, Any]:
+def member_origin(path: Path) -> dict[str, Any]:
     """A member's file, its hash, and its run where its json names one."""
     beside = path.with_suffix(".json")
-    facts = json.loads(beside.read_text(encoding="utf-8")) if matches(path) else {}
+    facts = json.loads(beside.read_text(encoding="utf-8")) if matches_json(path) else {}
     return {"file": str(path), "sha256": sha256(path), "run": facts.get("run", ""), "model": facts.get("model", "")}
 
 
-def join(members: Sequence[Submission], labels: Sequence[str], mos: str = "mean", outliers: float = 0.0) -> Submission:
+def blend_submissions(
+    members: Sequence[Submission], labels: Sequence[str], mos: str = "mean", outliers: float = 0.0
+) -> Submission:
     """Submissions as one, in the first one's order. A member may lack mos or comments; the others then decide.
 
     Raises:
         UserError: members are for different photos; `labels` name them.
     """
     names = members[0].names
-    rows = [order(member.names, names, label) for member, label in zip(members, labels, strict=True)]
+    rows = [row_order(member.names, names, label) for member, label in zip(members, labels, strict=True)]
     values = [[m.mos[i] for i in at] for m, at in zip(members, rows, strict=True) if m.mos is not None]
     captions = [[m.comments[i] for i in at] for m, at in zip(members, rows, strict=True) if m.comments is not None]
     return Submission(
         names,
-        join_mos(np.array(values), mos, outliers).tolist() if values else None,
-        vote(captions) if captions else None,
+        blend_mos(np.array(values), mos, outliers).tolist() if values else None,
+        consensus_captions(captions) if captions else None,
     )
 
 
-def order(names: Sequence[str], wanted: Sequence[str], label: str) -> list[int]:
+def row_order(names: Sequence[str], wanted: Sequence[str], label: str) -> list[int]:
     """Where each wanted photo stands among `names`.
 
     Raises:
@@ -104,7 +110,7 @@ def order(names: Sequence[str], wanted: Sequence[str], label: str) -> list[int]:
     return [known[name] for name in wanted]
 
 
-def span(members: Sequence[Submission]) -> tuple[float, float]:
+def mos_span(members: Sequence[Submission]) -> tuple[float, float]:
     """The challenge's range, widened to what the members hold: other data have other units."""
     values = [value for member in members for value in member.mos or []]
-    return min([RANGE[0], *values]), max([RANGE[1], *values])
+    return min([MOS_RANGE[0], *values]), max([MOS_RANGE[1], *values])

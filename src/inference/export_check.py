@@ -12,23 +12,23 @@ from src.common.errors import UserError
 
 if TYPE_CHECKING:
     from src.data.sample import Sample
-    from src.inference.predictions import Answers
-    from src.inference.predictor import Answerer
-    from src.models.model_folder import Loaded
+    from src.inference.predictions import Predictions
+    from src.inference.predictor import Predictor
+    from src.models.model_folder import LoadedModel
 
 
-def some_of(loaded: "Loaded", part: str, most: int) -> "list[Sample]":
+def labelled_images(loaded: "LoadedModel", part: str, most: int) -> "list[Sample]":
     """Photos of a part of the model's own data, evenly spaced; says how many of them cannot be read and are left out.
 
     Raises:
         UserError: the data is not here, or none of these photos can be read.
     """
-    from src.data.image_io import check_photo
-    from src.evaluation.evaluation_set import part_of
+    from src.data.image_io import check_image
+    from src.evaluation.evaluation_set import load_part
 
-    samples = part_of(loaded.config, part)
+    samples = load_part(loaded.config, part)
     chosen = samples[:: max(1, len(samples) // most)][:most]
-    reasons = [check_photo(one.path) for one in chosen]
+    reasons = [check_image(one.path) for one in chosen]
     found = [one for one, reason in zip(chosen, reasons, strict=True) if reason is None]
     if lost := [f"{one.path} {reason}" for one, reason in zip(chosen, reasons, strict=True) if reason]:
         told = f"{len(lost)} of {len(chosen)} {part} photos cannot be used, such as {lost[0]}"
@@ -39,7 +39,7 @@ def some_of(loaded: "Loaded", part: str, most: int) -> "list[Sample]":
 
 
 @dataclass
-class Difference:
+class ExportDifference:
     """How two models' answers for the same photos differ.
 
     Attributes:
@@ -65,44 +65,44 @@ class Difference:
         return "\n".join([head, *rows, "; ".join(captions + mos)])
 
 
-def compare(one: "Answers", other: "Answers") -> Difference:
+def compare_predictions(one: "Predictions", other: "Predictions") -> ExportDifference:
     """Two models' answers for the same photos."""
-    from src.inference.predictions import score
+    from src.inference.predictions import score_predictions
 
     same = [a == b for a, b in zip(one.captions, other.captions, strict=True)]
     apart = np.abs(np.subtract(one.mos, other.mos))
-    left, right = score(one), score(other)
+    left, right = score_predictions(one), score_predictions(other)
     scores = {name: (value.value, right[name].value) for name, value in left.items() if name in right}
-    return Difference(len(one), sum(same) if any(one.captions) else None, float(apart.max()), scores)
+    return ExportDifference(len(one), sum(same) if any(one.captions) else None, float(apart.max()), scores)
 
 
-def answers_of(answerer: "Answerer", samples: "Sequence[Sample]", chunk: int = 16) -> "Answers":
+def engine_predictions(answerer: "Predictor", samples: "Sequence[Sample]", chunk: int = 16) -> "Predictions":
     """What an answerer says of labelled photos, each in the style of its own source."""
-    from src.inference.batch_prediction import source_style, styles
-    from src.inference.predictions import Answers
+    from src.inference.batch_prediction import known_styles, source_style
+    from src.inference.predictions import Predictions
 
     config = answerer.about.config
-    answers = Answers(*([] for _ in range(6)))
+    answers = Predictions(*([] for _ in range(6)))
     for start in range(0, len(samples), chunk):
         some = samples[start : start + chunk]
         for style in dict.fromkeys(source_style(config, one.source) for one in some):
             group = [one for one in some if source_style(config, one.source) == style]
-            known = style if config.model.decoder.enabled and style in styles(answerer.about) else ""
-            add(answers, answerer, group, known)
+            known = style if config.model.decoder.enabled and style in known_styles(answerer.about) else ""
+            add_predictions(answers, answerer, group, known)
     return answers
 
 
-def add(answers: "Answers", answerer: "Answerer", samples: "Sequence[Sample]", style: str) -> None:
+def add_predictions(answers: "Predictions", answerer: "Predictor", samples: "Sequence[Sample]", style: str) -> None:
     """Puts what an answerer says of photos behind what is known already.
 
     Raises:
         UserError: a photo cannot be read.
     """
-    from src.inference.predictor import Ask, Refused
+    from src.inference.predictor import PredictionError, RequestOptions
 
-    ask = Ask(replace(answerer.about.config.generate), style)
+    ask = RequestOptions(replace(answerer.about.config.generate), style)
     for sample, found in zip(samples, answerer.answer([one.path.read_bytes() for one in samples], ask), strict=True):
-        if isinstance(found, Refused):
+        if isinstance(found, PredictionError):
             raise UserError(f"{sample.path} {found.reason}; remove it, or check other photos")
         answers.names.append(sample.name)
         answers.sources.append(sample.source)

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from src.inference.submission import RANGE, Submission
+from src.inference.submission import MOS_RANGE, Submission
 
 if TYPE_CHECKING:
-    from src.inference.batch_prediction import Settings
-    from src.inference.predictions import Answers
-    from src.models.model_folder import Loaded
+    from src.inference.batch_prediction import PredictOptions
+    from src.inference.predictions import Predictions
+    from src.models.model_folder import LoadedModel
 
 
-def complete(
-    answers: "Answers", failed: dict[str, str], members: Sequence["Loaded"], settings: "Settings"
+def complete_submission(
+    answers: "Predictions", failed: dict[str, str], members: Sequence["LoadedModel"], settings: "PredictOptions"
 ) -> tuple[Submission, dict[str, str]]:
     """A submission of models' answers, all rows filled and mos in range.
 
@@ -28,8 +28,8 @@ def complete(
     Returns:
         The submission and, by name, what was wrong with photos whose rows hold a fallback.
     """
-    fallback = fallback_of(members, settings)
-    lost = fill(answers, failed, fallback, settings)
+    fallback = ensemble_fallback(members, settings)
+    lost = fill_missing(answers, failed, fallback, settings)
     low, high = mos_range(members)
     mos = [min(max(value, low), high) for value in answers.mos] if fallback.mos is not None else None
     return Submission(answers.names, mos, answers.captions if fallback.comment is not None else None), lost
@@ -43,7 +43,7 @@ class Fallback:
     comment: str | None
 
 
-def fallback_of(members: Sequence["Loaded"], settings: "Settings") -> Fallback:
+def ensemble_fallback(members: Sequence["LoadedModel"], settings: "PredictOptions") -> Fallback:
     """The fallback of models that answer together: their mean, and the first one's comment in the style."""
     means = [one.meta["mos_mean"] for one in members if one.config.model.mos.enabled and settings.mos]
     told = [one.meta for one in members if one.config.model.decoder.enabled and settings.captions]
@@ -51,7 +51,9 @@ def fallback_of(members: Sequence["Loaded"], settings: "Settings") -> Fallback:
     return Fallback(sum(means) / len(means) if means else None, comments[0] if comments else None)
 
 
-def fill(answers: "Answers", failed: dict[str, str], fallback: Fallback, settings: "Settings") -> dict[str, str]:
+def fill_missing(
+    answers: "Predictions", failed: dict[str, str], fallback: Fallback, settings: "PredictOptions"
+) -> dict[str, str]:
     """Puts the fallback where an answer is missing that was asked for.
 
     Returns:
@@ -72,7 +74,7 @@ def fill(answers: "Answers", failed: dict[str, str], fallback: Fallback, setting
     return lost
 
 
-def mos_range(members: Sequence["Loaded"]) -> tuple[float, float]:
+def mos_range(members: Sequence["LoadedModel"]) -> tuple[float, float]:
     """What mos may be: the challenge's range, widened to the training data's, whose units may be others."""
-    ranges = [RANGE, *(one.meta["mos_range"] for one in members if one.meta.get("mos_range"))]
+    ranges = [MOS_RANGE, *(one.meta["mos_range"] for one in members if one.meta.get("mos_range"))]
     return min(low for low, _ in ranges), max(high for _, high in ranges)

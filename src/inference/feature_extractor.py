@@ -20,17 +20,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from src.common.device import has_bf16
+from src.common.device import has_fast_bf16
 from src.common.errors import UserError
 from src.data import transforms
-from src.data.feature_store import FeatureStore, Writer
-from src.data.image_io import PhotoError, decode
+from src.data.feature_store import FeatureStore, FeatureWriter
+from src.data.image_io import ImageError, decode_image
 
 COMMIT_SECONDS = 5.0  # at most this much work is lost when the process is killed
 
 
 @dataclass
-class Want:
+class CacheRequest:
     """Photos whose features a store is to hold: SHA-256 in hexadecimal -> file."""
 
     store: FeatureStore
@@ -38,7 +38,7 @@ class Want:
 
 
 @dataclass
-class Built:
+class CacheResult:
     """What `build` did.
 
     Attributes:
@@ -52,7 +52,7 @@ class Built:
     failed: dict[Path, str] = field(default_factory=dict)
 
 
-def build(backbone: nn.Module, wants: Sequence[Want], progress: bool = True) -> Built:
+def fill_feature_stores(backbone: nn.Module, wants: Sequence[CacheRequest], progress: bool = True) -> CacheResult:
     """Computes what is missing. Where several stores see photos at one size, each photo is seen once for all of them.
 
     Photos that cannot be read are skipped. Interrupted, the same call goes on from there; where another process
@@ -67,8 +67,8 @@ def build(backbone: nn.Module, wants: Sequence[Want], progress: bool = True) -> 
     Raises:
         UserError: the disk is too small.
     """
-    built, started = Built(), time.monotonic()
-    groups: dict[tuple, list[Want]] = {}
+    built, started = CacheResult(), time.monotonic()
+    groups: dict[tuple, list[CacheRequest]] = {}
     for want in sorted(wants, key=lambda want: want.store.folder):  # one order of locks for all: no deadlock
         recipe = want.store.recipe
         groups.setdefault((recipe.size, recipe.flip), []).append(want)
@@ -79,12 +79,12 @@ def build(backbone: nn.Module, wants: Sequence[Want], progress: bool = True) -> 
             for want in group:
                 stack.enter_context(want.store.locked())
             kinds: set[str] = {want.store.recipe.kind for want in group}
-            _fill(Runner(backbone, kinds, size, flip), group, built, progress)
+            _fill(FeatureExtractor(backbone, kinds, size, flip), group, built, progress)
     built.seconds = time.monotonic() - started
     return built
 
 
-class Runner:
+class FeatureExtractor:
     """A frozen backbone at one photo size, with photos decoded ahead in threads.
 
     Args:
@@ -101,7 +101,7 @@ class Runner:
         self.device = next((weight.device for weight in backbone.parameters()), torch.device("cpu"))
         self.backbone = backbone.eval().to(memory_format=torch.channels_last)
         self.pixels = 2**24 if self.device.type == "cuda" else 2**20  # of a batch: enough to keep the device busy
-        self.bf16 = has_bf16(self.device)
+        self.bf16 = has_fast_bf16(self.device)
         if self.device.type == "cpu":
             reuse_memory()
         cv2.setNumThreads(0)  # photos are decoded side by side instead
@@ -151,7 +151,7 @@ class Runner:
                 digest, path, future = queue.popleft()
                 try:
                     photo = future.result()
-                except PhotoError as error:
+                except ImageError as error:
                     failed[path] = error.reason
                 except OSError as error:
                     failed[path] = f"cannot be read ({error.strerror})"
@@ -163,8 +163,8 @@ class Runner:
     def _load(self, digest: str, path: Path) -> np.ndarray:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
-            raise PhotoError(path, "was changed while the cache was built; start again")
-        return transforms.view(decode(data, path), self.size)
+            raise ImageError(path, "was changed while the cache was built; start again")
+        return transforms.resize_for_task(decode_image(data, path), self.size)
 
 
 def reuse_memory() -> None:
@@ -179,14 +179,14 @@ def reuse_memory() -> None:
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def _fill(runner: Runner, wants: list[Want], built: Built, progress: bool) -> None:
+def _fill(runner: FeatureExtractor, wants: list[CacheRequest], built: CacheResult, progress: bool) -> None:
     """Computes what the stores lack; the caller holds them locked."""
     missing = [_missing(want) for want in wants]
     todo = {digest: path for photos in missing for digest, path in photos.items()}
     kinds = " and ".join(want.store.recipe.kind for want in wants)
     title = f"features ({kinds}, {f'{runner.size} px' if runner.size else 'own size'})"
     with ExitStack() as stack, tqdm(total=len(todo), desc=title, unit="photo", disable=not progress) as bar:
-        writers = [stack.enter_context(Writer(want.store)) for want in wants]
+        writers = [stack.enter_context(FeatureWriter(want.store)) for want in wants]
         saved = started = time.monotonic()
         for digests, photos in runner.batches(todo, built.failed):
             features = runner(photos)
@@ -205,7 +205,7 @@ def _fill(runner: Runner, wants: list[Want], built: Built, progress: bool) -> No
                 saved = time.monotonic()
 
 
-def _missing(want: Want) -> dict[str, Path]:
+def _missing(want: CacheRequest) -> dict[str, Path]:
     known = set(want.store.digests())
     return {digest: path for digest, path in want.paths.items() if bytes.fromhex(digest) not in known}
 

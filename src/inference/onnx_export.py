@@ -17,15 +17,23 @@ import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError
-from src.common.files import check_parent
+from src.common.files import check_output_parent
 from src.data import transforms
-from src.data.feature_store import Kind
-from src.data.image_io import load_photo
-from src.inference.batch_prediction import Settings, sizes
-from src.inference.onnx_graph import FORMS, Encoder, Graph, GraphDecoder, Start, Step, decoder_of
-from src.inference.predictor import Answerer, Limits
-from src.models.generation import Decoder
-from src.models.model_folder import Loaded, describe, load
+from src.data.feature_store import FeatureKind
+from src.data.image_io import load_image
+from src.inference.batch_prediction import PredictOptions, feature_sizes
+from src.inference.onnx_graph import (
+    STATE_LAYOUTS,
+    EncoderGraph,
+    Graph,
+    GraphDecoder,
+    StartGraph,
+    StepGraph,
+    exportable_decoder,
+)
+from src.inference.predictor import Limits, Predictor
+from src.models.generation import CaptionDecoder
+from src.models.model_folder import LoadedModel, describe_model, load_model_folder
 
 DESCRIPTION = ("config.yaml", "tokenizer.json", "meta.json")
 NAME = re.compile(r"encoder_(\d+)\.onnx")
@@ -35,7 +43,9 @@ DYNAMIC = torch.export.Dim.DYNAMIC
 class GraphEngine:
     """An answerer's engine made of functions of tensors: compiled ones, or onnxruntime's."""
 
-    def __init__(self, encoders: dict[int, tuple[list[Kind], Graph]], decoder: Decoder | None, flip: bool) -> None:
+    def __init__(
+        self, encoders: dict[int, tuple[list[FeatureKind], Graph]], decoder: CaptionDecoder | None, flip: bool
+    ) -> None:
         """Encoders by photo size with what they give, a decoder, and whether mos is averaged with the mirror image."""
         self.encoders, self.decoder, self.flip = encoders, decoder, flip
 
@@ -45,7 +55,7 @@ class GraphEngine:
         grid: list[Tensor] = []
         for photo in photos:
             for size, (kinds, encode) in self.encoders.items():
-                found = list(encode(pixels_of(photo, size, self.flip and "levels" in kinds)))
+                found = list(encode(image_pixels(photo, size, self.flip and "levels" in kinds)))
                 if "levels" in kinds:
                     mos.append(found[0].mean())
                 if "grid" in kinds:
@@ -53,43 +63,43 @@ class GraphEngine:
         return torch.stack(mos) if mos else None, torch.stack(grid) if grid else None
 
 
-def pixels_of(photo: np.ndarray, size: int, flip: bool) -> Tensor:
+def image_pixels(photo: np.ndarray, size: int, flip: bool) -> Tensor:
     """A photo [H, W, 3] uint8 at a task's size, and its mirror image, as [views, 3, size, size] in 0..1."""
-    seen = transforms.view(photo, size)
+    seen = transforms.resize_for_task(photo, size)
     views = [seen, cv2.flip(seen, 1)] if flip else [seen]
     return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float().div_(255).contiguous()
 
 
-def load_exact(folder: Path, limits: Limits | None = None) -> Answerer:
+def load_float32(folder: Path, limits: Limits | None = None) -> Predictor:
     """An answerer of a model folder, computed by torch in 32 bits throughout, on the CPU.
 
     Prediction rounds grids to 16 bits, as the feature cache keeps them: too coarse to hold another computation against.
     """
-    loaded = load(folder)
-    wanted = sizes(loaded.config, Settings(loaded.config.generate))
-    encoders: dict[int, tuple[list[Kind], Graph]] = {
-        s: (kinds, Encoder(loaded.model, kinds)) for s, kinds in wanted.items()
+    loaded = load_model_folder(folder)
+    wanted = feature_sizes(loaded.config, PredictOptions(loaded.config.generate))
+    encoders: dict[int, tuple[list[FeatureKind], Graph]] = {
+        s: (kinds, EncoderGraph(loaded.model, kinds)) for s, kinds in wanted.items()
     }
-    return Answerer(loaded, GraphEngine(encoders, loaded.model.decoder, loaded.config.data.flip), limits)
+    return Predictor(loaded, GraphEngine(encoders, loaded.model.decoder, loaded.config.data.flip), limits)
 
 
-def graphs(loaded: Loaded, wrap: Callable[[nn.Module], Graph]) -> GraphEngine:
+def compile_engine(loaded: LoadedModel, wrap: Callable[[nn.Module], Graph]) -> GraphEngine:
     """A model's engine of functions that `wrap` makes of its parts, such as torch.compile.
 
     Raises:
         UserError: its decoder is of a kind that is no such function.
     """
     model, config = loaded.model.eval(), loaded.config
-    wanted = sizes(config, Settings(config.generate))
-    encoders = {size: (kinds, wrap(Encoder(model, kinds))) for size, kinds in wanted.items()}
-    decoder = decoder_of(model)
+    wanted = feature_sizes(config, PredictOptions(config.generate))
+    encoders = {size: (kinds, wrap(EncoderGraph(model, kinds))) for size, kinds in wanted.items()}
+    decoder = exportable_decoder(model)
     if decoder is None:
         return GraphEngine(encoders, None, config.data.flip)
-    made = GraphDecoder(wrap(Start(decoder)), wrap(Step(decoder)), FORMS[config.model.decoder.kind])
+    made = GraphDecoder(wrap(StartGraph(decoder)), wrap(StepGraph(decoder)), STATE_LAYOUTS[config.model.decoder.kind])
     return GraphEngine(encoders, made, config.data.flip)
 
 
-def export(loaded: Loaded, source: Path, output: Path, calibration: Sequence[Path] = ()) -> list[Path]:
+def export_onnx(loaded: LoadedModel, source: Path, output: Path, calibration: Sequence[Path] = ()) -> list[Path]:
     """Writes a model's ONNX folder, whole or not at all. Weights lie beside each file as .onnx.data.
 
     Args:
@@ -104,14 +114,14 @@ def export(loaded: Loaded, source: Path, output: Path, calibration: Sequence[Pat
     Raises:
         UserError: the decoder is of a kind that cannot be exported; the output is something else.
     """
-    check_output(output)
-    parts = inputs(loaded)
+    check_export_folder(output)
+    parts = graph_inputs(loaded)
     part = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
         for name, (module, example, dynamic) in parts.items():
-            write(module, example, dynamic, part / f"{name}.onnx")
+            write_graph(module, example, dynamic, part / f"{name}.onnx")
             if calibration:
-                shrink(part / f"{name}.onnx", calibration)
+                quantize_graph(part / f"{name}.onnx", calibration)
         for name in DESCRIPTION:
             shutil.copyfile(source / name, part / name)
         part.chmod(0o755)
@@ -122,10 +132,10 @@ def export(loaded: Loaded, source: Path, output: Path, calibration: Sequence[Pat
     return [output / f"{name}.onnx" for name in parts]
 
 
-def check_output(output: Path) -> None:
+def check_export_folder(output: Path) -> None:
     """Raises UserError where no export can be written; asked before the work, not after it."""
-    check_parent(output, "name another with --output")
-    if output.exists() and not is_exported(output):
+    check_output_parent(output, "name another with --output")
+    if output.exists() and not is_export(output):
         raise UserError(f"{output}: is there already and is no export; name another with --output")
 
 
@@ -133,17 +143,17 @@ Part = tuple[nn.Module, tuple[Any, ...], tuple[Any, ...]]
 
 
 @torch.no_grad()
-def inputs(loaded: Loaded) -> dict[str, Part]:
+def graph_inputs(loaded: LoadedModel) -> dict[str, Part]:
     """The parts by name: module, example inputs and which of their sizes vary.
 
     Photos at their own size vary in height and width too.
     """
     model, config = loaded.model.eval(), loaded.config
-    decoder = decoder_of(model)
+    decoder = exportable_decoder(model)
     parts: dict[str, Part] = {}
     grid = torch.zeros(0)
-    for size, kinds in sizes(config, Settings(config.generate)).items():
-        encoder, example = Encoder(model, kinds), torch.rand(2, 3, size or 160, size or 192)
+    for size, kinds in feature_sizes(config, PredictOptions(config.generate)).items():
+        encoder, example = EncoderGraph(model, kinds), torch.rand(2, 3, size or 160, size or 192)
         parts[f"encoder_{size}"] = (
             encoder,
             (example,),
@@ -155,15 +165,15 @@ def inputs(loaded: Loaded) -> dict[str, Part]:
     state, tokens = decoder.start(grid).select(torch.tensor([0, 0, 1])), torch.tensor([3, 3, 3])
     for _ in range(2):  # what grows must be longer than 1, or the graph takes that for its only size
         _, state, _ = decoder.step(state, tokens)
-    form = FORMS[config.model.decoder.kind]
+    form = STATE_LAYOUTS[config.model.decoder.kind]
     rows: dict[int, Any] = {0: DYNAMIC}
     given = (tokens, state.photo, state.shared, state.own)
     dynamic = (rows, rows, [rows for _ in state.shared], [dict.fromkeys((0, *form.grows), DYNAMIC) for _ in state.own])
-    return parts | {"start": (Start(decoder), (grid,), (rows,)), "step": (Step(decoder), given, dynamic)}
+    return parts | {"start": (StartGraph(decoder), (grid,), (rows,)), "step": (StepGraph(decoder), given, dynamic)}
 
 
 @torch.no_grad()
-def write(module: nn.Module, example: tuple[Any, ...], dynamic: tuple[Any, ...], path: Path) -> None:
+def write_graph(module: nn.Module, example: tuple[Any, ...], dynamic: tuple[Any, ...], path: Path) -> None:
     """One ONNX file, with its weights beside it. Inputs are tensors and lists of them, `dynamic` is of their form."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own parts, about one another
@@ -172,7 +182,7 @@ def write(module: nn.Module, example: tuple[Any, ...], dynamic: tuple[Any, ...],
     program.save(path, external_data=True)
 
 
-def shrink(path: Path, photos: Sequence[Path]) -> None:
+def quantize_graph(path: Path, photos: Sequence[Path]) -> None:
     """An encoder's ONNX file in 8 bits, by the ranges of photos, which must be readable; other files stay."""
     from src.inference.quantization import quantize_encoder
 
@@ -180,33 +190,33 @@ def shrink(path: Path, photos: Sequence[Path]) -> None:
     if found is None:
         return
     size = int(found[1])
-    quantize_encoder(path, "pixels", (pixels_of(load_photo(one), size, False).numpy() for one in photos))
+    quantize_encoder(path, "pixels", (image_pixels(load_image(one), size, False).numpy() for one in photos))
 
 
-def is_exported(folder: Path) -> bool:
+def is_export(folder: Path) -> bool:
     """Whether a folder holds an export."""
     return any(folder.glob("encoder_*.onnx")) and all((folder / name).is_file() for name in DESCRIPTION)
 
 
-def load_exported(folder: Path, limits: Limits | None = None, threads: int = 0) -> Answerer:
+def load_onnx(folder: Path, limits: Limits | None = None, threads: int = 0) -> Predictor:
     """An answerer computed by onnxruntime on the CPU, with so many threads; 0: as it chooses.
 
     Raises:
         UserError: the folder holds no export.
     """
-    if not is_exported(folder):
+    if not is_export(folder):
         raise UserError(f"{folder}: holds no export; make one with python -m src.export --model RUN --output {folder}")
-    about = describe(folder)
-    wanted = sizes(about.config, Settings(about.config.generate))
-    encoders = {size: (kinds, session(folder / f"encoder_{size}.onnx", threads)) for size, kinds in wanted.items()}
+    about = describe_model(folder)
+    wanted = feature_sizes(about.config, PredictOptions(about.config.generate))
+    encoders = {size: (kinds, onnx_session(folder / f"encoder_{size}.onnx", threads)) for size, kinds in wanted.items()}
     decoder = None
     if about.config.model.decoder.enabled:
-        start, step = (session(folder / f"{name}.onnx", threads) for name in ("start", "step"))
-        decoder = GraphDecoder(start, step, FORMS[about.config.model.decoder.kind])
-    return Answerer(about, GraphEngine(encoders, decoder, about.config.data.flip), limits)
+        start, step = (onnx_session(folder / f"{name}.onnx", threads) for name in ("start", "step"))
+        decoder = GraphDecoder(start, step, STATE_LAYOUTS[about.config.model.decoder.kind])
+    return Predictor(about, GraphEngine(encoders, decoder, about.config.data.flip), limits)
 
 
-def session(path: Path, threads: int = 0) -> Graph:
+def onnx_session(path: Path, threads: int = 0) -> Graph:
     """An ONNX file as a function of tensors on the CPU."""
     import onnxruntime
 
@@ -217,14 +227,14 @@ def session(path: Path, threads: int = 0) -> Graph:
 
     def compute(*values: Any) -> Sequence[Tensor]:
         """Inputs that the graph does not need, such as a GRU's cell, are left out of it."""
-        given = named(values) if path.stem == "step" else {inputs[0].name: values[0]}
+        given = named_inputs(values) if path.stem == "step" else {inputs[0].name: values[0]}
         found = run.run(None, {one.name: given[one.name].contiguous().numpy() for one in inputs})
         return [torch.from_numpy(value) for value in found[: len(outputs)]]
 
     return compute
 
 
-def named(values: Sequence[Any]) -> dict[str, Tensor]:
+def named_inputs(values: Sequence[Any]) -> dict[str, Tensor]:
     """Step's inputs by the names that the exporter gives them."""
     tokens, photo, shared, own = values
     lists = {"shared": shared, "own": own}

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError
-from src.data.feature_store import Kind
-from src.models.decoders.llama import Llama
-from src.models.decoders.recurrent import Recurrent
-from src.models.layers.decoder_state import State
-from src.models.multitask import Multitask
+from src.data.feature_store import FeatureKind
+from src.models.decoders.llama import LlamaDecoder
+from src.models.decoders.recurrent import RecurrentDecoder
+from src.models.layers.decoder_state import DecoderState
+from src.models.multitask import MultitaskModel
 
 Graph = Callable[..., Sequence[Tensor]]
 
 
-class Encoder(nn.Module):
+class EncoderGraph(nn.Module):
     """Pixels [B, 3, H, W] in 0..1 to what is wanted of them: mos [B], then grid [B, N, C]."""
 
-    def __init__(self, model: Multitask, kinds: Sequence[Kind]) -> None:
+    def __init__(self, model: MultitaskModel, kinds: Sequence[FeatureKind]) -> None:
         """The backbone, and the mos head where `kinds` has levels."""
         super().__init__()
         self.backbone, self.mos, self.kinds = model.backbone, model.mos, set(kinds)
@@ -38,7 +38,7 @@ class Encoder(nn.Module):
 
 
 @dataclass(frozen=True)
-class Form:
+class StateLayout:
     """What a decoder's state is made of.
 
     Attributes:
@@ -50,13 +50,13 @@ class Form:
     grows: tuple[int, ...] = ()
 
 
-FORMS = {"recurrent": Form(2), "llama": Form(1, (3,))}
+STATE_LAYOUTS = {"recurrent": StateLayout(2), "llama": StateLayout(1, (3,))}
 
 
-class Start(nn.Module):
+class StartGraph(nn.Module):
     """Grid [P, N, C] to the parts of a state: those shared, then the captions' own."""
 
-    def __init__(self, decoder: Recurrent | Llama) -> None:
+    def __init__(self, decoder: RecurrentDecoder | LlamaDecoder) -> None:
         """A decoder's start."""
         super().__init__()
         self.decoder = decoder
@@ -67,7 +67,7 @@ class Start(nn.Module):
         return state.shared + state.own
 
 
-class Apart(State):
+class UnsharedState(DecoderState):
     """A state whose shared parts are each caption's own, [R, ...]."""
 
     def in_turn(self) -> list[Tensor]:
@@ -75,17 +75,17 @@ class Apart(State):
         return self.shared
 
 
-class Step(nn.Module):
+class StepGraph(nn.Module):
     """One token further: logits [R, V], attention [R, N], then the captions' own parts."""
 
-    def __init__(self, decoder: Recurrent | Llama) -> None:
+    def __init__(self, decoder: RecurrentDecoder | LlamaDecoder) -> None:
         """A decoder's step."""
         super().__init__()
         self.decoder = decoder
 
     def forward(self, tokens: Tensor, photo: Tensor, shared: list[Tensor], own: list[Tensor]) -> list[Tensor]:
         """The last token and the photo of each caption [R] int64, and the parts of their state."""
-        state = Apart(photo, [part[photo] for part in shared], own)
+        state = UnsharedState(photo, [part[photo] for part in shared], own)
         logits, after, weights = self.decoder.step(state, tokens)
         return [logits, weights, *after.own]
 
@@ -93,28 +93,28 @@ class Step(nn.Module):
 class GraphDecoder:
     """A decoder for `generation` made of two functions: Start's and Step's, whoever computes them."""
 
-    def __init__(self, start: Graph, step: Graph, form: Form) -> None:
+    def __init__(self, start: Graph, step: Graph, form: StateLayout) -> None:
         """Functions that take and give what Start and Step do, and what the state between them is made of."""
         self.first, self.next, self.form = start, step, form
 
-    def start(self, grid: Tensor) -> State:
+    def start(self, grid: Tensor) -> DecoderState:
         """The state of one caption a photo, from grid [P, N, C]."""
         parts, shared = list(self.first(grid)), self.form.shared
-        return State(torch.arange(len(grid), device=grid.device), parts[:shared], parts[shared:])
+        return DecoderState(torch.arange(len(grid), device=grid.device), parts[:shared], parts[shared:])
 
-    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
+    def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState, Tensor]:
         """Logits [R, V], the next state and attention [R, N], from the last tokens [R]."""
         logits, weights, *own = self.next(tokens, state.photo, state.shared, state.own)
         return logits, state.after(*own), weights
 
 
-def decoder_of(model: Multitask) -> Recurrent | Llama | None:
+def exportable_decoder(model: MultitaskModel) -> RecurrentDecoder | LlamaDecoder | None:
     """The model's decoder, where it has one.
 
     Raises:
         UserError: it is of a kind that is no function of a fixed set of tensors.
     """
-    if model.decoder is None or isinstance(model.decoder, Recurrent | Llama):
+    if model.decoder is None or isinstance(model.decoder, RecurrentDecoder | LlamaDecoder):
         return model.decoder
     kind = model.config.decoder.kind
-    raise UserError(f"model.decoder.kind is {kind}: {' and '.join(FORMS)} can be exported; choose another run")
+    raise UserError(f"model.decoder.kind is {kind}: {' and '.join(STATE_LAYOUTS)} can be exported; choose another run")

@@ -5,16 +5,18 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from src.common.errors import UserError
-from src.config.loader import Parser
+from src.config.loader import CommandParser
 from src.config.schema import GenerationConfig
 from src.inference.submission import COMMENTS, MOS, NAME
 
 if TYPE_CHECKING:
-    from src.inference.batch_prediction import Settings
-    from src.models.model_folder import Loaded
+    from src.inference.batch_prediction import PredictOptions
+    from src.models.model_folder import LoadedModel
 
 
-def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", labelled: bool = False) -> "Settings":
+def make_predict_options(
+    parser: CommandParser, args: Sequence[str] | None, loaded: "LoadedModel", labelled: bool = False
+) -> "PredictOptions":
     """How to answer: as the model was trained to, but for what the command line says.
 
     Args:
@@ -29,7 +31,7 @@ def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", 
     Raises:
         UserError: the model does not know the style, or cannot fill the columns.
     """
-    from src.inference.batch_prediction import Settings, check_style, default_style
+    from src.inference.batch_prediction import PredictOptions, check_style, default_style
 
     parser.set_defaults({f"generate.{key}": value for key, value in asdict(loaded.config.generate).items()})
     options = parser.parse_args(args)
@@ -41,16 +43,16 @@ def make_settings(parser: Parser, args: Sequence[str] | None, loaded: "Loaded", 
             check_style(loaded, style)
     generation = GenerationConfig(**options.generate.as_dict())
     asked = {"mos": MOS in columns, "captions": COMMENTS in columns}
-    return Settings(generation, style, options.batch_size, options.cache, labelled, **asked)
+    return PredictOptions(generation, style, options.batch_size, options.cache, labelled, **asked)
 
 
-def check_style_used(style: str, settings: Sequence["Settings"]) -> None:
+def check_style_option(style: str, settings: Sequence["PredictOptions"]) -> None:
     """Raises UserError where a style is asked for and none of the models that answer together writes captions."""
     if style and not any(one.captions for one in settings):
         raise UserError("--style: no captions are written; leave it out")
 
 
-def choose_columns(wanted: str, loaded: "Loaded") -> list[str]:
+def choose_columns(wanted: str, loaded: "LoadedModel") -> list[str]:
     """The columns to write: those asked for, else those that the model has heads for.
 
     Raises:

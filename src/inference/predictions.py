@@ -11,13 +11,13 @@ from src.common.device import autocast
 from src.config.schema import GenerationConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
-from src.metrics.compute import Score, score_photos
+from src.metrics.compute import Score, score_images
 from src.metrics.meteor import Meteor
-from src.models.multitask import Multitask
+from src.models.multitask import MultitaskModel
 
 
 @dataclass
-class Answers:
+class Predictions:
     """Predictions beside the truth, one entry a photo.
 
     Attributes:
@@ -37,31 +37,33 @@ class Answers:
     references: list[list[str]] = field(default_factory=list)
 
     @staticmethod
-    def join(parts: Iterable["Answers"]) -> "Answers":
+    def join(parts: Iterable["Predictions"]) -> "Predictions":
         """All parts as one."""
-        whole = Answers()
+        whole = Predictions()
         for part in parts:
             for name, values in vars(part).items():
                 getattr(whole, name).extend(values)
         return whole
 
-    def without(self, rows: Iterable[int]) -> "Answers":
+    def without(self, rows: Iterable[int]) -> "Predictions":
         """All but some rows."""
         left = sorted(set(range(len(self))) - set(rows))
-        return Answers(**{name: [values[row] for row in left] for name, values in vars(self).items()})
+        return Predictions(**{name: [values[row] for row in left] for name, values in vars(self).items()})
 
     def __len__(self) -> int:
         return len(self.names)
 
 
-def answer_batch(model: Multitask, batch: Batch, generation: GenerationConfig, tokenizer: Tokenizer) -> Answers:
+def predict_batch(
+    model: MultitaskModel, batch: Batch, generation: GenerationConfig, tokenizer: Tokenizer
+) -> Predictions:
     """A model's answers for a batch whose views hold the rows to answer for; none for photos that cannot be read."""
     mos, tokens = model.predict(batch, generation)
     captions = [""] * len(batch)
     if tokens is not None and batch.captioning is not None:
         for row, ids in zip(batch.captioning.rows.tolist(), tokens, strict=True):
             captions[row] = tokenizer.decode(ids)
-    answers = Answers(
+    answers = Predictions(
         names=list(batch.names),
         sources=list(batch.sources),
         mos=mos.float().tolist(),
@@ -73,26 +75,26 @@ def answer_batch(model: Multitask, batch: Batch, generation: GenerationConfig, t
 
 
 @torch.inference_mode()
-def answer(
-    model: Multitask,
+def predict_batches(
+    model: MultitaskModel,
     batches: Iterable[Batch],
     generation: GenerationConfig,
     tokenizer: Tokenizer,
     precision: str = "32",
-) -> Answers:
+) -> Predictions:
     """A model's answers for all batches, computed where the model's weights are."""
     device = next(model.parameters()).device
     model.eval()
     parts = []
     for batch in tqdm(batches, desc="answering", unit="batch", leave=False):
         with autocast(device, precision):
-            parts.append(answer_batch(model, batch.to(device), generation, tokenizer))
-    return Answers.join(parts)
+            parts.append(predict_batch(model, batch.to(device), generation, tokenizer))
+    return Predictions.join(parts)
 
 
-def score(answers: Answers, meteor: Meteor | None = None, intervals: bool = False) -> dict[str, Score]:
+def score_predictions(answers: Predictions, meteor: Meteor | None = None, intervals: bool = False) -> dict[str, Score]:
     """Every score of the answers, each over the photos that carry its label; METEOR only where given."""
-    return score_photos(
+    return score_images(
         names=answers.names,
         mos=np.array(answers.mos),
         mos_true=np.array(answers.mos_true),

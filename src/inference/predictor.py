@@ -1,6 +1,6 @@
 """Photos as bytes to answers: mos and its place among the training photos, the beam's captions, where each word looked.
 
-What page, API and benchmark have in common. answering.py is for a data set's files; this is for a person who waits.
+Page, API and benchmark share it. batch_prediction.py is for the files of a data set; this is for a person who waits.
 
 Notation: R photos, N places of the grid, C channels, T words of a caption.
 """
@@ -22,12 +22,20 @@ from torch import Tensor
 from src.common.device import best_device
 from src.config.schema import GenerationConfig
 from src.data import transforms
-from src.data.image_io import FORMATS, PhotoError, decode
+from src.data.image_io import FORMATS, ImageError, decode_image
 from src.data.tokenizer import PAD, UNK
-from src.inference.attention import on_photo
-from src.inference.batch_prediction import Settings, check_style, compute, default_style, runner, sizes, styles
-from src.models.generation import Decoder, Generated, generate_all
-from src.models.model_folder import Described, Loaded, load
+from src.inference.attention import image_attention
+from src.inference.batch_prediction import (
+    PredictOptions,
+    check_style,
+    default_style,
+    extract_by_shape,
+    feature_sizes,
+    known_styles,
+    make_extractor,
+)
+from src.models.generation import CaptionDecoder, GeneratedCaption, generate_beams
+from src.models.model_folder import LoadedModel, ModelDescription, load_model_folder
 
 
 @dataclass
@@ -44,7 +52,7 @@ class Limits:
 
 
 @dataclass
-class Ask:
+class RequestOptions:
     """How photos are answered.
 
     Attributes:
@@ -59,14 +67,14 @@ class Ask:
 
 
 @dataclass
-class Caption:
+class BeamCaption:
     """A caption of the beam.
 
     Attributes:
         text: as people read it.
         score: log probability over length ** length_penalty.
         words: T tokens as the vocabulary has them.
-        attention: [T + 1, N] as looking.on_photo has it, the end token last; None where not asked for.
+        attention: [T + 1, N] as `attention.image_attention` has it, the end token last; None where not asked for.
     """
 
     text: str
@@ -76,7 +84,7 @@ class Caption:
 
 
 @dataclass
-class Answer:
+class Prediction:
     """What a model says of a photo.
 
     Attributes:
@@ -89,13 +97,13 @@ class Answer:
 
     mos: float | None
     place: float | None
-    captions: list[Caption]
+    captions: list[BeamCaption]
     seconds: float
     note: str = ""
 
 
 @dataclass
-class Refused:
+class PredictionError:
     """Why a photo was not answered, on one line."""
 
     reason: str
@@ -104,7 +112,7 @@ class Refused:
 class Engine(Protocol):
     """What computes a model."""
 
-    decoder: Decoder | None
+    decoder: CaptionDecoder | None
 
     def see(self, photos: list[np.ndarray]) -> tuple[Tensor | None, Tensor | None]:
         """mos [R], the mean over the photo and its mirror image, and grid [R, N, C], of photos [H, W, 3] uint8 RGB."""
@@ -113,20 +121,20 @@ class Engine(Protocol):
 class TorchEngine:
     """A model folder's network, where and in which numbers prediction computes it."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: LoadedModel) -> None:
         """A loaded model."""
         self.device = best_device()
         self.model = loaded.model.to(self.device).eval()
-        self.decoder: Decoder | None = self.model.decoder
-        wanted = sizes(loaded.config, Settings(loaded.config.generate))
-        self.runners = {size: runner(loaded, size, kinds) for size, kinds in wanted.items()}
+        self.decoder: CaptionDecoder | None = self.model.decoder
+        wanted = feature_sizes(loaded.config, PredictOptions(loaded.config.generate))
+        self.runners = {size: make_extractor(loaded, size, kinds) for size, kinds in wanted.items()}
 
     def see(self, photos: list[np.ndarray]) -> tuple[Tensor | None, Tensor | None]:
         """As Engine's."""
         mos: Tensor | None = None
         grid: Tensor | None = None
         for size, run in self.runners.items():
-            features = compute(run, [transforms.view(photo, size) for photo in photos])
+            features = extract_by_shape(run, [transforms.resize_for_task(photo, size) for photo in photos])
             if "grid" in features:
                 grid = features["grid"][:, 0].to(self.device)
             if self.model.mos is not None and "levels" in features:
@@ -135,16 +143,16 @@ class TorchEngine:
         return mos, grid
 
 
-class Answerer:
+class Predictor:
     """A model that answers photos; several threads may ask it, one at a time is answered."""
 
-    def __init__(self, about: Described, engine: Engine, limits: Limits | None = None) -> None:
+    def __init__(self, about: ModelDescription, engine: Engine, limits: Limits | None = None) -> None:
         """What a model folder says, and what computes the model."""
         self.about, self.engine, self.limits = about, engine, limits or Limits()
         self.special = [PAD, UNK, *map(about.tokenizer.style, about.tokenizer.styles)]
         self.lock = Lock()  # the backbone's hooks are of one pass at a time, and two at once are no faster
 
-    def answer(self, photos: Sequence[bytes], ask: Ask) -> list[Answer | Refused]:
+    def answer(self, photos: Sequence[bytes], ask: RequestOptions) -> list[Prediction | PredictionError]:
         """An answer for each photo, or why there is none.
 
         Raises:
@@ -164,7 +172,7 @@ class Answerer:
             for one, data in zip(decoded, photos, strict=True)
         ]
 
-    def style(self, ask: Ask) -> int:
+    def style(self, ask: RequestOptions) -> int:
         """The token that captions start with; 0 without a decoder."""
         if self.engine.decoder is None:
             return 0
@@ -174,57 +182,61 @@ class Answerer:
 
     def styles(self) -> list[str]:
         """The styles that captions can be asked for in; none without a decoder."""
-        return [] if self.engine.decoder is None else styles(self.about)
+        return [] if self.engine.decoder is None else known_styles(self.about)
 
-    def decode(self, data: bytes) -> np.ndarray | Refused:
+    def decode(self, data: bytes) -> np.ndarray | PredictionError:
         """A photo's pixels [H, W, 3], or why it is none."""
         if len(data) > self.limits.megabytes * 1e6:
-            return Refused(f"has {len(data) / 1e6:.0f} MB, more than {self.limits.megabytes:g}; make it smaller")
+            return PredictionError(
+                f"has {len(data) / 1e6:.0f} MB, more than {self.limits.megabytes:g}; make it smaller"
+            )
         try:
-            return decode(data, most=int(self.limits.megapixels * 1e6))
-        except PhotoError as error:
-            return Refused(error.reason)
+            return decode_image(data, most=int(self.limits.megapixels * 1e6))
+        except ImageError as error:
+            return PredictionError(error.reason)
 
     def place(self, mos: float) -> float | None:
         """Part of the training photos with a lower mos."""
         percentiles = self.about.meta.get("mos_percentiles")
         return float(np.interp(mos, percentiles, np.linspace(0, 1, len(percentiles)))) if percentiles else None
 
-    def _answer(self, photos: list[np.ndarray], ask: Ask, style: int) -> list[tuple[float | None, list[Caption]]]:
+    def _answer(
+        self, photos: list[np.ndarray], ask: RequestOptions, style: int
+    ) -> list[tuple[float | None, list[BeamCaption]]]:
         mos, grid = self.engine.see(photos)
         values: list[float | None] = [None] * len(photos) if mos is None else list(mos.float().tolist())
         if grid is None or self.engine.decoder is None:
             return [(value, []) for value in values]
         styles = torch.full((len(grid),), style, device=grid.device)
-        beams = generate_all(self.engine.decoder, grid, styles, ask.generation, self.special, ask.attention)
+        beams = generate_beams(self.engine.decoder, grid, styles, ask.generation, self.special, ask.attention)
         return [(value, list(map(self._caption, beam))) for value, beam in zip(values, beams, strict=True)]
 
-    def _caption(self, found: Generated) -> Caption:
+    def _caption(self, found: GeneratedCaption) -> BeamCaption:
         tokenizer = self.about.tokenizer
-        looks = None if found.attention is None else on_photo(self.about, found.attention)
-        return Caption(tokenizer.decode(found.tokens), found.score, list(map(tokenizer.word, found.tokens)), looks)
+        looks = None if found.attention is None else image_attention(self.about, found.attention)
+        return BeamCaption(tokenizer.decode(found.tokens), found.score, list(map(tokenizer.word, found.tokens)), looks)
 
-    def _told(self, found: tuple[float | None, list[Caption]], seconds: float, data: bytes) -> Answer:
+    def _told(self, found: tuple[float | None, list[BeamCaption]], seconds: float, data: bytes) -> Prediction:
         mos, captions = found
-        return Answer(mos, None if mos is None else self.place(mos), captions, seconds, note(data))
+        return Prediction(mos, None if mos is None else self.place(mos), captions, seconds, image_note(data))
 
 
-def load_answerer(folder: Path, limits: Limits | None = None) -> Answerer:
+def load_predictor(folder: Path, limits: Limits | None = None) -> Predictor:
     """An answerer of a model folder.
 
     Raises:
         UserError: it is no model folder.
     """
-    loaded = load(folder)
-    return Answerer(loaded, TorchEngine(loaded), limits)
+    loaded = load_model_folder(folder)
+    return Predictor(loaded, TorchEngine(loaded), limits)
 
 
-def wide(generation: GenerationConfig, beam: int) -> GenerationConfig:
+def with_beam(generation: GenerationConfig, beam: int) -> GenerationConfig:
     """The same, with a beam so wide."""
     return replace(generation, method="beam", beam=beam)
 
 
-def note(data: bytes) -> str:
+def image_note(data: bytes) -> str:
     """What was done to a photo, which can be read, before the model saw it; empty: nothing worth a word."""
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:

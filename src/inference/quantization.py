@@ -10,7 +10,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 
-class Photos(CalibrationDataReader):
+class CalibrationImages(CalibrationDataReader):
     """Photos, already at an encoder's size, [1, 3, H, W] each, one after the other."""
 
     def __init__(self, name: str, pixels: Iterator[np.ndarray]) -> None:
@@ -36,7 +36,7 @@ def quantize_encoder(path: Path, name: str, pixels: Iterator[np.ndarray]) -> Non
         quantize_static(
             ready,
             _emptied(path),
-            Photos(name, pixels),
+            CalibrationImages(name, pixels),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "MatMul", "Gemm"],
             per_channel=True,

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import UserError
-from src.common.files import check_place, sha256, write_text, write_whole
+from src.common.files import atomic_write, check_output_file, sha256, write_text
 from src.data.formats.samsung import LARGEST
-from src.tracking.environment import command_line, git_version, versions
+from src.tracking.environment import command_line, git_version, library_versions
 
 NAME, MOS, COMMENTS = "img_name", "mos", "comments"
-RANGE = (0.0, 10.0)  # of the challenge's mos
+MOS_RANGE = (0.0, 10.0)  # of the challenge's mos
 
 
 @dataclass
@@ -44,24 +44,26 @@ class Submission:
         if self.mos is not None:
             columns.append([f"{mos:.6f}" for mos in self.mos])
         if self.comments is not None:
-            columns.append([fold(comment) for comment in self.comments])
+            columns.append([single_line(comment) for comment in self.comments])
         return [list(row) for row in zip(*columns, strict=True)]
 
 
-def fold(comment: str) -> str:
+def single_line(comment: str) -> str:
     """A comment on one line: line breaks, control characters and runs of spaces become one space."""
     shown = "".join(" " if ord(letter) < 32 or ord(letter) == 127 else letter for letter in comment)
     return " ".join(shown.encode("utf-8", "replace").decode().split())
 
 
-def check_output(path: Path) -> None:
+def check_submission_path(path: Path) -> None:
     """Raises UserError where no submission can be written to `path`; asked before the work, not after it."""
     if path.suffix != ".csv":
         raise UserError(f"{path}: a submission's name ends in .csv, for its json is written beside it")
-    check_place(path, "choose another --output")
+    check_output_file(path, "choose another --output")
 
 
-def write(path: Path, submission: Submission, facts: dict[str, Any], mos_range: tuple[float, float] = RANGE) -> None:
+def write_submission(
+    path: Path, submission: Submission, facts: dict[str, Any], mos_range: tuple[float, float] = MOS_RANGE
+) -> None:
     """Writes X.csv and, beside it, X.json: `facts` with command, CSV's SHA-256, git, versions and date.
 
     The CSV is checked before it replaces an older one. The json goes first: should the process die between the two,
@@ -70,9 +72,9 @@ def write(path: Path, submission: Submission, facts: dict[str, Any], mos_range: 
     Raises:
         UserError: the check failed, or the disk took no more; an older submission is as it was.
     """
-    check_output(path)
+    check_submission_path(path)
     try:
-        with write_whole(path) as part:
+        with atomic_write(path) as part:
             _write_rows(part, submission)
             _check_as(part, path, submission, mos_range)
             write_text(path.with_suffix(".json"), json.dumps(_with_origin(facts, submission, part), indent=1) + "\n")
@@ -95,7 +97,7 @@ def _write_rows(path: Path, submission: Submission) -> None:
 
 def _check_as(part: Path, path: Path, submission: Submission, mos_range: tuple[float, float]) -> None:
     try:
-        rows = check(part, submission.names, submission.columns, mos_range)
+        rows = check_submission(part, submission.names, submission.columns, mos_range)
     except UserError as error:
         raise UserError(str(error).replace(str(part), str(path), 1) + "; nothing was written") from error
     if rows != submission.rows():
@@ -111,12 +113,12 @@ def _with_origin(facts: dict[str, Any], submission: Submission, written: Path) -
         "columns": submission.columns,
         "sha256": sha256(written),
         "git": {"commit": commit, "dirty": dirty},
-        "versions": versions(),
+        "versions": library_versions(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def matches(path: Path) -> bool | None:
+def matches_json(path: Path) -> bool | None:
     """Whether a submission is the one that its json describes; None where it has no json that can be read."""
     try:
         return bool(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"] == sha256(path))
@@ -124,11 +126,11 @@ def matches(path: Path) -> bool | None:
         return None
 
 
-def check(
+def check_submission(
     path: Path,
     names: Sequence[str],
     columns: Sequence[str] | None = None,
-    mos_range: tuple[float, float] = RANGE,
+    mos_range: tuple[float, float] = MOS_RANGE,
 ) -> list[list[str]]:
     """Checks that a submission can be handed in: the same rows for csv and pandas, one a photo, nothing missing.
 
@@ -144,7 +146,7 @@ def check(
     Raises:
         UserError: the first thing that is wrong, with its row.
     """
-    header, rows = parse(path)
+    header, rows = parse_submission(path)
     allowed = [list(columns)] if columns else [[NAME, MOS, COMMENTS], [NAME, COMMENTS], [NAME, MOS]]
     if header not in allowed:
         raise UserError(f"{path}: has columns {', '.join(header)}; they must be {', '.join(allowed[0])}")
@@ -167,13 +169,13 @@ def check(
 
 def _check_values(row: dict[str, str], where: str, mos_range: tuple[float, float]) -> None:
     low, high = mos_range
-    if MOS in row and not low <= number(row[MOS], where) <= high:
+    if MOS in row and not low <= finite_number(row[MOS], where) <= high:
         raise UserError(f"{where}: mos {row[MOS]} is outside {low:g} to {high:g}")
     if COMMENTS in row and not row[COMMENTS].strip():
         raise UserError(f"{where}: the comment is empty")
 
 
-def number(text: str, where: str) -> float:
+def finite_number(text: str, where: str) -> float:
     """A finite number; UserError, naming `where`, if the text is none."""
     try:
         value = float(text)
@@ -184,7 +186,7 @@ def number(text: str, where: str) -> float:
     return value
 
 
-def parse(path: Path) -> tuple[list[str], list[list[str]]]:
+def parse_submission(path: Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows as text, the same by Python's csv and by pandas.
 
     Raises:
@@ -214,15 +216,15 @@ def parse(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def read(path: Path) -> Submission:
+def read_submission(path: Path) -> Submission:
     """A submission that someone wrote.
 
     Raises:
         UserError: it is none; see `check`. mos of any range that scores can be computed from are taken.
     """
-    header, rows = parse(path)
+    header, rows = parse_submission(path)
     names = [row[0] for row in rows if row]
-    check(path, names, mos_range=(-LARGEST, LARGEST))
+    check_submission(path, names, mos_range=(-LARGEST, LARGEST))
     columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=False)) if rows else {}
     mos = [float(text) for text in columns.get(MOS, [])] if MOS in header else None
     return Submission(names, mos, columns.get(COMMENTS, []) if COMMENTS in header else None)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.metrics.cider import cider_d_of
+from src.metrics.cider import cider_d_per_image
 from src.metrics.text.corpus import Corpus
-from src.metrics.text.document_frequency import Frequencies
+from src.metrics.text.document_frequency import DocumentFrequencies
 from src.metrics.text.lcs import lcs_lengths
 from src.metrics.text.ngrams import ORDERS
 
@@ -42,14 +42,14 @@ def bleu(
     candidates: Sequence[str], references: Sequence[Sequence[str]], tokenized: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """BLEU-1 to BLEU-4 (Papineni et al. 2002), 0..1: of the corpus [N] and of each photo [P, N]."""
-    return bleu_of(bleu_counts(Corpus(candidates, references, tokenized)))
+    return bleu_from_counts(bleu_counts(Corpus(candidates, references, tokenized)))
 
 
 def rouge_l(
     candidates: Sequence[str], references: Sequence[Sequence[str]], tokenized: bool = False
 ) -> tuple[float, np.ndarray]:
     """ROUGE-L (Lin 2004, beta 1.2; best precision and best recall over the references), 0..1: mean, and [P]."""
-    return _mean(rouge_l_of(Corpus(candidates, references, tokenized)))
+    return _mean(rouge_l_per_image(Corpus(candidates, references, tokenized)))
 
 
 def cider_d(
@@ -57,14 +57,14 @@ def cider_d(
 ) -> tuple[float, np.ndarray]:
     """CIDEr-D with document frequencies of these very references, 0..10: mean, and [P]. 0 for a single photo."""
     corpus = Corpus(candidates, references, tokenized)
-    return _mean(cider_d_of(corpus, Frequencies(corpus.references)))
+    return _mean(cider_d_per_image(corpus, DocumentFrequencies(corpus.references)))
 
 
 def rouge_1(
     candidates: Sequence[str], references: Sequence[Sequence[str]], tokenized: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """ROUGE-1 F (Lin 2004) of PTB words, 0..1: each photo's mean over its references [P], and its best [P]."""
-    return rouge_1_of(Corpus(candidates, references, tokenized))
+    return rouge_1_per_image(Corpus(candidates, references, tokenized))
 
 
 def bleu_counts(corpus: Corpus) -> BleuCounts:
@@ -79,7 +79,7 @@ def bleu_counts(corpus: Corpus) -> BleuCounts:
     return BleuCounts(correct, guess, corpus.lengths, _closest(corpus))
 
 
-def bleu_of(counts: BleuCounts) -> tuple[np.ndarray, np.ndarray]:
+def bleu_from_counts(counts: BleuCounts) -> tuple[np.ndarray, np.ndarray]:
     """BLEU of the corpus [N] and of each photo [P, N] from their counts."""
     sums = [x.sum(0, keepdims=True) for x in (counts.correct, counts.guess, counts.length, counts.reference)]
     per_photo = bleu_values(counts.correct, counts.guess, counts.length, counts.reference)
@@ -95,7 +95,7 @@ def bleu_values(correct: np.ndarray, guess: np.ndarray, length: np.ndarray, refe
     return geometric * brevity[..., None]
 
 
-def rouge_l_of(corpus: Corpus) -> np.ndarray:
+def rouge_l_per_image(corpus: Corpus) -> np.ndarray:
     """ROUGE-L of each photo: [P]."""
     if any("\xa0" in caption for captions in (corpus.candidates, *corpus.references) for caption in captions):
         corpus = _whole_words(corpus)
@@ -112,7 +112,7 @@ def rouge_l_of(corpus: Corpus) -> np.ndarray:
     return (1 + ROUGE_BETA**2) * precision * recall / np.where(below > 0, below, 1.0)
 
 
-def rouge_1_of(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+def rouge_1_per_image(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     """ROUGE-1 F of each photo, mean over its references and best: [P], [P]."""
     table, (entry, match) = corpus.grams.counts[0], corpus.matches[0]
     clipped = np.minimum(table.count[entry], table.count[match])

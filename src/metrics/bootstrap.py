@@ -22,7 +22,7 @@ BLOCK = 2**19
 Resampled = dict[str, np.ndarray]
 
 
-def draws(photos: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def resample_counts(photos: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each photo is drawn, [B, P] float64 at a time; the same for the same seed."""
     rng = np.random.default_rng(seed)
     rows = max(1, BLOCK // max(photos, 1))
@@ -32,7 +32,7 @@ def draws(photos: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(drawn.ravel(), minlength=size * photos).reshape(size, photos).astype(np.float64)
 
 
-def bounds(values: np.ndarray) -> tuple[float, float]:
+def percentile_interval(values: np.ndarray) -> tuple[float, float]:
     """The middle 95 % of resampled values; those that are not finite (a resample without such photos) do not count."""
     values = values[np.isfinite(values)]
     if not len(values):
@@ -50,28 +50,30 @@ def bootstrap(
     Args:
         per_draw: drawing counts [B, P] -> name -> [B].
     """
-    blocks = [dict(per_draw(block)) for block in draws(photos, resamples, seed)]
+    blocks = [dict(per_draw(block)) for block in resample_counts(photos, resamples, seed)]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]} if blocks else {}
 
 
 def bootstrap_mean(values: np.ndarray, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
     """95 % interval of the mean of any per-photo score [P]."""
-    return bounds(bootstrap(lambda w: {"mean": means(w, values)}, len(values), resamples, seed)["mean"])
+    return percentile_interval(
+        bootstrap(lambda w: {"mean": resampled_means(w, values)}, len(values), resamples, seed)["mean"]
+    )
 
 
-def means(drawn: np.ndarray, values: np.ndarray) -> np.ndarray:
+def resampled_means(drawn: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Mean of per-photo values [P] or [P, T] in each resample [B, P]: [B] or [B, T]; NaN where nothing was drawn."""
     many = drawn.sum(1)
     many = np.where(many > 0, many, np.nan)
     return (drawn @ values) / (many if values.ndim == 1 else many[:, None])
 
 
-def pearson(drawn: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def resampled_plcc(drawn: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """PLCC in each resample [B, P] of x and y, both [P] or one of their own for each resample [B, P]: [B]."""
     if x.ndim == 1:
         # Centred first, so that the sums of squares do not cancel.
         x, y = x - x.mean(), y - y.mean()
-        mx, my, xx, yy, xy = means(drawn, np.stack([x, y, x * x, y * y, x * y], axis=1)).T
+        mx, my, xx, yy, xy = resampled_means(drawn, np.stack([x, y, x * x, y * y, x * y], axis=1)).T
     else:
         many = drawn.sum(1)
         many = np.where(many > 0, many, np.nan)
@@ -82,9 +84,9 @@ def pearson(drawn: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(spread > 0, (xy - mx * my) / np.where(spread > 0, spread, 1.0), 0.0)
 
 
-def spearman(drawn: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def resampled_srcc(drawn: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """SRCC in each resample [B, P] of x and y [P]: [B]."""
-    return pearson(drawn, _ranks(drawn, x), _ranks(drawn, y))
+    return resampled_plcc(drawn, _ranks(drawn, x), _ranks(drawn, y))
 
 
 def _ranks(drawn: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -105,10 +107,10 @@ def kendall_terms(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.stack([agree - differ, _apart(x), _apart(y)], axis=1).astype(np.float64)
 
 
-def kendall(drawn: np.ndarray, terms: np.ndarray) -> np.ndarray:
+def resampled_krcc(drawn: np.ndarray, terms: np.ndarray) -> np.ndarray:
     """KRCC in each resample [B, P], to first order, from kendall_terms [P, 3]: [B]."""
     whole = terms.mean(0)
-    score, apart_x, apart_y = (whole + 2 * (means(drawn, terms) - whole)).T
+    score, apart_x, apart_y = (whole + 2 * (resampled_means(drawn, terms) - whole)).T
     below = np.sqrt(np.maximum(apart_x, 0) * np.maximum(apart_y, 0))
     return np.where(below > 0, np.clip(score / np.where(below > 0, below, 1.0), -1, 1), 0.0)
 

@@ -14,17 +14,17 @@ QUALITY_OF_6TH, CAPTIONING_OF_6TH = 0.7874, 1.35946
 Number = float | np.ndarray
 
 
-def quality(plcc: Number, srcc: Number) -> Number:
+def quality_score(plcc: Number, srcc: Number) -> Number:
     """Mean of PLCC and SRCC, each at least 0: 0..1."""
     return (np.maximum(plcc, 0) + np.maximum(srcc, 0)) / 2
 
 
-def captioning(cider_d: Number, meteor: Number, bleu_3: Number, bleu_4: Number, rouge_l: Number) -> Number:
+def captioning_score(cider_d: Number, meteor: Number, bleu_3: Number, bleu_4: Number, rouge_l: Number) -> Number:
     """4 CIDEr-D + 3 METEOR + 2 mean(BLEU-3, BLEU-4) + ROUGE-L."""
     return 4 * cider_d + 3 * meteor + 2 * (bleu_3 + bleu_4) / 2 + rouge_l
 
 
-def combined(quality: Number | None = None, captioning: Number | None = None) -> Number:
+def combined_score(quality: Number | None = None, captioning: Number | None = None) -> Number:
     """Both scores relative to the 6th place's and added (2 is its level); with one task, that task's term alone."""
     parts = []
     if quality is not None:

@@ -3,13 +3,13 @@
 import numpy as np
 
 from src.metrics.text.corpus import Corpus
-from src.metrics.text.document_frequency import Frequencies
+from src.metrics.text.document_frequency import DocumentFrequencies
 from src.metrics.text.ngrams import ORDERS
 
 SIGMA = 6.0
 
 
-def cider_d_of(corpus: Corpus, frequencies: Frequencies) -> np.ndarray:
+def cider_d_per_image(corpus: Corpus, frequencies: DocumentFrequencies) -> np.ndarray:
     """CIDEr-D of each photo of a corpus, 0..10: [P].
 
     Args:

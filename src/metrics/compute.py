@@ -8,22 +8,29 @@ import numpy as np
 from src.metrics import bootstrap as resampling
 from src.metrics import challenge
 from src.metrics import correlation as quality
-from src.metrics.bleu_rouge import BleuCounts, bleu_counts, bleu_of, bleu_values, rouge_1_of, rouge_l_of
-from src.metrics.cider import cider_d_of
+from src.metrics.bleu_rouge import (
+    BleuCounts,
+    bleu_counts,
+    bleu_from_counts,
+    bleu_values,
+    rouge_1_per_image,
+    rouge_l_per_image,
+)
+from src.metrics.cider import cider_d_per_image
 from src.metrics.meteor import Meteor
 from src.metrics.text.corpus import Corpus
-from src.metrics.text.document_frequency import Frequencies
+from src.metrics.text.document_frequency import DocumentFrequencies
 from src.metrics.text.ptb_tokenizer import tokenize
 
 MEANS = ("rouge_l", "cider_d", "rouge_1_mean", "rouge_1_best")
 BLEUS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 VARIETY = ("distinct_captions", "distinct_share", "vocabulary_used")
-RISING = {  # scores of which more is better, by the head that they are of
+HIGHER_IS_BETTER = {  # scores of which more is better, by the head that they are of
     "mos": ("quality", "plcc", "srcc", "krcc"),
     "decoder": ("captioning", *BLEUS, "meteor", *MEANS, *VARIETY),
 }
 
-Drawn = Callable[[np.ndarray], dict[str, np.ndarray]]
+ResampledScores = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Scores:
     per_photo: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def score_photos(
+def score_images(
     names: Sequence[str],
     mos: np.ndarray | None = None,
     mos_true: np.ndarray | None = None,
@@ -95,7 +102,7 @@ def measure(
     intervals: bool = False,
     resamples: int = 1000,
     seed: int = 0,
-) -> tuple[Scores, Drawn]:
+) -> tuple[Scores, ResampledScores]:
     """As score_photos, and also what gives all scores of any choice of the photos.
 
     Returns:
@@ -122,7 +129,7 @@ def _check_lengths(photos: int, **columns: Sequence | np.ndarray) -> None:
             raise ValueError(f"{photos} photos but {len(column)} {name}")
 
 
-def _score_mos(report: Scores, mos: np.ndarray, true: np.ndarray) -> Drawn | None:
+def _score_mos(report: Scores, mos: np.ndarray, true: np.ndarray) -> ResampledScores | None:
     """Adds the mos scores; returns how to compute them from drawing counts."""
     rows = np.flatnonzero(np.isfinite(true))
     if not len(rows) or not np.isfinite(mos[rows]).any():
@@ -140,16 +147,16 @@ def _score_mos(report: Scores, mos: np.ndarray, true: np.ndarray) -> Drawn | Non
     return _mos_draws(rows, x, y)
 
 
-def _mos_draws(rows: np.ndarray, x: np.ndarray, y: np.ndarray) -> Drawn:
+def _mos_draws(rows: np.ndarray, x: np.ndarray, y: np.ndarray) -> ResampledScores:
     terms = resampling.kendall_terms(x, y)
 
     def draw(weights: np.ndarray) -> dict[str, np.ndarray]:
         w = weights[:, rows]
         return {
-            "plcc": resampling.pearson(w, x, y),
-            "srcc": resampling.spearman(w, x, y),
-            "krcc": resampling.kendall(w, terms),
-            "rmse": np.sqrt(resampling.means(w, (x - y) ** 2)),
+            "plcc": resampling.resampled_plcc(w, x, y),
+            "srcc": resampling.resampled_srcc(w, x, y),
+            "krcc": resampling.resampled_krcc(w, terms),
+            "rmse": np.sqrt(resampling.resampled_means(w, (x - y) ** 2)),
         }
 
     return draw
@@ -157,7 +164,7 @@ def _mos_draws(rows: np.ndarray, x: np.ndarray, y: np.ndarray) -> Drawn:
 
 def _score_captions(
     report: Scores, candidates: list[str], references: Sequence[Sequence[str]], meteor: Meteor | None
-) -> Drawn | None:
+) -> ResampledScores | None:
     """Adds the captions' scores; returns how to compute them from drawing counts."""
     if not any(candidates):
         return None
@@ -169,9 +176,9 @@ def _score_captions(
     return _score_corpus(report, np.array(rows), corpus, meteor)
 
 
-def _score_corpus(report: Scores, rows: np.ndarray, corpus: Corpus, meteor: Meteor | None) -> Drawn:
+def _score_corpus(report: Scores, rows: np.ndarray, corpus: Corpus, meteor: Meteor | None) -> ResampledScores:
     counts, means = _count(corpus)
-    bleu, bleu_photos = bleu_of(counts)
+    bleu, bleu_photos = bleu_from_counts(counts)
     for i, name in enumerate(BLEUS):
         report.scores[name] = Score(float(bleu[i]))
         _spread(report, name, rows, bleu_photos[:, i])
@@ -190,22 +197,24 @@ def _score_corpus(report: Scores, rows: np.ndarray, corpus: Corpus, meteor: Mete
 
 def _count(corpus: Corpus) -> tuple[BleuCounts, dict[str, np.ndarray]]:
     """What BLEU is made of, and the scores that are means over photos, part by part: memory does not grow with them."""
-    frequencies = Frequencies(corpus.references)
+    frequencies = DocumentFrequencies(corpus.references)
     counts, means = [], []
     for part in corpus.parts():
         counts.append(bleu_counts(part))
-        means.append((rouge_l_of(part), cider_d_of(part, frequencies), *rouge_1_of(part)))
+        means.append((rouge_l_per_image(part), cider_d_per_image(part, frequencies), *rouge_1_per_image(part)))
     whole = BleuCounts(**{name: np.concatenate([vars(one)[name] for one in counts]) for name in vars(counts[0])})
     return whole, dict(zip(MEANS, map(np.concatenate, zip(*means, strict=True)), strict=True))
 
 
-def _caption_draws(rows: np.ndarray, counts: BleuCounts, table: Mapping[str, np.ndarray], shift: float) -> Drawn:
+def _caption_draws(
+    rows: np.ndarray, counts: BleuCounts, table: Mapping[str, np.ndarray], shift: float
+) -> ResampledScores:
     columns = np.column_stack([*table.values()]).astype(np.float64)
     sums = np.column_stack([counts.correct, counts.guess, counts.length, counts.reference]).astype(np.float64)
 
     def draw(weights: np.ndarray) -> dict[str, np.ndarray]:
         w = weights[:, rows]
-        drawn = dict(zip(table, resampling.means(w, columns).T, strict=True))
+        drawn = dict(zip(table, resampling.resampled_means(w, columns).T, strict=True))
         if "meteor" in drawn:
             drawn["meteor"] = drawn["meteor"] + shift
         s = w @ sums
@@ -231,16 +240,16 @@ def _challenge(values: Mapping[str, float] | Mapping[str, np.ndarray]) -> dict[s
     """The challenge's scores that these scores allow: quality, captioning, combined."""
     found: dict[str, float | np.ndarray] = {}
     if "plcc" in values:
-        found["quality"] = challenge.quality(values["plcc"], values["srcc"])
+        found["quality"] = challenge.quality_score(values["plcc"], values["srcc"])
     if "meteor" in values:
         parts = (values[name] for name in ("cider_d", "meteor", "bleu_3", "bleu_4", "rouge_l"))
-        found["captioning"] = challenge.captioning(*parts)
+        found["captioning"] = challenge.captioning_score(*parts)
     if found and ("captioning" in found or "cider_d" not in values):
-        found["combined"] = challenge.combined(found.get("quality"), found.get("captioning"))
+        found["combined"] = challenge.combined_score(found.get("quality"), found.get("captioning"))
     return found
 
 
-def _together(report: Scores, drawn: list[Drawn]) -> Drawn:
+def _together(report: Scores, drawn: list[ResampledScores]) -> ResampledScores:
     def draw(weights: np.ndarray) -> dict[str, np.ndarray]:
         values = {name: value for part in drawn for name, value in part(weights).items() if name in report.scores}
         return values | _challenge(values)  # type: ignore[return-value]
@@ -248,9 +257,9 @@ def _together(report: Scores, drawn: list[Drawn]) -> Drawn:
     return draw
 
 
-def _add_intervals(report: Scores, draw: Drawn, resamples: int, seed: int) -> None:
+def _add_intervals(report: Scores, draw: ResampledScores, resamples: int, seed: int) -> None:
     for name, values in resampling.bootstrap(draw, len(report.names), resamples, seed).items():
-        low, high = resampling.bounds(values)
+        low, high = resampling.percentile_interval(values)
         if np.isfinite(low):
             report.scores[name] = Score(report.scores[name].value, low, high)
 

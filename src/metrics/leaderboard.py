@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from scipy.stats import rankdata
 
-from src.metrics.bootstrap import BLOCK, bounds
-from src.metrics.compute import Drawn
+from src.metrics.bootstrap import BLOCK, percentile_interval
+from src.metrics.compute import ResampledScores
 
 PUBLIC = 0.3
 STRATUM = 10  # photos
@@ -24,7 +24,7 @@ TASKS = ("quality", "captioning")
 
 
 @dataclass
-class Board:
+class Leaderboard:
     """One board over all cuts.
 
     Attributes:
@@ -44,11 +44,11 @@ class Board:
 
 
 @dataclass
-class Boards:
+class LeaderboardPair:
     """Public and private board of the same cuts."""
 
-    public: Board
-    private: Board
+    public: Leaderboard
+    private: Leaderboard
 
     @property
     def kept(self) -> float:
@@ -56,13 +56,18 @@ class Boards:
         return float((self.public.ranks.argmin(1) == self.private.ranks.argmin(1)).mean())
 
 
-def simulate(
-    draws: Mapping[str, Drawn], mos: np.ndarray, kind: Kind, cuts: int = 200, seed: int = 0, shift: float = 1.0
-) -> Boards:
+def simulate_leaderboards(
+    draws: Mapping[str, ResampledScores],
+    mos: np.ndarray,
+    kind: Kind,
+    cuts: int = 200,
+    seed: int = 0,
+    shift: float = 1.0,
+) -> LeaderboardPair:
     """Cuts the photos `cuts` times and ranks all competitors.
 
     Args:
-        draws: competitor -> its scores of any choice of the P photos (report.measure).
+        draws: competitor -> its scores of any choice of the P photos (compute.measure).
         mos: [P] true, NaN where unknown: what photos are stratified or shifted by.
         kind: how to cut.
         cuts: B.
@@ -74,13 +79,13 @@ def simulate(
     parts: dict[bool, list[dict[str, dict[str, np.ndarray]]]] = {True: [], False: []}
     for start in range(0, cuts, size):
         many = min(size, cuts - start)
-        public = stratified(mos, many, rng) if kind == "stratified" else shifted(mos, many, rng, shift)
+        public = stratified_cuts(mos, many, rng) if kind == "stratified" else shifted_cuts(mos, many, rng, shift)
         for side, chosen in ((True, public), (False, ~public)):
             parts[side].append({name: dict(draw(chosen.astype(np.float64))) for name, draw in draws.items()})
-    return Boards(_board(parts[True]), _board(parts[False]))
+    return LeaderboardPair(_board(parts[True]), _board(parts[False]))
 
 
-def stratified(mos: np.ndarray, cuts: int, rng: np.random.Generator) -> np.ndarray:
+def stratified_cuts(mos: np.ndarray, cuts: int, rng: np.random.Generator) -> np.ndarray:
     """[B, P] bool: three of every ten photos in order of mos; those of unknown mos come last, in the table's order."""
     photos = len(mos)
     order = np.argsort(mos, kind="stable")
@@ -92,7 +97,7 @@ def stratified(mos: np.ndarray, cuts: int, rng: np.random.Generator) -> np.ndarr
     return public
 
 
-def shifted(mos: np.ndarray, cuts: int, rng: np.random.Generator, shift: float) -> np.ndarray:
+def shifted_cuts(mos: np.ndarray, cuts: int, rng: np.random.Generator, shift: float) -> np.ndarray:
     """[B, P] bool: 30 % drawn without replacement with odds exp(shift z) or exp(-shift z), z the standardised mos.
 
     By the largest of log odds and Gumbel noise (Efraimidis and Spirakis 2006); z is 0 where mos is unknown.
@@ -107,19 +112,21 @@ def shifted(mos: np.ndarray, cuts: int, rng: np.random.Generator, shift: float) 
     return rank < round(PUBLIC * len(mos))
 
 
-def _board(parts: list[dict[str, dict[str, np.ndarray]]]) -> Board:
+def _board(parts: list[dict[str, dict[str, np.ndarray]]]) -> Leaderboard:
     values = {
         name: {score: np.concatenate([part[name][score] for part in parts]) for score in parts[0][name]}
         for name in parts[0]
     }
     scores = {
-        name: {score: (float(np.nanmean(x)), *bounds(x)) for score, x in one.items() if np.isfinite(x).any()}
+        name: {
+            score: (float(np.nanmean(x)), *percentile_interval(x)) for score, x in one.items() if np.isfinite(x).any()
+        }
         for name, one in values.items()
     }
-    return Board(scores, ranking(values))
+    return Leaderboard(scores, challenge_ranks(values))
 
 
-def ranking(values: Mapping[str, Mapping[str, np.ndarray]]) -> np.ndarray:
+def challenge_ranks(values: Mapping[str, Mapping[str, np.ndarray]]) -> np.ndarray:
     """[B, M] ranks by the challenge's rule; who lacks a task is last in it.
 
     Without METEOR, CIDEr-D stands for captioning.

@@ -105,12 +105,12 @@ def score_lines(candidates: Sequence[str], references: Sequence[Sequence[str]], 
     flat, answers = (list(flat), list(candidates)) if tokenized else (tokenize(flat), tokenize(candidates))
     words = iter(flat)
     return [
-        " ||| ".join(["SCORE", *(clean(next(words)) for _ in captions), clean(answer)])
+        " ||| ".join(["SCORE", *(clean_caption(next(words)) for _ in captions), clean_caption(answer)])
         for captions, answer in zip(references, answers, strict=True)
     ]
 
 
-def clean(caption: str) -> str:
+def clean_caption(caption: str) -> str:
     """A caption that cannot break the line protocol: no `|||`, no line breaks or other control characters."""
     while "|||" in caption:
         caption = caption.replace("|||", " ")
@@ -216,7 +216,7 @@ def _stop(process: subprocess.Popen, stderr: IO[bytes], owner: int) -> None:
 
 
 @contextlib.contextmanager
-def meteor_if_there(wanted: bool = True) -> Iterator["Meteor | None"]:
+def optional_meteor(wanted: bool = True) -> Iterator["Meteor | None"]:
     """METEOR's process, or None where it is not wanted or there is no Java, which one line on stderr says."""
     there = wanted and find_java() is not None
     if wanted and not there:

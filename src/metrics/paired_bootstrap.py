@@ -3,20 +3,20 @@
 import numpy as np
 
 from src.metrics import bootstrap as intervals
-from src.metrics.compute import Drawn, Score, Scores
+from src.metrics.compute import ResampledScores, Score, Scores
 
 OF_TASKS = ("quality", "captioning")  # what `combined` adds up
 
 
-def differences(
-    ours: tuple[Scores, Drawn], theirs: tuple[Scores, Drawn], resamples: int = 1000, seed: int = 0
+def paired_differences(
+    ours: tuple[Scores, ResampledScores], theirs: tuple[Scores, ResampledScores], resamples: int = 1000, seed: int = 0
 ) -> dict[str, Score]:
     """Our score less theirs, for each score that both have; each resample is of the same photos for both.
 
     `combined` is left out where one side has a task that the other lacks: it is a sum of more on that side.
 
     Args:
-        ours: scores and draw of report.measure.
+        ours: scores and draw of compute.measure.
         theirs: likewise, of the same photos in the same order.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -29,13 +29,13 @@ def differences(
 
     drawn = intervals.bootstrap(draw, len(a.names), resamples, seed)
     found = {}
-    for name in shared(a, b):
-        bounds = intervals.bounds(drawn[name]) if name in drawn else (None, None)
+    for name in shared_scores(a, b):
+        bounds = intervals.percentile_interval(drawn[name]) if name in drawn else (None, None)
         found[name] = Score(a.scores[name].value - b.scores[name].value, *bounds)
     return found
 
 
-def shared(a: Scores, b: Scores) -> list[str]:
+def shared_scores(a: Scores, b: Scores) -> list[str]:
     """The scores that both have and that mean the same for both."""
     tasks = [{name for name in OF_TASKS if name in one.scores} for one in (a, b)]
     names = [name for name in a.scores if name in b.scores]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from src.common.errors import UserError, one_line
-from src.data.image_io import PhotoError, load_photo
-from src.metrics.text.corpus import flatten
+from src.data.image_io import ImageError, load_image
+from src.metrics.text.corpus import flatten_references
 from src.metrics.text.ptb_tokenizer import tokenize
 
 BATCH = 64
@@ -21,20 +21,20 @@ LONGEST = 128  # tokens of a caption
 CLIP_WEIGHT = 2.5
 
 
-def loaded(option: str, name: str, load: Callable[[str], Any]) -> Any:
+def load_pretrained(option: str, name: str, load: Callable[[str], Any]) -> Any:
     """What `load` makes of a folder or hub name.
 
     Raises:
         UserError: it is no such model, or cannot be fetched.
     """
     try:
-        return load(find(option, name))
+        return load(resolve_model_name(option, name))
     except Exception as error:  # transformers raises many kinds, for a wrong folder and for a hub that does not answer
         remedy = "name a folder that holds the model, or its hub name where there is a network"
         raise UserError(f"{option} {name}: cannot be loaded ({one_line(error)[:160]}); {remedy}") from error
 
 
-def find(option: str, name: str) -> str:
+def resolve_model_name(option: str, name: str) -> str:
     """The folder of a name, else the hub name that it is. Raises UserError where it is a folder's that is not there."""
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
     path = Path(name).expanduser()
@@ -51,14 +51,14 @@ def bert_score(candidates: Sequence[str], references: Sequence[Sequence[str]], m
     Raises:
         UserError: the model cannot be loaded.
     """
-    made = loaded("--bert", model, load_text_model)
-    owner, flat = flatten(references)
+    made = load_pretrained("--bert", model, load_text_model)
+    owner, flat = flatten_references(references)
     values = [
-        pair_score(a, b)
-        for part in chunks(zip((candidates[i] for i in owner), flat, strict=True))
+        bert_pair_f1(a, b)
+        for part in in_chunks(zip((candidates[i] for i in owner), flat, strict=True))
         for a, b in zip(*(_words([pair[side] for pair in part], *made) for side in (0, 1)), strict=True)
     ]
-    return best(np.array(values), owner, len(candidates))
+    return best_over_references(np.array(values), owner, len(candidates))
 
 
 def load_text_model(name: str) -> tuple[Any, Any]:
@@ -68,7 +68,7 @@ def load_text_model(name: str) -> tuple[Any, Any]:
     return AutoModel.from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
 
 
-def pair_score(said: np.ndarray, written: np.ndarray) -> float:
+def bert_pair_f1(said: np.ndarray, written: np.ndarray) -> float:
     """F1 of words' vectors [T, D] of length 1, each matched with the likest of the other caption; 0 without words."""
     if not len(said) or not len(written):
         return 0.0
@@ -103,14 +103,14 @@ def glove_similarity(candidates: Sequence[str], references: Sequence[Sequence[st
     Raises:
         UserError: the file cannot be read, or is no file of word vectors.
     """
-    owner, flat = flatten(references)
+    owner, flat = flatten_references(references)
     said, written = tokenize(candidates), tokenize(flat)
     vectors = read_glove(path, {word for caption in (*said, *written) for word in caption.split()})
     if not vectors:
         raise UserError(f"--glove {path}: holds vectors of none of the captions' words; name a GloVe text file")
     size = len(next(iter(vectors.values())))
     a, b = (np.stack([_mean_vector(caption, vectors, size) for caption in some]) for some in (said, written))
-    return mean(cosine(a[owner], b), owner, len(candidates))
+    return mean_over_references(row_cosine(a[owner], b), owner, len(candidates))
 
 
 def read_glove(path: Path, wanted: set[str]) -> dict[str, np.ndarray]:
@@ -153,10 +153,10 @@ def sentence_similarity(candidates: Sequence[str], references: Sequence[Sequence
     Raises:
         UserError: the model cannot be loaded.
     """
-    made = loaded("--sentence", model, load_text_model)
-    owner, flat = flatten(references)
-    a, b = (np.concatenate([_sentences(part, *made) for part in chunks(some)]) for some in (candidates, flat))
-    return mean(cosine(a[owner], b), owner, len(candidates))
+    made = load_pretrained("--sentence", model, load_text_model)
+    owner, flat = flatten_references(references)
+    a, b = (np.concatenate([_sentences(part, *made) for part in in_chunks(some)]) for some in (candidates, flat))
+    return mean_over_references(row_cosine(a[owner], b), owner, len(candidates))
 
 
 def _sentences(texts: list[str], model: Any, tokenizer: Any) -> np.ndarray:
@@ -175,8 +175,10 @@ def clip_score(photos: Sequence[Path], candidates: Sequence[str], model: str) ->
     """
     from transformers import CLIPModel, CLIPProcessor
 
-    made = loaded("--clip", model, lambda n: (CLIPModel.from_pretrained(n).eval(), CLIPProcessor.from_pretrained(n)))
-    parts = [_clip(rows, photos, candidates, *made) for rows in chunks(range(len(photos)))]
+    made = load_pretrained(
+        "--clip", model, lambda n: (CLIPModel.from_pretrained(n).eval(), CLIPProcessor.from_pretrained(n))
+    )
+    parts = [_clip(rows, photos, candidates, *made) for rows in in_chunks(range(len(photos)))]
     return CLIP_WEIGHT * np.maximum(np.concatenate(parts), 0) if parts else np.empty(0)
 
 
@@ -186,8 +188,8 @@ def _clip(rows: list[int], photos: Sequence[Path], candidates: Sequence[str], mo
     images, found = {}, np.full(len(rows), np.nan)
     for at, row in enumerate(rows):
         try:
-            images[at] = load_photo(photos[row])
-        except PhotoError:  # told where it was answered
+            images[at] = load_image(photos[row])
+        except ImageError:  # told where it was answered
             continue
     if not images:
         return found
@@ -195,29 +197,29 @@ def _clip(rows: list[int], photos: Sequence[Path], candidates: Sequence[str], mo
     batch = processor(text=texts, images=list(images.values()), padding=True, truncation=True, return_tensors="pt")
     with torch.inference_mode():
         made = model(**batch)
-    found[list(images)] = cosine(made.image_embeds.float().numpy(), made.text_embeds.float().numpy())
+    found[list(images)] = row_cosine(made.image_embeds.float().numpy(), made.text_embeds.float().numpy())
     return found
 
 
-def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def row_cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Cosine of each row of [R, D] with its like; 0 where one is 0."""
     below = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return (a * b).sum(1) / np.where(below > 0, below, 1.0)
 
 
-def mean(values: np.ndarray, owner: np.ndarray, photos: int) -> np.ndarray:
+def mean_over_references(values: np.ndarray, owner: np.ndarray, photos: int) -> np.ndarray:
     """Mean [P] over each photo's references [R]."""
     return np.bincount(owner, weights=values, minlength=photos) / np.bincount(owner, minlength=photos)
 
 
-def best(values: np.ndarray, owner: np.ndarray, photos: int) -> np.ndarray:
+def best_over_references(values: np.ndarray, owner: np.ndarray, photos: int) -> np.ndarray:
     """Best [P] over each photo's references [R]."""
     found = np.full(photos, -np.inf)
     np.maximum.at(found, owner, values)
     return found
 
 
-def chunks(values: Iterable) -> Iterator[list]:
+def in_chunks(values: Iterable) -> Iterator[list]:
     """Values, 64 at a time."""
     left = iter(values)
     while part := list(islice(left, BATCH)):

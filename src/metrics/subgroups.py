@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from src.metrics import bootstrap as intervals
-from src.metrics.compute import Drawn, Score, Scores
+from src.metrics.compute import ResampledScores, Score, Scores
 
 OF_MOS = ("plcc", "srcc", "rmse", "quality")
 LEFT_OUT = ("krcc", "combined")  # krcc is resampled to first order, which is no score of a part of the photos
@@ -24,13 +24,13 @@ def deciles(mos: np.ndarray, parts: int = 10) -> dict[str, np.ndarray]:
 
 
 def score_groups(
-    scores: Scores, draw: Drawn, groups: Mapping[str, np.ndarray], resamples: int = 300, seed: int = 0
+    scores: Scores, draw: ResampledScores, groups: Mapping[str, np.ndarray], resamples: int = 300, seed: int = 0
 ) -> dict[str, dict[str, Score]]:
     """Group -> score -> value with its 95 % interval, over the group's photos that carry the label.
 
     Args:
         scores: of the whole table.
-        draw: see report.measure.
+        draw: see compute.measure.
         groups: name -> rows.
         resamples: of each group's bootstrap.
         seed: of the bootstrap.
@@ -42,7 +42,7 @@ def score_groups(
     return {name: _group(scores, draw, rows, resamples, seed) for name, rows in groups.items()}
 
 
-def _group(scores: Scores, draw: Drawn, rows: np.ndarray, resamples: int, seed: int) -> dict[str, Score]:
+def _group(scores: Scores, draw: ResampledScores, rows: np.ndarray, resamples: int, seed: int) -> dict[str, Score]:
     found = {"photos": Score(float(len(rows)))}
     error = scores.per_photo.get("mos_error", np.full(len(scores.names), np.nan))[rows]
     if np.isfinite(error).any():
@@ -53,7 +53,7 @@ def _group(scores: Scores, draw: Drawn, rows: np.ndarray, resamples: int, seed: 
     drawn = [draw(block) for block in _blocks(rows, len(scores.names), resamples, seed)]
     for name, value in draw(whole).items():
         if name not in LEFT_OUT and _carried(scores, rows, name):
-            bounds = intervals.bounds(np.concatenate([block[name] for block in drawn]))
+            bounds = intervals.percentile_interval(np.concatenate([block[name] for block in drawn]))
             found[name] = Score(float(value[0]), *bounds)
     return found
 
@@ -67,7 +67,7 @@ def _carried(scores: Scores, rows: np.ndarray, name: str) -> bool:
 def _blocks(rows: np.ndarray, photos: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each photo is drawn, [B, P], none but the group's."""
     size = max(1, intervals.BLOCK // max(photos, 1))
-    for block in intervals.draws(len(rows), resamples, seed):
+    for block in intervals.resample_counts(len(rows), resamples, seed):
         for start in range(0, len(block), size):
             part = block[start : start + size]
             weights = np.zeros((len(part), photos))

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from src.common.errors import UserError
-from src.models.decoders.llama import Llama
+from src.models.decoders.llama import LlamaDecoder
 
 
-def compile_blocks(decoder: Llama, device: torch.device) -> None:
+def compile_blocks(decoder: LlamaDecoder, device: torch.device) -> None:
     """Compiles a decoder's blocks when they are first run; generating is left as it is.
 
     Raises:

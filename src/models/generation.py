@@ -15,7 +15,7 @@ from src.data.tokenizer import END
 NEVER = float("-inf")
 
 
-class Decoder(Protocol):
+class CaptionDecoder(Protocol):
     """What generation needs. The state's select(rows) repeats, reorders or drops captions."""
 
     def start(self, grid: Tensor) -> Any:
@@ -26,7 +26,7 @@ class Decoder(Protocol):
 
 
 @dataclass
-class Generated:
+class GeneratedCaption:
     """A caption.
 
     Attributes:
@@ -41,7 +41,7 @@ class Generated:
 
 
 @dataclass
-class Work:
+class BeamState:
     """Captions in work, R = P W rows, photo by photo.
 
     Attributes:
@@ -58,14 +58,14 @@ class Work:
     score: Tensor
     looks: Tensor | None
 
-    def follow(self, rows: Tensor, tokens: Tensor, score: Tensor, photos: Tensor) -> "Work":
+    def follow(self, rows: Tensor, tokens: Tensor, score: Tensor, photos: Tensor) -> "BeamState":
         """The captions `rows` with one token more each, of the photos at places `photos`."""
         longer = torch.cat([self.tokens[rows], tokens.unsqueeze(1)], dim=1)
         looks = None if self.looks is None else self.looks[rows]
-        return Work(self.photos[photos], self.state.select(rows), longer, score, looks)
+        return BeamState(self.photos[photos], self.state.select(rows), longer, score, looks)
 
 
-class Best:
+class BestHypotheses:
     """The best finished caption of each photo so far, and how many have finished."""
 
     def __init__(self, photos: int, longest: int, places: int, device: torch.device) -> None:
@@ -85,23 +85,23 @@ class Best:
             self.looks[photos] = 0.0
             self.looks[photos, : looks.shape[1]] = looks[better]
 
-    def take(self, work: Work, rows: Tensor, score: Tensor) -> None:
+    def take(self, work: BeamState, rows: Tensor, score: Tensor) -> None:
         """Takes the best of captions that have ended: rows [P, W] of the work, score [P, W], -inf for none."""
         top, place = score.max(dim=1)
         rows = rows.gather(1, place.unsqueeze(1)).squeeze(1)
         looks = None if work.looks is None else work.looks[rows]
         self.offer(work.photos, top, work.tokens[rows, 1:], looks)
 
-    def listed(self) -> list[Generated]:
+    def listed(self) -> list[GeneratedCaption]:
         """One caption a photo, on the CPU."""
         rows = [row[: row.index(END)] for row in self.tokens.tolist()]
         looks: list[Tensor | None] = [None] * len(rows)
         if self.looks.shape[1]:
             looks = [look[: len(row) + 1] for row, look in zip(rows, self.looks.cpu(), strict=True)]
-        return [Generated(*parts) for parts in zip(rows, self.score.tolist(), looks, strict=True)]
+        return [GeneratedCaption(*parts) for parts in zip(rows, self.score.tolist(), looks, strict=True)]
 
 
-class All(Best):
+class AllHypotheses(BestHypotheses):
     """Every finished caption of each photo.
 
     No score is kept, so that nothing leaves early because it cannot overtake the best: a photo is in work until W
@@ -110,36 +110,36 @@ class All(Best):
 
     def __init__(self, photos: int, device: torch.device) -> None:
         super().__init__(photos, 0, 0, device)
-        self.found: list[list[Generated]] = [[] for _ in range(photos)]
+        self.found: list[list[GeneratedCaption]] = [[] for _ in range(photos)]
 
     def offer(self, photos: Tensor, score: Tensor, tokens: Tensor, looks: Tensor | None) -> None:
         """Takes every caption with a finite score; shapes as Best's."""
         for i, (photo, value) in enumerate(zip(photos.tolist(), score.tolist(), strict=True)):
             if value > NEVER:
                 look = None if looks is None else looks[i].cpu()
-                self.found[photo].append(Generated(tokens[i].tolist(), value, look))
+                self.found[photo].append(GeneratedCaption(tokens[i].tolist(), value, look))
 
-    def take(self, work: Work, rows: Tensor, score: Tensor) -> None:
+    def take(self, work: BeamState, rows: Tensor, score: Tensor) -> None:
         """As Best's, but takes all of them."""
         for place in range(rows.shape[1]):
             looks = None if work.looks is None else work.looks[rows[:, place]]
             self.offer(work.photos, score[:, place], work.tokens[rows[:, place], 1:], looks)
 
-    def ranked(self, most: int) -> list[list[Generated]]:
+    def ranked(self, most: int) -> list[list[GeneratedCaption]]:
         """At most so many captions of each photo, the best first."""
         return [sorted(found, key=lambda one: -one.score)[:most] for found in self.found]
 
 
 @torch.inference_mode()
 def generate(
-    decoder: Decoder,
+    decoder: CaptionDecoder,
     grid: Tensor,
     style: Tensor,
     config: GenerationConfig,
     special: list[int],
     attention: bool = False,
     each: int = 1,
-) -> list[Generated]:
+) -> list[GeneratedCaption]:
     """One caption for each photo, or `each` of them one after the other, to sample.
 
     Args:
@@ -152,31 +152,36 @@ def generate(
         each: captions of a photo.
     """
     count, places = len(grid) * each, grid.shape[1]
-    best = Best(count, config.max_length + 2, places if attention else 0, grid.device)
+    best = BestHypotheses(count, config.max_length + 2, places if attention else 0, grid.device)
     _write(decoder, grid, style, config, special, best, attention, each)
     return best.listed()
 
 
 @torch.inference_mode()
-def generate_all(
-    decoder: Decoder, grid: Tensor, style: Tensor, config: GenerationConfig, special: list[int], attention: bool = False
-) -> list[list[Generated]]:
+def generate_beams(
+    decoder: CaptionDecoder,
+    grid: Tensor,
+    style: Tensor,
+    config: GenerationConfig,
+    special: list[int],
+    attention: bool = False,
+) -> list[list[GeneratedCaption]]:
     """The finished captions of each photo's beam, the best first, W of them unless the vocabulary has fewer.
 
     The first is what `generate` gives. Greedy captions and samples are one a photo. Arguments as `generate`'s.
     """
-    found = All(len(grid), grid.device)
+    found = AllHypotheses(len(grid), grid.device)
     _write(decoder, grid, style, config, special, found, attention, 1)
     return found.ranked(config.beam)
 
 
 def _write(
-    decoder: Decoder,
+    decoder: CaptionDecoder,
     grid: Tensor,
     style: Tensor,
     config: GenerationConfig,
     special: list[int],
-    best: Best,
+    best: BestHypotheses,
     attention: bool,
     each: int,
 ) -> None:
@@ -188,21 +193,25 @@ def _write(
     score = torch.zeros(count, device=grid.device)
     photos = torch.arange(count, device=grid.device)
     state = decoder.start(grid) if each == 1 else decoder.start(grid).select(photos // each)
-    work = Work(photos, state, style.repeat_interleave(each).unsqueeze(1), score, looks)
+    work = BeamState(photos, state, style.repeat_interleave(each).unsqueeze(1), score, looks)
     never = torch.tensor(special, dtype=torch.long, device=grid.device)
     seeded = torch.Generator(device=grid.device).manual_seed(config.seed)
     for step in range(config.max_length + 1):
-        work, logp = advance(decoder, config, never, work, last=step == config.max_length)
+        work, logp = decoder_step(decoder, config, never, work, last=step == config.max_length)
         if config.method == "beam":
-            work = widen(config, work, logp, best)
+            work = beam_step(config, work, logp, best)
         else:
-            token = draw(logp, config, seeded) if config.method == "nucleus" else likeliest(work, logp, 1)[1][:, 0]
-            work = follow_one(work, logp, token, best)
+            token = (
+                sample_token(logp, config, seeded)
+                if config.method == "nucleus"
+                else top_continuations(work, logp, 1)[1][:, 0]
+            )
+            work = follow_single(work, logp, token, best)
         if not len(work.photos):
             break
 
 
-def likeliest(work: Work, logp: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def top_continuations(work: BeamState, logp: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Scores and places (row in its photo's W, times V, and token) of each photo's 2 `width` best continuations.
 
     A beam and a greedy caption come by them alike: bf16 logits are often equal, and argmax takes another one of them.
@@ -212,7 +221,7 @@ def likeliest(work: Work, logp: Tensor, width: int) -> tuple[Tensor, Tensor]:
     return score, places
 
 
-def follow_one(work: Work, logp: Tensor, token: Tensor, best: Best) -> Work:
+def follow_single(work: BeamState, logp: Tensor, token: Tensor, best: BestHypotheses) -> BeamState:
     """One caption a photo goes on with its token [R], or leaves where that is the end."""
     score = work.score + logp.gather(1, token.unsqueeze(1)).squeeze(1)
     ended = token == END
@@ -222,7 +231,7 @@ def follow_one(work: Work, logp: Tensor, token: Tensor, best: Best) -> Work:
     return work.follow(going, token[going], score[going], going)
 
 
-def widen(config: GenerationConfig, work: Work, logp: Tensor, best: Best) -> Work:
+def beam_step(config: GenerationConfig, work: BeamState, logp: Tensor, best: BestHypotheses) -> BeamState:
     """A step of beam search: of all continuations of a photo's captions, the best W unfinished go on.
 
     A continuation with the end token has finished if it is among the best W. A photo leaves when W captions have
@@ -230,7 +239,7 @@ def widen(config: GenerationConfig, work: Work, logp: Tensor, best: Best) -> Wor
     """
     photos, vocabulary = len(work.photos), logp.shape[1]
     width = len(work.tokens) // photos
-    score, flat = likeliest(work, logp, config.beam)
+    score, flat = top_continuations(work, logp, config.beam)
     rows = flat // vocabulary + width * torch.arange(photos, device=flat.device).unsqueeze(1)
     token = flat % vocabulary
     _finish(config, work, rows, score.masked_fill(token != END, NEVER), best)
@@ -242,7 +251,7 @@ def widen(config: GenerationConfig, work: Work, logp: Tensor, best: Best) -> Wor
     return work.follow(rows, token, score[kept].flatten(), kept)
 
 
-def _finish(config: GenerationConfig, work: Work, rows: Tensor, score: Tensor, best: Best) -> None:
+def _finish(config: GenerationConfig, work: BeamState, rows: Tensor, score: Tensor, best: BestHypotheses) -> None:
     """Counts the ends among the W best continuations (score [P, 2 W], -inf for no end), and hands them over."""
     score, rows = score[:, : config.beam], rows[:, : config.beam]
     best.count[work.photos] += score.isfinite().sum(dim=1)
@@ -250,7 +259,9 @@ def _finish(config: GenerationConfig, work: Work, rows: Tensor, score: Tensor, b
     best.take(work, rows, score / length**config.length_penalty)
 
 
-def advance(decoder: Decoder, config: GenerationConfig, never: Tensor, work: Work, last: bool) -> tuple[Work, Tensor]:
+def decoder_step(
+    decoder: CaptionDecoder, config: GenerationConfig, never: Tensor, work: BeamState, last: bool
+) -> tuple[BeamState, Tensor]:
     """One step of the decoder: the work with its new state, and log probabilities [R, V] of allowed tokens.
 
     Probabilities are the model's over the allowed tokens; what is banned has -inf. The last step allows the end alone.
@@ -264,13 +275,13 @@ def advance(decoder: Decoder, config: GenerationConfig, never: Tensor, work: Wor
         end = logp[:, END].clone()
         logp.fill_(NEVER)[:, END] = end
     elif config.no_repeat:
-        logp.masked_fill_(repeats(work.tokens[:, 1:], config.no_repeat, logp.shape[1]), NEVER)
+        logp.masked_fill_(repeated_ngrams(work.tokens[:, 1:], config.no_repeat, logp.shape[1]), NEVER)
     if work.looks is not None:
         looks = torch.cat([work.looks, looks.float().unsqueeze(1)], dim=1)
-    return Work(work.photos, state, work.tokens, work.score, None if work.looks is None else looks), logp
+    return BeamState(work.photos, state, work.tokens, work.score, None if work.looks is None else looks), logp
 
 
-def repeats(tokens: Tensor, size: int, vocabulary: int) -> Tensor:
+def repeated_ngrams(tokens: Tensor, size: int, vocabulary: int) -> Tensor:
     """[R, V] bool: tokens that would make a sequence of `size` tokens stand twice in a row of [R, S]."""
     banned = torch.zeros(len(tokens), vocabulary, dtype=torch.bool, device=tokens.device)
     if tokens.shape[1] < size:
@@ -283,12 +294,12 @@ def repeats(tokens: Tensor, size: int, vocabulary: int) -> Tensor:
     return banned
 
 
-def draw(logp: Tensor, config: GenerationConfig, seeded: torch.Generator) -> Tensor:
+def sample_token(logp: Tensor, config: GenerationConfig, seeded: torch.Generator) -> Tensor:
     """A token [R] from the nucleus."""
-    return torch.multinomial(nucleus(logp, config.temperature, config.top_p), 1, generator=seeded).squeeze(1)
+    return torch.multinomial(top_p_filter(logp, config.temperature, config.top_p), 1, generator=seeded).squeeze(1)
 
 
-def nucleus(logp: Tensor, temperature: float, top_p: float) -> Tensor:
+def top_p_filter(logp: Tensor, temperature: float, top_p: float) -> Tensor:
     """Probabilities [R, V] with all but the likeliest tokens that hold `top_p` of the mass set to 0; not normalised."""
     p = (logp / max(temperature, 1e-4)).softmax(dim=1)
     if top_p >= 1.0:

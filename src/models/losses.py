@@ -15,7 +15,7 @@ EPSILON = 1e-6
 AT_ONCE = 2**21  # logits of a slice: 8 MB
 
 
-def caption_ce(logits: Tensor, tokens: Tensor, smoothing: float = 0.0) -> Tensor:
+def caption_cross_entropy(logits: Tensor, tokens: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy per word, shifted by one: the logits at position t are for token t + 1. Padding is left out.
 
     Args:
@@ -28,10 +28,10 @@ def caption_ce(logits: Tensor, tokens: Tensor, smoothing: float = 0.0) -> Tensor
     """
     target = tokens[..., 1:].reshape(-1)
     kept = (target != PAD).nonzero().squeeze(1)
-    return word_ce(logits.reshape(-1, logits.shape[-1])[kept], target[kept], smoothing)
+    return word_cross_entropy(logits.reshape(-1, logits.shape[-1])[kept], target[kept], smoothing)
 
 
-def word_ce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+def word_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of [M, V] logits with [M] tokens, none of which is padding; 0 where M is 0."""
     if len(target) == 0:
         return logits.sum() * 0.0
@@ -44,7 +44,7 @@ def word_ce(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     return ((1 - smoothing) * likely + smoothing * even).mean()
 
 
-def linear_ce(
+def linear_cross_entropy(
     inputs: Tensor,
     weight: Tensor,
     bias: Tensor,

@@ -19,14 +19,14 @@ from src.common.errors import UserError, one_line
 from src.config.schema import Config
 from src.data.tokenizer import Tokenizer
 from src.models.backbones.backbone import Backbone
-from src.models.multitask import Multitask
+from src.models.multitask import MultitaskModel
 
 FORMAT = "multitask-1"
 FILES = ("model.safetensors", "config.yaml", "tokenizer.json", "meta.json")
 
 
 @dataclass(kw_only=True)
-class Described:
+class ModelDescription:
     """What a model folder says of its model, without the weights."""
 
     tokenizer: Tokenizer
@@ -35,13 +35,13 @@ class Described:
 
 
 @dataclass(kw_only=True)
-class Loaded(Described):
+class LoadedModel(ModelDescription):
     """A model folder's content; the model is in eval mode, on the CPU."""
 
-    model: Multitask
+    model: MultitaskModel
 
 
-def save(folder: Path, model: Multitask, tokenizer_json: str, config: Config, meta: dict[str, Any]) -> None:
+def save_model(folder: Path, model: MultitaskModel, tokenizer_json: str, config: Config, meta: dict[str, Any]) -> None:
     """Writes a model folder, whole or not at all; an older one of that name stays until the new one is complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -57,7 +57,7 @@ def save(folder: Path, model: Multitask, tokenizer_json: str, config: Config, me
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write(part: Path, model: Multitask, tokenizer_json: str, config: Config, meta: dict[str, Any]) -> None:
+def _write(part: Path, model: MultitaskModel, tokenizer_json: str, config: Config, meta: dict[str, Any]) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in _state(model).items()}
     head = {"format": FORMAT, "vocabulary": str(model.vocabulary), "styles": str(len(model.special) - 2)}
     save_file(state, part / "model.safetensors", metadata=head)
@@ -68,7 +68,7 @@ def _write(part: Path, model: Multitask, tokenizer_json: str, config: Config, me
     (part / "meta.json").write_text(json.dumps(meta, ensure_ascii=False, indent=1), "utf-8")
 
 
-def _state(model: Multitask) -> dict[str, torch.Tensor]:
+def _state(model: MultitaskModel) -> dict[str, torch.Tensor]:
     """The state without tensors that are there twice: tied weights."""
     once: dict[int, str] = {}
     state = model.state_dict()
@@ -77,7 +77,7 @@ def _state(model: Multitask) -> dict[str, torch.Tensor]:
     return {name: state[name] for name in once.values()}
 
 
-def load(folder: Path) -> Loaded:
+def load_model_folder(folder: Path) -> LoadedModel:
     """Reads a model folder. It runs no code from it, and needs neither the hub nor the weights training began with.
 
     Raises:
@@ -87,19 +87,21 @@ def load(folder: Path) -> Loaded:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} is no model folder: {', '.join(missing)} is missing; give one that src.train wrote")
-    about = describe(folder)
+    about = describe_model(folder)
     model = _model(folder / "model.safetensors", about.config)
-    return Loaded(**vars(about), model=model.eval())
+    return LoadedModel(**vars(about), model=model.eval())
 
 
-def describe(folder: Path) -> Described:
+def describe_model(folder: Path) -> ModelDescription:
     """Reads all of a model folder but its weights.
 
     Raises:
         UserError: a file is missing or damaged; names it.
     """
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    return Described(tokenizer=tokenizer, config=_config(folder / "config.yaml"), meta=_meta(folder / "meta.json"))
+    return ModelDescription(
+        tokenizer=tokenizer, config=_config(folder / "config.yaml"), meta=_meta(folder / "meta.json")
+    )
 
 
 def _config(path: Path) -> Config:
@@ -118,7 +120,7 @@ def _meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _model(path: Path, config: Config) -> Multitask:
+def _model(path: Path, config: Config) -> MultitaskModel:
     try:
         with safe_open(path, framework="pt") as file:
             head = file.metadata() or {}
@@ -128,7 +130,7 @@ def _model(path: Path, config: Config) -> Multitask:
     if head.get("format") != FORMAT:
         raise UserError(f"{path} is not a model of this project (format {head.get('format')}, not {FORMAT})")
     settings = replace(config.model, backbone=replace(config.model.backbone, weights="none"))
-    model = Multitask(settings, Backbone(settings.backbone), int(head["vocabulary"]), int(head["styles"]))
+    model = MultitaskModel(settings, Backbone(settings.backbone), int(head["vocabulary"]), int(head["styles"]))
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:

@@ -11,7 +11,7 @@ from src.config.schema import MosConfig
 STILL = 0.02  # compressed statistics that vary less than this come from channels that are silent but for rounding
 
 
-class Quality(nn.Module):
+class MosHead(nn.Module):
     """Standardised level statistics through a small perceptron.
 
     Attributes:
@@ -39,7 +39,7 @@ class Quality(nn.Module):
     @torch.no_grad()
     def fit_scale(self, levels: Tensor, mos: Tensor) -> None:
         """Takes centre and scale of inputs and output from the training photos: levels [R, L], mos [R], NaN unknown."""
-        levels, mos = compress(levels.float()), mos[~mos.isnan()].float()
+        levels, mos = signed_sqrt(levels.float()), mos[~mos.isnan()].float()
         self.center.copy_(levels.mean(dim=0))
         self.scale.copy_(levels.std(dim=0, correction=0).clamp(min=STILL))
         if len(mos):
@@ -49,7 +49,7 @@ class Quality(nn.Module):
     def scaled(self, levels: Tensor) -> Tensor:
         """[R, L] to mos [R] in standard deviations of the training photos', about 0."""
         with torch.autocast(levels.device.type, enabled=False):  # so little work that fp32 costs nothing
-            standard = (compress(levels.float()) - self.center) / self.scale
+            standard = (signed_sqrt(levels.float()) - self.center) / self.scale
             return self.body(standard.clamp(-6, 6)).squeeze(1)
 
     def forward(self, levels: Tensor) -> Tensor:
@@ -61,6 +61,6 @@ class Quality(nn.Module):
         return (mos - self.mos_mean) / self.mos_std
 
 
-def compress(levels: Tensor) -> Tensor:
+def signed_sqrt(levels: Tensor) -> Tensor:
     """Signed square root: statistics have long tails."""
     return levels.sign() * levels.abs().sqrt()

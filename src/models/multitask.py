@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError
-from src.common.process_group import Group
+from src.common.process_group import ProcessGroup
 from src.config.schema import GenerationConfig, ModelConfig
-from src.data.batch import Batch, View
+from src.data.batch import Batch, TaskInput
 from src.data.tokenizer import PAD, UNK
 from src.models import losses
 from src.models.backbones.backbone import Backbone
 from src.models.decoders.registry import make_decoder
-from src.models.generation import Generated, generate
-from src.models.mos_head import Quality
+from src.models.generation import GeneratedCaption, generate
+from src.models.mos_head import MosHead
 
 Mean = tuple[Tensor, int]  # and how many it is the mean of
 
@@ -39,7 +39,7 @@ class CaptionLoss(Protocol):
 
 
 @dataclass
-class Outputs:
+class MultitaskOutputs:
     """What a batch gives in training.
 
     Attributes:
@@ -51,7 +51,7 @@ class Outputs:
     grid: Tensor | None = None
 
 
-class Multitask(nn.Module):
+class MultitaskModel(nn.Module):
     """Backbone and heads.
 
     Attributes:
@@ -79,7 +79,7 @@ class Multitask(nn.Module):
             raise UserError("model: both heads are off; enable model.mos or model.decoder")
         self.config = config
         self.backbone = backbone
-        self.mos = Quality(config.mos, backbone.level_size) if config.mos.enabled else None
+        self.mos = MosHead(config.mos, backbone.level_size) if config.mos.enabled else None
         sizes = (vocabulary, backbone.grid_channels, backbone.config, styles)
         self.decoder = make_decoder(config.decoder, *sizes) if config.decoder.enabled else None
         self.vocabulary = vocabulary
@@ -91,7 +91,7 @@ class Multitask(nn.Module):
         if self.mos is not None:
             self.mos.fit_scale(levels, mos)
 
-    def forward(self, batch: Batch) -> Outputs:
+    def forward(self, batch: Batch) -> MultitaskOutputs:
         """Predicted mos and the decoder's grid; the backbone runs once for pixels that both tasks share."""
         quality = batch.quality if self.mos is not None else None
         captioning = batch.captioning if self.decoder is not None else None
@@ -101,10 +101,10 @@ class Multitask(nn.Module):
         else:
             levels, grid = self._levels(quality), self._grid(captioning)
         mos = self.mos(levels) if self.mos is not None and levels is not None else None
-        return Outputs(mos, grid)
+        return MultitaskOutputs(mos, grid)
 
     def losses(
-        self, batch: Batch, caption_loss: CaptionLoss | None = None, group: Group | None = None
+        self, batch: Batch, caption_loss: CaptionLoss | None = None, group: ProcessGroup | None = None
     ) -> dict[str, Tensor]:
         """Each part (mos_mse, mos_huber, mos_plcc, mos_rank, caption_ce), and their weighted total, `loss`.
 
@@ -116,19 +116,21 @@ class Multitask(nn.Module):
             group: of processes that each hold a part of one batch; the losses are those of the whole batch, and their
                 gradients, averaged over the processes, are its gradients. All of them call this together.
         """
-        group = group or Group()
+        group = group or ProcessGroup()
         outputs = self(batch)
         rated, described = group.sum(int(outputs.mos is not None), int(outputs.grid is not None))
         parts: dict[str, Tensor] = {}
         tasks: dict[str, Tensor] = {}
         if rated:
             parts |= self._mos_losses(*self._rated(outputs, batch, group))
-            tasks["mos"] = weighted(parts, {f"mos_{name}": weight for name, weight in vars(self.config.mos).items()})
+            tasks["mos"] = weighted_loss(
+                parts, {f"mos_{name}": weight for name, weight in vars(self.config.mos).items()}
+            )
         if described:
             weights = caption_loss.weights if caption_loss else {"caption_ce": 1.0}
             means = self._caption_losses(outputs.grid, batch, caption_loss)
             found = {name: group.mean(*mean) for name, mean in means.items()}
-            parts, tasks["caption"] = parts | found, weighted(found, weights)
+            parts, tasks["caption"] = parts | found, weighted_loss(found, weights)
         return parts | {"loss": self._total(tasks, batch)}
 
     def caption_ce(self, grid: Tensor, batch: Batch) -> dict[str, Mean]:
@@ -153,33 +155,33 @@ class Multitask(nn.Module):
 
     def generate(
         self, grid: Tensor, style: Tensor, generation: GenerationConfig, attention: bool = False, each: int = 1
-    ) -> list[Generated]:
+    ) -> list[GeneratedCaption]:
         """A caption for each photo, or `each` of them, from grid [R, N, C] and style tokens [R]."""
         assert self.decoder is not None
         return generate(self.decoder, grid, style, generation, self.special, attention, each)
 
-    def _levels(self, view: View | None) -> Tensor | None:
+    def _levels(self, view: TaskInput | None) -> Tensor | None:
         if view is None or not len(view.rows):
             return None
         return view.features if view.pixels is None else self.backbone.levels(view.pixels)
 
-    def _grid(self, view: View | None) -> Tensor | None:
+    def _grid(self, view: TaskInput | None) -> Tensor | None:
         if view is None or not len(view.rows):
             return None
         return view.features if view.pixels is None else self.backbone.grid(view.pixels)
 
-    def _rated(self, outputs: Outputs, batch: Batch, group: Group) -> tuple[Tensor, Tensor]:
+    def _rated(self, outputs: MultitaskOutputs, batch: Batch, group: ProcessGroup) -> tuple[Tensor, Tensor]:
         """mos of the whole batch, predicted and true, [R] each."""
         assert self.mos is not None
         if outputs.mos is None or batch.quality is None:  # in another process's part only
-            return group.whole(nothing(self.mos)), group.whole(batch.mos[:0])
+            return group.whole(zero_loss(self.mos)), group.whole(batch.mos[:0])
         return group.whole(outputs.mos), group.whole(batch.mos[batch.quality.rows])
 
     def _caption_losses(self, grid: Tensor | None, batch: Batch, caption_loss: CaptionLoss | None) -> dict[str, Mean]:
         assert self.decoder is not None
         if grid is None:  # in another process's part only
             names = caption_loss.weights if caption_loss else ("caption_ce",)
-            return {name: (nothing(self.decoder).sum(), 0) for name in names}
+            return {name: (zero_loss(self.decoder).sum(), 0) for name in names}
         return caption_loss(grid, batch) if caption_loss else self.caption_ce(grid, batch)
 
     def _mos_losses(self, predicted: Tensor, mos: Tensor) -> dict[str, Tensor]:
@@ -208,11 +210,11 @@ class Multitask(nn.Module):
         return total
 
 
-def weighted(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+def weighted_loss(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """The weighted sum of losses; one that counts 0 is not touched."""
     return torch.stack([weights[name] * part for name, part in parts.items() if weights[name]]).sum()
 
 
-def nothing(head: nn.Module) -> Tensor:
+def zero_loss(head: nn.Module) -> Tensor:
     """[0], of the head's graph: a process whose part of a batch has no label for it takes part in backward() so."""
     return next(weight for weight in head.parameters() if weight.requires_grad).flatten()[:0]

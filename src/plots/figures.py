@@ -30,7 +30,7 @@ def make_figure(width: float = 6.0, height: float = 4.0, rows: int = 1, columns:
     return figure, list(axes.flat)
 
 
-def tidy(axes: Axes, x: str, y: str, title: str = "") -> None:
+def tidy_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
     """Labels, a light grid, no box."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -52,7 +52,7 @@ def curves(series: Series, x: str = "step", y: str = "loss", title: str = "") ->
     """
     figure, (axes,) = make_figure()
     draw_curves(axes, series, zip(COLOURS, STYLES * 5, strict=False), markersize=3)
-    tidy(axes, x, y, title)
+    tidy_axes(axes, x, y, title)
     if series:
         axes.legend(frameon=False, fontsize=8)
     return figure
@@ -76,19 +76,19 @@ def mos_scatter(true: Array, predicted: Array, title: str = "") -> Figure:
     """
     from scipy.stats import pearsonr, spearmanr
 
-    true, predicted = paired(true, predicted)
+    true, predicted = finite_pairs(true, predicted)
     figure, (axes,) = make_figure(4.6, 4.6)
     faint = float(np.clip(250 / max(len(true), 1), 0.15, 0.8))
     axes.plot(true, predicted, "o", color=COLOURS[0], markersize=3, alpha=faint, markeredgewidth=0)
     if len(true):
-        low, high = limits(np.concatenate([true, predicted]))
+        low, high = axis_limits(np.concatenate([true, predicted]))
         axes.plot([low, high], [low, high], color="0.4", linewidth=1, linestyle="--")
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     text = f"{len(true):,} photos"
     if len(true) > 2 and true.std() and predicted.std():
         text += f"\nPLCC {pearsonr(true, predicted)[0]:.3f}\nSRCC {spearmanr(true, predicted)[0]:.3f}"
     axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=9)
-    tidy(axes, "true mos", "predicted mos", title)
+    tidy_axes(axes, "true mos", "predicted mos", title)
     return figure
 
 
@@ -100,7 +100,7 @@ def residuals(true: Array, predicted: Array, title: str = "") -> Figure:
         predicted: [N] likewise.
         title: above the axes; empty: none.
     """
-    true, predicted = paired(true, predicted)
+    true, predicted = finite_pairs(true, predicted)
     off = predicted - true
     figure, (axes,) = make_figure(5.0, 3.6)
     if len(off):
@@ -108,25 +108,25 @@ def residuals(true: Array, predicted: Array, title: str = "") -> Figure:
         axes.axvline(float(off.mean()), color=COLOURS[1])
         title = f"{title} mean {off.mean():+.3f}, deviation {off.std():.3f}".strip()
     axes.axvline(0, color="0.3", linewidth=1, linestyle="--")
-    tidy(axes, "predicted - true mos", "photos", title)
+    tidy_axes(axes, "predicted - true mos", "photos", title)
     return figure
 
 
-def paired(true: Array, predicted: Array) -> tuple[Array, Array]:
+def finite_pairs(true: Array, predicted: Array) -> tuple[Array, Array]:
     """Both without the entries where either is no finite number."""
     true, predicted = np.asarray(true, dtype=float), np.asarray(predicted, dtype=float)
     known = np.isfinite(true) & np.isfinite(predicted)
     return true[known], predicted[known]
 
 
-def limits(values: Array) -> tuple[float, float]:
+def axis_limits(values: Array) -> tuple[float, float]:
     """An axis's ends: the values' range and 4 % more on either side."""
     low, high = float(values.min()), float(values.max())
     margin = 0.04 * (high - low) or 0.5
     return low - margin, high + margin
 
 
-def attention(photo: NDArray[np.uint8], words: Sequence[str], weights: Array, columns: int = 5) -> Figure:
+def attention_figure(photo: NDArray[np.uint8], words: Sequence[str], weights: Array, columns: int = 5) -> Figure:
     """Where the decoder looked for each word: the photo, the fainter the lower the weight, beside the word's highest.
 
     Args:
@@ -215,11 +215,11 @@ def objective_history(objective: Sequence[float | None], name: str = "objective"
         axes.step(numbers, best, where="post", color=COLOURS[0], label=f"best so far: {best[-1]:.4g}")
     axes.legend(frameon=False, fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    tidy(axes, "trial", name)
+    tidy_axes(axes, "trial", name)
     return figure
 
 
-def importances(shares: Mapping[str, float], name: str) -> Figure:
+def importance_bars(shares: Mapping[str, float], name: str) -> Figure:
     """Bars: a search's parameters by their share in how the objective varies, the largest on top.
 
     Args:
@@ -232,7 +232,7 @@ def importances(shares: Mapping[str, float], name: str) -> Figure:
     axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
     axes.set_yticks(range(len(keys)), keys, fontsize=8)
     axes.margins(x=0.12)
-    tidy(axes, f"share in {name}", "")
+    tidy_axes(axes, f"share in {name}", "")
     return figure
 
 
@@ -251,7 +251,7 @@ def pareto_front(points: Sequence[tuple[float, float]], best: Sequence[int], nam
         [x for x, _ in across], [y for _, y in across], "s-", where="pre", color=COLOURS[0], markersize=5, label="front"
     )
     axes.legend(frameon=False, fontsize=8)
-    tidy(axes, names[0], names[1])
+    tidy_axes(axes, names[0], names[1])
     return figure
 
 
@@ -266,7 +266,7 @@ def parameter_scatter(
         name: what the number is.
         log: parameters whose scale is logarithmic.
     """
-    keys = parameters(trials)
+    keys = parameter_names(trials)
     columns = min(4, max(1, len(keys)))
     rows = max(1, -(-len(keys) // columns))
     figure, axes = make_figure(2.8 * columns, 2.6 * rows, rows, columns)
@@ -274,13 +274,13 @@ def parameter_scatter(
         one.set_axis_off()
     for i, (one, key) in enumerate(zip(axes, keys, strict=False)):
         known = [(t[key], o) for t, o in zip(trials, objective, strict=True) if key in t and o is not None]
-        scale = Scale([t[key] for t in trials if key in t], key in log)
+        scale = ParameterScale([t[key] for t in trials if key in t], key in log)
         one.plot(
             [scale.place(v) for v, _ in known], [o for _, o in known], "o", color=COLOURS[0], markersize=4, alpha=0.7
         )
         one.set_xticks(*scale.ticks())
         one.set_xlim(-0.08, 1.08)
-        tidy(one, key, name if i % columns == 0 else "")
+        tidy_axes(one, key, name if i % columns == 0 else "")
     return figure
 
 
@@ -296,10 +296,10 @@ def parallel_coordinates(
         log: parameters whose scale is logarithmic.
     """
     done = [({**t, name: o}, o) for t, o in zip(trials, objective, strict=True) if o is not None]
-    keys = [*parameters(trials), name]
-    scales = {key: Scale([t[key] for t, _ in done if key in t], key in log) for key in keys}
+    keys = [*parameter_names(trials), name]
+    scales = {key: ParameterScale([t[key] for t, _ in done if key in t], key in log) for key in keys}
     figure, (axes,) = make_figure(max(5.0, 1.5 * len(keys)), 4.2)
-    shades = Scale([o for _, o in done])
+    shades = ParameterScale([o for _, o in done])
     for t, o in sorted(done, key=lambda pair: pair[1]):
         heights = [scales[key].place(t[key]) if key in t else np.nan for key in keys]
         good = shades.place(o)
@@ -314,12 +314,12 @@ def parallel_coordinates(
     return figure
 
 
-def parameters(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+def parameter_names(trials: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of all parameters, in order of their first use."""
     return list(dict.fromkeys(key for trial in trials for key in trial))
 
 
-class Scale:
+class ParameterScale:
     """Places values of one parameter within 0..1: words evenly, numbers by size or by logarithm.
 
     Args:

@@ -8,14 +8,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 
-from src.plots.figures import COLOURS, STYLES, Array, Series, draw_curves, limits, make_figure, paired, tidy
+from src.plots.figures import (
+    COLOURS,
+    STYLES,
+    Array,
+    Series,
+    axis_limits,
+    draw_curves,
+    finite_pairs,
+    make_figure,
+    tidy_axes,
+)
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SHADES = ("#0b559f", "#c44e00", "#1b7837", "#5a3d8a", "#222222", "#b8860b", "#7aa6d8", "#d98aa5")
 MOST_BINS = 10
 
 
-def panels(groups: Mapping[str, Series], x: str = "step", columns: int = 3) -> Figure:
+def curve_panels(groups: Mapping[str, Series], x: str = "step", columns: int = 3) -> Figure:
     """Small curves side by side: a panel a loss or score, a line a series, told apart by style and marker.
 
     Args:
@@ -30,7 +40,7 @@ def panels(groups: Mapping[str, Series], x: str = "step", columns: int = 3) -> F
         one.set_axis_off()
     for one, (title, series) in zip(axes, groups.items(), strict=False):
         draw_curves(one, series, zip(SHADES, STYLES * 2, strict=True), markersize=2.5, linewidth=1.1)
-        tidy(one, x, "", title)
+        tidy_axes(one, x, "", title)
         if len(series) > 1:
             one.legend(frameon=False, fontsize=7)
     return figure
@@ -44,21 +54,21 @@ def calibration(true: Array, predicted: Array, title: str = "") -> Figure:
         predicted: [N] likewise.
         title: above the axes; empty: none.
     """
-    true, predicted = paired(true, predicted)
+    true, predicted = finite_pairs(true, predicted)
     figure, (axes,) = make_figure(4.6, 4.6)
     if len(true):
         groups = np.array_split(np.argsort(predicted, kind="stable"), min(MOST_BINS, len(true)))
         x, y = (np.array([values[rows].mean() for rows in groups]) for values in (predicted, true))
         error = np.array([1.96 * true[rows].std(ddof=len(rows) > 1) / np.sqrt(len(rows)) for rows in groups])
         axes.errorbar(x, y, yerr=error, fmt="o-", color=COLOURS[0], markersize=4, linewidth=1, capsize=3)
-        low, high = limits(np.concatenate([x, y - error, y + error]))
+        low, high = axis_limits(np.concatenate([x, y - error, y + error]))
         axes.plot([low, high], [low, high], color="0.4", linewidth=1, linestyle="--")
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    tidy(axes, "predicted mos, mean of a tenth", "true mos, mean and 95 % interval", title)
+    tidy_axes(axes, "predicted mos, mean of a tenth", "true mos, mean and 95 % interval", title)
     return figure
 
 
-def lengths(groups: Mapping[str, Sequence[int]]) -> Figure:
+def caption_lengths(groups: Mapping[str, Sequence[int]]) -> Figure:
     """How long captions are, in words: a line of shares for each group of captions.
 
     Args:
@@ -74,11 +84,11 @@ def lengths(groups: Mapping[str, Sequence[int]]) -> Figure:
             axes.step(range(most + 1), shares, style, where="mid", color=colour, linewidth=1.3, label=label)
     if groups:
         axes.legend(frameon=False, fontsize=8)
-    tidy(axes, "words", "share of captions")
+    tidy_axes(axes, "words", "share of captions")
     return figure
 
 
-def photo_map(points: Array, mos: Array, groups: Sequence[int], names: Sequence[str], title: str) -> Figure:
+def embedding_scatter(points: Array, mos: Array, groups: Sequence[int], names: Sequence[str], title: str) -> Figure:
     """Photos as points of a plane, twice: the darker, the higher their mos; and by caption cluster.
 
     Args:
@@ -122,7 +132,7 @@ def dot_size(count: int) -> float:
     return float(np.clip(120 / np.sqrt(max(count, 1)), 2.8, 6.5))
 
 
-def bars(values: Mapping[str, tuple[float, float | None, float | None]], title: str) -> Figure:
+def score_bars(values: Mapping[str, tuple[float, float | None, float | None]], title: str) -> Figure:
     """A score of several models with its 95 % intervals, the first on top.
 
     Args:
@@ -138,11 +148,11 @@ def bars(values: Mapping[str, tuple[float, float | None, float | None]], title: 
     most = max(value for value, _, _ in values.values())
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(EngFormatter(sep="") if most >= 1000 else ScalarFormatter())
-    tidy(axes, title, "")
+    tidy_axes(axes, title, "")
     return figure
 
 
-def ranks(shares: Mapping[str, Sequence[float]], title: str) -> Figure:
+def rank_table(shares: Mapping[str, Sequence[float]], title: str) -> Figure:
     """How often each model takes each rank: rows of squares, the darker the more often, with their percentages.
 
     Args:

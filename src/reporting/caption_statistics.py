@@ -8,7 +8,7 @@ from src.metrics.text.ptb_tokenizer import tokenize
 
 
 @dataclass
-class Variety:
+class CaptionVariety:
     """Words of P captions and of their references, PTB-tokenised.
 
     Attributes:
@@ -26,7 +26,7 @@ class Variety:
     unused: list[tuple[str, int]]
 
 
-def variety(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Variety:
+def caption_variety(captions: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionVariety:
     """Counts the words of captions, empty ones left out, and of their references."""
     said = tokenize([caption for caption in captions if caption])
     written = tokenize([one for several in references for one in several])
@@ -34,4 +34,4 @@ def variety(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Var
     counts = Counter(word for caption in written for word in caption.split())
     unused = [(word, count) for word, count in counts.most_common() if word not in used]
     lengths, reference_lengths = ([len(caption.split()) for caption in several] for several in (said, written))
-    return Variety(Counter(said).most_common(), lengths, reference_lengths, used, unused)
+    return CaptionVariety(Counter(said).most_common(), lengths, reference_lengths, used, unused)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from src.common.errors import UserError
-from src.reporting.images import spread
+from src.reporting.images import evenly_spaced
 
 Points = list[tuple[float, float]]
 Logged = dict[str, Points]
@@ -24,17 +24,17 @@ SYSTEM = {
 }
 
 
-def logged(run_id: str, history: Path) -> Logged:
+def logged_metrics(run_id: str, history: Path) -> Logged:
     """Name -> (step, value) in order, of every metric: from MLflow where it knows the run, else from the history."""
     if run_id:
         try:
-            return thin(from_mlflow(run_id))
+            return thin_curve(metrics_from_mlflow(run_id))
         except UserError as error:
             print(f"{error}; losses and scores are those of {history}", file=sys.stderr)
-    return thin(from_file(history))
+    return thin_curve(metrics_from_file(history))
 
 
-def from_mlflow(run_id: str) -> Logged:
+def metrics_from_mlflow(run_id: str) -> Logged:
     """Every metric's history in MLflow.
 
     Raises:
@@ -49,27 +49,27 @@ def from_mlflow(run_id: str) -> Logged:
         names = client.get_run(run_id).data.metrics
     except MlflowException as error:
         raise UserError(f"run {run_id} is not in MLflow") from error
-    return {name: ordered({m.step: m.value for m in client.get_metric_history(run_id, name)}) for name in names}
+    return {name: order_by_step({m.step: m.value for m in client.get_metric_history(run_id, name)}) for name in names}
 
 
-def from_file(history: Path) -> Logged:
+def metrics_from_file(history: Path) -> Logged:
     """Every metric of a run folder's history.jsonl; empty where there is none."""
     found: dict[str, dict[float, float]] = {}
     for line in history.read_text(encoding="utf-8").splitlines() if history.exists() else []:
         row = json.loads(line)
         for name, value in row["metrics"].items():
             found.setdefault(name, {})[row["step"]] = value
-    return {name: ordered(points) for name, points in found.items()}
+    return {name: order_by_step(points) for name, points in found.items()}
 
 
-def ordered(points: Mapping[float, float]) -> Points:
+def order_by_step(points: Mapping[float, float]) -> Points:
     """By step; a step done twice, after a kill, counts once."""
     return sorted((float(step), float(value)) for step, value in points.items())
 
 
-def thin(series: Logged) -> Logged:
+def thin_curve(series: Logged) -> Logged:
     """No more points of a curve than a figure can show."""
-    return {name: [points[i] for i in spread(len(points), MOST_POINTS)] for name, points in series.items()}
+    return {name: [points[i] for i in evenly_spaced(len(points), MOST_POINTS)] for name, points in series.items()}
 
 
 def loss_panels(runs: Mapping[str, Logged]) -> dict[str, Logged]:

@@ -8,12 +8,12 @@ MOST = 2000  # photos on a plane: t-SNE of so many takes a core about half a min
 CLUSTERS = 8
 
 
-def pca(vectors: np.ndarray) -> np.ndarray:
+def pca_plane(vectors: np.ndarray) -> np.ndarray:
     """[P, 2]: the two directions in which vectors [P, C] vary most, each feature on one scale."""
     return _principal(vectors, 2)
 
 
-def tsne(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
+def tsne_plane(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     """[P, 2] by t-SNE (van der Maaten and Hinton 2008), of the 50 main directions; P is at least 5."""
     from sklearn.manifold import TSNE
 
@@ -29,7 +29,7 @@ def _principal(vectors: np.ndarray, size: int) -> np.ndarray:
     return PCA(min(size, *scaled.shape), svd_solver="randomized", random_state=0).fit_transform(scaled)
 
 
-def clusters(captions: Sequence[str], count: int = CLUSTERS, seed: int = 0) -> tuple[np.ndarray, list[str]]:
+def caption_clusters(captions: Sequence[str], count: int = CLUSTERS, seed: int = 0) -> tuple[np.ndarray, list[str]]:
     """Captions in clusters by their words, English function words aside: TF-IDF, k-means.
 
     Returns:

@@ -5,37 +5,37 @@ from collections.abc import Sequence
 import numpy as np
 
 from src.plots.figures import mos_text
-from src.reporting.html import Gallery, Photo
+from src.reporting.html import Gallery, GalleryPhoto
 from src.reporting.images import thumbnails
-from src.reporting.model_data import Material
+from src.reporting.model_data import ModelData
 
 EACH, SIDE = 6, 240
 PLACES = ("best", "median", "worst")
 
 
-def galleries(material: Material) -> list[Gallery]:
+def galleries(material: ModelData) -> list[Gallery]:
     """Six photos each with the smallest, middling and largest mos error, and likewise by CIDEr-D."""
     own = material.whole.per_photo
     orders = {}
     if "mos_error" in own:
-        orders["mos, {} (predicted less true)"] = ("mos_error", order(-np.abs(own["mos_error"])))
+        orders["mos, {} (predicted less true)"] = ("mos_error", rank_rows(-np.abs(own["mos_error"])))
     if "cider_d" in own:
-        orders["captions, {} (CIDEr-D of the photo)"] = ("cider_d", order(own["cider_d"]))
+        orders["captions, {} (CIDEr-D of the photo)"] = ("cider_d", rank_rows(own["cider_d"]))
     return [
-        Gallery(title.format(place), photos(material, rows, score))
+        Gallery(title.format(place), gallery_photos(material, rows, score))
         for title, (score, ordered) in orders.items()
-        for place, rows in zip(PLACES, picked(ordered), strict=True)
+        for place, rows in zip(PLACES, pick_examples(ordered), strict=True)
         if len(rows)
     ]
 
 
-def order(merit: np.ndarray) -> np.ndarray:
+def rank_rows(merit: np.ndarray) -> np.ndarray:
     """Rows from the best to the worst; those without merit are left out."""
     rows = np.flatnonzero(np.isfinite(merit))
     return rows[np.argsort(-merit[rows], kind="stable")]
 
 
-def picked(rows: np.ndarray, each: int = EACH) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pick_examples(rows: np.ndarray, each: int = EACH) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first, the middle and the last of ordered rows, none twice; of few rows, a third each."""
     each = min(each, len(rows) // 3) or min(1, len(rows))
     rest = rows[each:] if len(rows) > each else rows[:0]
@@ -45,14 +45,14 @@ def picked(rows: np.ndarray, each: int = EACH) -> tuple[np.ndarray, np.ndarray, 
     return rows[:each], between[middle : middle + each], worst
 
 
-def photos(material: Material, rows: Sequence[int] | np.ndarray, score: str) -> list[Photo]:
+def gallery_photos(material: ModelData, rows: Sequence[int] | np.ndarray, score: str) -> list[GalleryPhoto]:
     """Photos with what was said of them, and their own score."""
     answers, own = material.asked.answers, material.whole.per_photo[score]
     uris = thumbnails([material.asked.samples[i].path for i in rows], SIDE)
     return [
-        Photo(
+        GalleryPhoto(
             uri,
-            title(material, int(i), float(own[i]), score),
+            photo_title(material, int(i), float(own[i]), score),
             answers.captions[i] if score != "mos_error" or answers.captions[i] else "",
             answers.references[i][:3] if score != "mos_error" else (),
         )
@@ -60,7 +60,7 @@ def photos(material: Material, rows: Sequence[int] | np.ndarray, score: str) -> 
     ]
 
 
-def title(material: Material, row: int, value: float, score: str) -> str:
+def photo_title(material: ModelData, row: int, value: float, score: str) -> str:
     """`a.jpg: mos 5.10, true 4.90 (+0.20)` or `a.jpg: 0.52`."""
     answers = material.asked.answers
     if score == "mos_error":

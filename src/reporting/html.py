@@ -57,7 +57,7 @@ class Picture:
 
 
 @dataclass
-class Photo:
+class GalleryPhoto:
     """A photo of a gallery: its picture as data URI, a title, what is said of it below."""
 
     uri: str
@@ -71,7 +71,7 @@ class Gallery:
     """Photos side by side."""
 
     title: str
-    photos: Sequence[Photo]
+    photos: Sequence[GalleryPhoto]
     kind: str = "gallery"
 
 
@@ -108,7 +108,7 @@ class Page:
         return [block for section in self.sections for block in section.blocks if isinstance(block, Picture)]
 
 
-def picture(name: str, title: str, figure: "Figure") -> Picture:
+def make_picture(name: str, title: str, figure: "Figure") -> Picture:
     """A figure as a block; of its name, what may not stand in a file's name becomes an underscore."""
     return Picture(file_name(name), title, figure_png(figure))
 

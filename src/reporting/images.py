@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from src.data.image_io import PhotoError, load_photo
+from src.data.image_io import ImageError, load_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,8 +35,8 @@ def thumbnails(paths: Iterable[Path], side: int, quality: int = 80) -> list[str]
 
     def one(path: Path) -> str:
         try:
-            return photo_uri(load_photo(path), side, quality)
-        except PhotoError:  # told where the photo was answered
+            return photo_uri(load_image(path), side, quality)
+        except ImageError:  # told where the photo was answered
             return NOTHING
 
     with ThreadPoolExecutor() as pool:
@@ -54,7 +54,7 @@ def png_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def places(axes: "Axes", points: np.ndarray) -> list[tuple[float, float]]:
+def point_positions(axes: "Axes", points: np.ndarray) -> list[tuple[float, float]]:
     """Where points [P, 2] of some axes lie in their figure, as parts of its width and, from the top, its height."""
     figure = axes.figure
     figure.draw_without_rendering()  # type: ignore[union-attr]
@@ -62,7 +62,7 @@ def places(axes: "Axes", points: np.ndarray) -> list[tuple[float, float]]:
     return [(round(float(a), 4), round(float(1 - b), 4)) for a, b in zip(x, y, strict=True)]
 
 
-def spread(count: int, most: int) -> Sequence[int]:
+def evenly_spaced(count: int, most: int) -> Sequence[int]:
     """At most `most` of `count` rows, evenly spread."""
     if count <= most:
         return range(count)

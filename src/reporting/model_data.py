@@ -7,18 +7,18 @@ from pathlib import Path
 import yaml
 
 from src.common.errors import UserError
-from src.config.loader import Parser
+from src.config.loader import CommandParser
 from src.config.schema import Config, to_dict
-from src.evaluation.evaluation_set import Asked, ask_model
-from src.evaluation.score_table import ALL, score_sources
+from src.evaluation.evaluation_set import ModelPredictions, predict_part
+from src.evaluation.score_table import ALL, score_by_source
 from src.metrics.compute import Scores
-from src.reporting.curves import Logged, logged
+from src.reporting.curves import Logged, logged_metrics
 
 NAMED = 5  # of the photos that could not be answered
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReportedModel:
     """A model to report on.
 
     Attributes:
@@ -33,7 +33,7 @@ class Wanted:
 
 
 @dataclass
-class Material:
+class ModelData:
     """All that is known of a model.
 
     Attributes:
@@ -44,7 +44,7 @@ class Material:
     """
 
     name: str
-    asked: Asked
+    asked: ModelPredictions
     scores: dict[str, Scores]
     logged: Logged
 
@@ -72,7 +72,9 @@ class Material:
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
-def gather(wanted: Sequence[Wanted], parser: Parser, args: Sequence[str] | None, meteor: bool) -> list[Material]:
+def collect_models(
+    wanted: Sequence[ReportedModel], parser: CommandParser, args: Sequence[str] | None, meteor: bool
+) -> list[ModelData]:
     """Has each model answer and scores it. Models of one name are called as they were asked for.
 
     Raises:
@@ -81,22 +83,22 @@ def gather(wanted: Sequence[Wanted], parser: Parser, args: Sequence[str] | None,
     names = [one.name or one.model for one in wanted]
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise UserError(f"--model {twice}: is given twice; name each once")
-    found = [gather_one(one, parser, args, meteor) for one in wanted]
+    found = [collect_model(one, parser, args, meteor) for one in wanted]
     called = [one.name for one in found]
     for given, one in zip(names, found, strict=True):
         one.name = given if called.count(one.name) > 1 else one.name
     return found
 
 
-def gather_one(wanted: Wanted, parser: Parser, args: Sequence[str] | None, meteor: bool) -> Material:
+def collect_model(wanted: ReportedModel, parser: CommandParser, args: Sequence[str] | None, meteor: bool) -> ModelData:
     """One model's material."""
-    asked = ask_model(wanted.model, parser, args, cache_as_trained=True, config=wanted.config)
-    history = logged(asked.about["run_id"], asked.folder.parent / "history.jsonl")
-    name = wanted.name or short_name(wanted.model, asked)
-    return Material(name, asked, score_sources(asked.answers, meteor), history)
+    asked = predict_part(wanted.model, parser, args, cache_as_trained=True, config=wanted.config)
+    history = logged_metrics(asked.about["run_id"], asked.folder.parent / "history.jsonl")
+    name = wanted.name or model_label(wanted.model, asked)
+    return ModelData(name, asked, score_by_source(asked.answers, meteor), history)
 
 
-def short_name(name: str, asked: Asked) -> str:
+def model_label(name: str, asked: ModelPredictions) -> str:
     """The run's name for a path, an id or `best`; else what the model was asked for by."""
     given = asked.loaded.config.track.name
     return given if given and (Path(name).exists() or name in ("best", asked.about["run_id"])) else name

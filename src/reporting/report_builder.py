@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from src.common.errors import UserError, one_line
-from src.config.loader import Parser
+from src.config.loader import CommandParser
 from src.tracking.mlflow_sync import RUN_ID
 
 if TYPE_CHECKING:
     from src.reporting.html import Page
-    from src.reporting.model_data import Wanted
+    from src.reporting.model_data import ReportedModel
 
 
 @dataclass
-class Made:
+class BuiltReport:
     """A page.
 
     Attributes:
@@ -35,38 +35,40 @@ class Made:
     fallbacks: bool = False
 
 
-def make_page(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
+def build_report(parser: CommandParser, options: Namespace, args: Sequence[str] | None) -> BuiltReport:
     """The page that the command line asks for.
 
     Raises:
         UserError: there is no such model, sweep or comparison, or no photos to answer.
     """
     if options.sweep:
-        return of_sweep(parser, options, args)
+        return sweep_report(parser, options, args)
     if options.comparison:
-        return of_comparison(parser, options, args)
-    from src.reporting.model_data import Wanted
+        return comparison_report(parser, options, args)
+    from src.reporting.model_data import ReportedModel
 
-    return of_models([Wanted(name) for name in options.model], parser, options, args)
+    return models_report([ReportedModel(name) for name in options.model], parser, options, args)
 
 
-def of_models(models: "Sequence[Wanted]", parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
+def models_report(
+    models: "Sequence[ReportedModel]", parser: CommandParser, options: Namespace, args: Sequence[str] | None
+) -> BuiltReport:
     """A report on models; of a run where it is one model's."""
     from src.reporting.html import file_name
-    from src.reporting.model_data import gather
+    from src.reporting.model_data import collect_models
     from src.reporting.sections import model_page
 
-    materials = gather(models, parser, args, options.meteor)
+    materials = collect_models(models, parser, args, options.meteor)
     run_id = materials[0].asked.about["run_id"] if len(materials) == 1 else ""
     name = file_name("-".join(one.name for one in materials))
     fallbacks = any(one.asked.about["fallbacks"] for one in materials)
-    return Made(model_page(materials, options.photos, options.meteor), name, run_id, fallbacks)
+    return BuiltReport(model_page(materials, options.photos, options.meteor), name, run_id, fallbacks)
 
 
-def of_sweep(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
+def sweep_report(parser: CommandParser, options: Namespace, args: Sequence[str] | None) -> BuiltReport:
     """A sweep's search, then its best model, where it is trained out."""
     from src.reporting.html import Page
-    from src.reporting.model_data import Wanted
+    from src.reporting.model_data import ReportedModel
     from src.reporting.search_sections import sweep_sections
     from src.tracking.run_registry import find_model
 
@@ -76,27 +78,27 @@ def of_sweep(parser: Parser, options: Namespace, args: Sequence[str] | None) -> 
         find_model(name)
     except UserError as error:
         print(f"{error}; the report holds the search alone", file=sys.stderr)
-        made = Made(Page(""), "")
+        made = BuiltReport(Page(""), "")
     else:
-        made = of_models([Wanted(name)], parser, options, args)
+        made = models_report([ReportedModel(name)], parser, options, args)
     made.page.title, made.page.sections = f"Report on the sweep {name}", [*sections, *made.page.sections]
-    return Made(made.page, f"sweep-{name}", kept_id(runs / f"sweep-{name}"), made.fallbacks)
+    return BuiltReport(made.page, f"sweep-{name}", stored_run_id(runs / f"sweep-{name}"), made.fallbacks)
 
 
-def of_comparison(parser: Parser, options: Namespace, args: Sequence[str] | None) -> Made:
+def comparison_report(parser: CommandParser, options: Namespace, args: Sequence[str] | None) -> BuiltReport:
     """A comparison's table, then its models side by side."""
     from src.reporting.search_sections import comparison_section, read_comparison
 
     name, runs = options.comparison, Path(options.runs)
     found = read_comparison(name, runs)
     parser.set_defaults(part=found.part)
-    made = of_models(found.models, parser, options, args)
+    made = models_report(found.models, parser, options, args)
     made.page.title = f"Report on the comparison {name}"
     made.page.sections.insert(0, comparison_section(found.rows))
-    return Made(made.page, f"compare-{name}", kept_id(runs / f"compare-{name}"), made.fallbacks)
+    return BuiltReport(made.page, f"compare-{name}", stored_run_id(runs / f"compare-{name}"), made.fallbacks)
 
 
-def kept_id(folder: Path) -> str:
+def stored_run_id(folder: Path) -> str:
     """The id of a run in MLflow, from its folder; empty where none is kept."""
     file = folder / RUN_ID
     return file.read_text(encoding="utf-8").strip() if file.is_file() else ""

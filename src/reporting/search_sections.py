@@ -10,14 +10,14 @@ import yaml
 
 from src.common.errors import UserError
 from src.plots import report_figures as figures
-from src.reporting.curves import Logged, from_file, loss_panels, score_panels, thin
-from src.reporting.html import Block, Section, Table, picture
-from src.reporting.model_data import Wanted
-from src.tuning.comparison_config import overridden
-from src.tuning.comparison_variant import Row
-from src.tuning.model_comparison import NUMBERS, number
-from src.tuning.study import cell, read_study, trial_folder, trial_rows
-from src.tuning.study import figures as study_figures
+from src.reporting.curves import Logged, loss_panels, metrics_from_file, score_panels, thin_curve
+from src.reporting.html import Block, Section, Table, make_picture
+from src.reporting.model_data import ReportedModel
+from src.tuning.comparison_config import with_overrides
+from src.tuning.comparison_variant import VariantRow
+from src.tuning.model_comparison import COST_COLUMNS, format_number
+from src.tuning.study import read_study, trial_cell, trial_folder, trial_rows
+from src.tuning.study import study_figures as study_figures
 
 if TYPE_CHECKING:
     import optuna
@@ -34,9 +34,11 @@ def sweep_sections(name: str, runs: Path) -> list[Section]:
     study = read_study(name, runs)
     rows = trial_rows(study, runs)
     head = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(head, [[cell(row.get(key, "-")) for key in head] for row in rows])
+    table = Table(head, [[trial_cell(row.get(key, "-")) for key in head] for row in rows])
     search = Section("Search", "Its trials, best first.", [table])
-    search.blocks += [picture(f"search_{key}", key.replace("_", " "), figure) for key, figure in study_figures(study)]
+    search.blocks += [
+        make_picture(f"search_{key}", key.replace("_", " "), figure) for key, figure in study_figures(study)
+    ]
     return [search, trial_curves(study, [row["trial"] for row in rows[:SHOWN]], runs)]
 
 
@@ -46,16 +48,16 @@ def trial_curves(study: "optuna.Study", numbers: Sequence[int], runs: Path) -> S
     logged: dict[str, Logged] = {}
     for one in numbers:
         history = trial_folder(study, trials[one], runs) / "history.jsonl"
-        logged[f"trial {one}"] = thin(from_file(history))
+        logged[f"trial {one}"] = thin_curve(metrics_from_file(history))
     section = Section("Trials", f"Curves of the best {len(numbers)}, as far as their folders are here.")
     for key, groups in (("trial_losses", loss_panels(logged)), ("trial_scores", score_panels(logged))):
         if groups:
-            section.blocks.append(picture(key, key.replace("_", " "), figures.panels(groups)))
+            section.blocks.append(make_picture(key, key.replace("_", " "), figures.curve_panels(groups)))
     return section if section.blocks else Section("Trials")
 
 
 @dataclass
-class Compared:
+class ComparisonData:
     """A comparison on disk.
 
     Attributes:
@@ -65,11 +67,11 @@ class Compared:
     """
 
     part: str
-    rows: list[Row]
-    models: list[Wanted]
+    rows: list[VariantRow]
+    models: list[ReportedModel]
 
 
-def read_comparison(name: str, runs: Path) -> Compared:
+def read_comparison(name: str, runs: Path) -> ComparisonData:
     """A comparison's rows and models.
 
     Raises:
@@ -80,20 +82,20 @@ def read_comparison(name: str, runs: Path) -> Compared:
         raise UserError(f"{folder}: holds no comparison; run src.compare, or name its folder of runs: --runs")
     base = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     told = base.pop("comparison")
-    found = Compared(told["part"], [], [])
+    found = ComparisonData(told["part"], [], [])
     for variant in told["variants"]:
         file = folder / "rows" / f"{variant['name']}.json"
         if not file.is_file():
-            found.rows.append(Row(variant["name"], "failed"))
+            found.rows.append(VariantRow(variant["name"], "failed"))
             continue
-        found.rows.append(Row(**json.loads(file.read_text(encoding="utf-8"))["row"]))
-        found.models.append(wanted(variant, base, str(runs / f"{name}-{variant['name']}")))
+        found.rows.append(VariantRow(**json.loads(file.read_text(encoding="utf-8"))["row"]))
+        found.models.append(reported_variant(variant, base, str(runs / f"{name}-{variant['name']}")))
     if not found.models:
         raise UserError(f"{folder}: no variant is done yet; the comparison's own command goes on with it")
     return found
 
 
-def wanted(variant: dict[str, Any], base: dict[str, Any], run: str) -> Wanted:
+def reported_variant(variant: dict[str, Any], base: dict[str, Any], run: str) -> ReportedModel:
     """A variant as the comparison had it answer: a model of its own run by its own config, another by the experiment's.
 
     Args:
@@ -102,19 +104,19 @@ def wanted(variant: dict[str, Any], base: dict[str, Any], run: str) -> Wanted:
         run: the folder of the variant's run, where it has one.
     """
     if not variant["model"]:
-        return Wanted(run, variant["name"])
-    return Wanted(variant["model"], variant["name"], overridden(base, variant["overrides"]))
+        return ReportedModel(run, variant["name"])
+    return ReportedModel(variant["model"], variant["name"], with_overrides(base, variant["overrides"]))
 
 
-def comparison_section(rows: Sequence[Row]) -> Section:
+def comparison_section(rows: Sequence[VariantRow]) -> Section:
     """What the variants of a comparison cost, as a table and as bars; their scores have a section of their own."""
     lines = [["state", *(row.state for row in rows)], ["split", *(row.split or "-" for row in rows)]]
     bars: list[Block] = []
-    for name, title in NUMBERS.items():
+    for name, title in COST_COLUMNS.items():
         known = {row.name: (row.numbers[name], None, None) for row in rows if name in row.numbers}
         if known:
-            lines.append([title, *(number(row.numbers.get(name)) for row in rows)])
-            bars.append(picture(f"cost_{name}", title, figures.bars(known, title)))
+            lines.append([title, *(format_number(row.numbers.get(name)) for row in rows)])
+            bars.append(make_picture(f"cost_{name}", title, figures.score_bars(known, title)))
     return Section(
         "Comparison",
         "What each variant cost, as src.compare measured it.",

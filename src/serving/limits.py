@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Bounds:
+class RequestLimits:
     """What the API takes.
 
     Attributes:
@@ -46,10 +46,10 @@ class Meters:
         return generate_latest(self.registry)
 
 
-class Guard:
+class RequestGuard:
     """Refuses requests above the bounds before their bodies are in memory, and counts statuses."""
 
-    def __init__(self, app: "ASGIApp", bounds: Bounds, meters: Meters) -> None:
+    def __init__(self, app: "ASGIApp", bounds: RequestLimits, meters: Meters) -> None:
         """Around an application."""
         self.app, self.bounds, self.meters, self.active = app, bounds, meters, 0
 

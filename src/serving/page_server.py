@@ -13,7 +13,7 @@ PAGE = Path(__file__).parent / "page" / "main.py"
 
 
 @dataclass(frozen=True)
-class Options:
+class PageOptions:
     """What the page offers and takes.
 
     Attributes:
@@ -37,10 +37,10 @@ class Options:
         return json.dumps(asdict(self))
 
     @staticmethod
-    def from_json(text: str) -> "Options":
+    def from_json(text: str) -> "PageOptions":
         """The options that `to_json` wrote."""
         values: dict[str, Any] = json.loads(text)
-        return Options(**{**values, "models": tuple(values["models"]), "folders": tuple(values["folders"])})
+        return PageOptions(**{**values, "models": tuple(values["models"]), "folders": tuple(values["folders"])})
 
 
 def check_port(host: str, port: int) -> None:
@@ -54,7 +54,7 @@ def check_port(host: str, port: int) -> None:
         raise UserError(f"{host}:{port}: cannot listen there ({why}); choose another --host or --port") from error
 
 
-def server_command(host: str, port: int, options: Options) -> list[str]:
+def streamlit_command(host: str, port: int, options: PageOptions) -> list[str]:
     """Streamlit's command: no telemetry, no watching of files, uploads up to the limit."""
     settings = {
         "server.address": host,

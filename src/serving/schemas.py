@@ -2,12 +2,12 @@
 
 from pydantic import BaseModel, Field
 
-from src.inference.predictor import Answer, Refused
+from src.inference.predictor import Prediction, PredictionError
 
 DIGITS = 4  # of attention
 
 
-class Attention(BaseModel):
+class AttentionSchema(BaseModel):
     """Where each word of a caption looked, as docs/details.schema.json has it."""
 
     words: list[str] = Field(description="T words or pieces of words")
@@ -17,33 +17,35 @@ class Attention(BaseModel):
     )
 
 
-class Caption(BaseModel):
+class CaptionSchema(BaseModel):
     """A caption of the beam."""
 
     text: str
     score: float = Field(description="log probability over length ** length_penalty")
-    attention: Attention | None = Field(description="null where not asked for, or the model's decoder does not attend")
+    attention: AttentionSchema | None = Field(
+        description="null where not asked for, or the model's decoder does not attend"
+    )
 
 
-class Answered(BaseModel):
+class PredictionSchema(BaseModel):
     """What a model says of a photo."""
 
     name: str = Field(description="the file's name, as sent")
     mos: float | None = Field(description="in the training data's units; null of a model without mos")
     place: float | None = Field(description="part of the training photos whose mos is lower, 0 to 1")
-    captions: list[Caption] = Field(description="the best first; none of a model without captions")
+    captions: list[CaptionSchema] = Field(description="the best first; none of a model without captions")
     seconds: float = Field(description="from bytes to answer; of photos answered together, an equal share")
     note: str = Field(description="what was done to the photo that its owner may not expect; empty: nothing")
 
 
-class Unanswered(BaseModel):
+class ErrorSchema(BaseModel):
     """A photo that cannot be answered."""
 
     name: str = Field(description="the file's name, as sent")
     error: str = Field(description="why, on one line")
 
 
-class Known(BaseModel):
+class ModelSchema(BaseModel):
     """A model that is served."""
 
     name: str
@@ -54,20 +56,22 @@ class Known(BaseModel):
     beam: int = Field(description="captions kept at each step where a request does not say")
 
 
-class Refusal(BaseModel):
+class RefusalSchema(BaseModel):
     """Why a request was refused."""
 
     detail: str
 
 
-def as_json(name: str, found: Answer | Refused, beams: int) -> Answered | Unanswered:
+def prediction_to_json(name: str, found: Prediction | PredictionError, beams: int) -> PredictionSchema | ErrorSchema:
     """An answer as the API gives it, with so many of its captions."""
-    if isinstance(found, Refused):
-        return Unanswered(name=name, error=found.reason)
+    if isinstance(found, PredictionError):
+        return ErrorSchema(name=name, error=found.reason)
     captions = []
     for one in found.captions[:beams]:
         looks = None if one.attention is None else one.attention[:-1].astype(float).round(DIGITS).tolist()
-        attention = None if looks is None else Attention(words=one.words, weights=looks)
-        captions.append(Caption(text=one.text, score=one.score, attention=attention))
+        attention = None if looks is None else AttentionSchema(words=one.words, weights=looks)
+        captions.append(CaptionSchema(text=one.text, score=one.score, attention=attention))
     seconds = round(found.seconds, 4)
-    return Answered(name=name, mos=found.mos, place=found.place, captions=captions, seconds=seconds, note=found.note)
+    return PredictionSchema(
+        name=name, mos=found.mos, place=found.place, captions=captions, seconds=seconds, note=found.note
+    )

@@ -37,12 +37,12 @@ def git_version(folder: Path | None = None) -> tuple[str, bool]:
         folder: where to look; None: where this code lies.
     """
     folder = folder or Path(__file__).parent
-    commit = output(["git", "rev-parse", "HEAD"], folder)
+    commit = command_output(["git", "rev-parse", "HEAD"], folder)
     changes = ["git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)submissions"]
-    return commit, bool(commit and output(changes, folder))
+    return commit, bool(commit and command_output(changes, folder))
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide a run's numbers, where installed."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
@@ -53,23 +53,23 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """The machine: name, system, usable cores, memory in GB, GPUs."""
     return {
         "host": platform.node(),
         "system": platform.platform(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "gpus": gpus(),
+        "gpus": gpu_names(),
     }
 
 
-def gpus() -> list[str]:
+def gpu_names() -> list[str]:
     """Names of the CUDA devices that this process may use."""
-    return [name for (name,) in ask_gpus("name")]
+    return [name for (name,) in query_gpus("name")]
 
 
-def ask_gpus(*fields: str) -> list[list[str]]:
+def query_gpus(*fields: str) -> list[list[str]]:
     """What nvidia-smi says of each CUDA device that this process may use: fields as its --help-query-gpu lists them.
 
     It needs no torch, and sees the use by all processes; none where there is no NVIDIA driver.
@@ -78,11 +78,11 @@ def ask_gpus(*fields: str) -> list[list[str]]:
     if visible == "" or not shutil.which("nvidia-smi"):
         return []
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
-    text = output([*command, *(["-i", visible] if visible else [])])
+    text = command_output([*command, *(["-i", visible] if visible else [])])
     return [[field.strip() for field in line.split(",")] for line in text.splitlines()]
 
 
-def output(command: list[str], folder: Path | None = None) -> str:
+def command_output(command: list[str], folder: Path | None = None) -> str:
     """What a command prints; nothing where it is not installed, fails or hangs for ten seconds."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
@@ -99,7 +99,7 @@ def command_line() -> str:
     return shlex.join([*words, *sys.argv[1:]])
 
 
-def resources(process: psutil.Process) -> dict[str, float]:
+def resource_usage(process: psutil.Process) -> dict[str, float]:
     """Use of the machine now: CPU in % of all cores, memory of the process and its children in GB, GPUs."""
     used = {
         "system/cpu_percent": psutil.cpu_percent(),
@@ -123,7 +123,7 @@ def tree_memory(process: psutil.Process) -> int:
 def gpu_resources() -> dict[str, float]:
     """Memory in GB and use in % of each CUDA device; a figure that the driver does not know is left out."""
     used: dict[str, float] = {}
-    for i, (mebibytes, percent) in enumerate(ask_gpus("memory.used", "utilization.gpu")):
+    for i, (mebibytes, percent) in enumerate(query_gpus("memory.used", "utilization.gpu")):
         if mebibytes.isdigit():
             used[f"system/gpu{i}_memory_gb"] = int(mebibytes) * 2**20 / 1e9
         if percent.isdigit():
@@ -149,10 +149,10 @@ class ResourceMonitor:
 
     def _work(self) -> None:
         while not self.over.wait(self.seconds):
-            self.report(resources(self.process))
+            self.report(resource_usage(self.process))
 
     def stop(self) -> None:
         """Takes a last sample and ends the thread."""
         self.over.set()
         self.thread.join()
-        self.report(resources(self.process))
+        self.report(resource_usage(self.process))

@@ -37,10 +37,10 @@ def tracking_uri() -> str:
     A worker in another folder is given it as MLFLOW_TRACKING_URI.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    return uri if "?" in uri or not (file := database(uri)) else f"sqlite:///{file}"
+    return uri if "?" in uri or not (file := database_file(uri)) else f"sqlite:///{file}"
 
 
-def database(uri: str) -> Path | None:
+def database_file(uri: str) -> Path | None:
     """The file of a SQLite address, None for any other."""
     prefix = "sqlite:///"
     return Path(uri[len(prefix) :].partition("?")[0]).resolve() if uri.startswith(prefix) else None
@@ -52,14 +52,14 @@ def make_client(uri: str) -> "MlflowClient":
     Raises:
         UserError: the address is of no kind that MLflow knows.
     """
-    be_quick_and_quiet()
+    set_mlflow_defaults()
     from mlflow.exceptions import MlflowException
 
     try:
-        with making(database(uri)):
+        with database_lock(database_file(uri)):
             return connect(uri)
     except MlflowException as error:
-        if status(error) not in REFUSED:  # the address is right, its database is in trouble
+        if http_status(error) not in REFUSED:  # the address is right, its database is in trouble
             raise
         raise UserError(f"MLFLOW_TRACKING_URI {uri}: {' '.join(str(error).split())[:200]}") from error
 
@@ -74,17 +74,17 @@ def connect(uri: str) -> "MlflowClient":
 
 
 @contextmanager
-def making(file: Path | None) -> Iterator[None]:
+def database_lock(file: Path | None) -> Iterator[None]:
     """Keeps other processes out while a database is made: two at once fail."""
     if file is None:
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with locked(file.with_name(file.name + ".lock"), shared=file.exists()):
+    with file_lock(file.with_name(file.name + ".lock"), shared=file.exists()):
         yield
 
 
-def be_quick_and_quiet() -> None:
+def set_mlflow_defaults() -> None:
     """Defaults for MLflow that the user's own settings override: short waits, no telemetry, no chatter."""
     for name, value in {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -100,7 +100,7 @@ def be_quick_and_quiet() -> None:
 
 
 @contextmanager
-def locked(path: Path, shared: bool = False) -> Iterator[None]:
+def file_lock(path: Path, shared: bool = False) -> Iterator[None]:
     """Holds a file's lock, against other processes, waiting for it."""
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
@@ -157,7 +157,7 @@ class Outbox:
         """Adds a call to those that wait. A full disk loses it, with a warning: no reason to stop training."""
         try:
             with self.writing:
-                append(self.spool, json.dumps(call) + "\n")
+                append_text(self.spool, json.dumps(call) + "\n")
         except OSError as error:
             log.warning("%s: cannot be written (%s); some values are not tracked", self.spool, error.strerror)
 
@@ -191,7 +191,7 @@ class Outbox:
             self.client = self.client or make_client(self.uri)
             return self.client.get_run(self.run_id).info.status == "RUNNING"
         except Exception as error:  # whatever a store, a proxy or a network can raise
-            return status(error) not in REFUSED
+            return http_status(error) not in REFUSED
 
     def _mend(self) -> None:
         """Puts lines aside that a kill or a crash of the machine cut short, or the next call would be glued to one."""
@@ -199,10 +199,10 @@ class Outbox:
             return
         text = self.spool.read_text(encoding="utf-8", errors="replace")
         lines = text.splitlines()
-        calls = [line for line in lines if is_call(line)]
+        calls = [line for line in lines if is_valid_call(line)]
         if len(calls) < len(lines):
             aside = self.folder / "unreadable.jsonl"
-            append(aside, "".join(f"{line}\n" for line in lines if not is_call(line)))
+            append_text(aside, "".join(f"{line}\n" for line in lines if not is_valid_call(line)))
             log.warning("%s: %d damaged lines, now in %s, are not sent", self.spool, len(lines) - len(calls), aside)
         if (mended := "".join(f"{line}\n" for line in calls)) != text:
             write_text(self.spool, mended)
@@ -211,7 +211,7 @@ class Outbox:
         done = Delivery()
         try:
             self.client = self.client or make_client(self.uri)
-            for group in grouped(calls):
+            for group in group_calls(calls):
                 if trouble := self._offer(group):
                     done.trouble = done.trouble or trouble
                     done.kept += group
@@ -237,9 +237,9 @@ class Outbox:
     def _deliver(self, group: list[dict[str, Any]]) -> None:
         assert self.client
         try:
-            deliver(self.client, self.folder, self.run_id, group)
+            send_group(self.client, self.folder, self.run_id, group)
         except Exception as error:
-            if status(error) not in REFUSED:
+            if http_status(error) not in REFUSED:
                 raise
             if len(group) > 1:  # one bad name must not take the others with it
                 for call in group:
@@ -270,7 +270,7 @@ class Outbox:
         self.next_try = time.monotonic() + self.pause
 
 
-def append(file: Path, text: str) -> None:
+def append_text(file: Path, text: str) -> None:
     """Adds UTF-8 text to a file, all of it or, where the disk takes no more, nothing.
 
     Raises:
@@ -286,7 +286,7 @@ def append(file: Path, text: str) -> None:
         raise
 
 
-def is_call(line: str) -> bool:
+def is_valid_call(line: str) -> bool:
     """Whether a line of the spool can be read."""
     try:
         call = json.loads(line)
@@ -295,13 +295,13 @@ def is_call(line: str) -> bool:
     return isinstance(call, dict) and "call" in call
 
 
-def status(error: Exception) -> int:
+def http_status(error: Exception) -> int:
     """The HTTP status of MLflow's answer; 0: it gave none."""
     ask = getattr(error, "get_http_status_code", None)
     return int(ask()) if ask else int(getattr(getattr(error, "response", None), "status_code", 0) or 0)
 
 
-def grouped(calls: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def group_calls(calls: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """Consecutive calls that one request can carry."""
     for kind, same in groupby(calls, key=lambda call: call["call"]):
         group: list[dict[str, Any]] = []
@@ -316,14 +316,14 @@ def grouped(calls: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield group
 
 
-def deliver(client: "MlflowClient", folder: Path, run_id: str, group: list[dict[str, Any]]) -> None:
+def send_group(client: "MlflowClient", folder: Path, run_id: str, group: list[dict[str, Any]]) -> None:
     """Makes one request of a group of calls of the same kind."""
     from mlflow.entities import Metric, Param, RunTag
 
     call = group[0]
     match call["call"]:
         case "begin":
-            begin(client, folder, run_id, call)
+            begin_run(client, folder, run_id, call)
         case "metrics":
             metrics = [Metric(k, v, c["time"], c["step"]) for c in group for k, v in c["metrics"].items()]
             client.log_batch(run_id, metrics=metrics)
@@ -333,12 +333,12 @@ def deliver(client: "MlflowClient", folder: Path, run_id: str, group: list[dict[
         case "tags":
             client.log_batch(run_id, tags=[RunTag(k, v) for k, v in call["tags"].items()])
         case "artifact":
-            upload(client, folder, run_id, call)
+            upload_artifact(client, folder, run_id, call)
         case "end":
             client.set_terminated(run_id, call["status"], call["time"])
 
 
-def begin(client: "MlflowClient", folder: Path, run_id: str, call: dict[str, Any]) -> None:
+def begin_run(client: "MlflowClient", folder: Path, run_id: str, call: dict[str, Any]) -> None:
     """Takes the run up again in MLflow, or makes it where MLflow does not know it, and keeps its id in the folder."""
     from mlflow.exceptions import MlflowException
 
@@ -347,7 +347,7 @@ def begin(client: "MlflowClient", folder: Path, run_id: str, call: dict[str, Any
             client.update_run(run_id, status="RUNNING")
             return
         except MlflowException as error:
-            if status(error) != 404:
+            if http_status(error) != 404:
                 raise
     experiment = experiment_id(client, call["experiment"])
     run = client.create_run(experiment, start_time=call["time"], tags=call["tags"], run_name=call["name"])
@@ -363,7 +363,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
         client.restore_experiment(found.experiment_id)
     if found:
         return found.experiment_id
-    file = database(client.tracking_uri)
+    file = database_file(client.tracking_uri)
     # beside the database: MLflow's default is ./mlruns of whatever folder is current
     place = (file.parent / "mlartifacts").as_uri() if file else None
     try:
@@ -374,7 +374,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
         raise
 
 
-def upload(client: "MlflowClient", folder: Path, run_id: str, call: dict[str, Any]) -> None:
+def upload_artifact(client: "MlflowClient", folder: Path, run_id: str, call: dict[str, Any]) -> None:
     """Sends a file or a folder, named relative to the run's folder."""
     path = folder / call["path"]
     if path.is_dir():

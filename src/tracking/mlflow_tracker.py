@@ -15,9 +15,9 @@ import psutil
 import yaml
 
 from src.common.errors import UserError
-from src.common.files import write_text, write_whole
+from src.common.files import atomic_write, write_text
 from src.config.schema import TrackConfig
-from src.tracking.environment import ResourceMonitor, command_line, git_version, machine, versions
+from src.tracking.environment import ResourceMonitor, command_line, describe_machine, git_version, library_versions
 from src.tracking.mlflow_sync import RUN_ID, SPOOL, Outbox, tracking_uri
 from src.tracking.run_registry import list_runs
 
@@ -75,9 +75,9 @@ class Tracker:
             UserError: another process works on this run, or the address is of no kind that MLflow knows.
         """
         run_folder.mkdir(parents=True, exist_ok=True)
-        lock = hold(run_folder)
+        lock = hold_run(run_folder)
         if not resume:
-            put_aside(run_folder)
+            set_aside_run(run_folder)
         tracker = cls(run_folder, uri or tracking_uri(), every, lock)
         tracker._begin(config, params, tags or {})
         tracker.outbox.send(now=True)
@@ -89,11 +89,11 @@ class Tracker:
     def _begin(self, config: TrackConfig, params: dict[str, Any], tags: dict[str, str]) -> None:
         name = config.name or self.folder.name
         all_tags = {**standard_tags(self.folder, config), **tags}
-        begin = {"call": "begin", "experiment": config.experiment, "name": name, "tags": cut(all_tags, 5000)}
-        self.outbox.put({**begin, "time": milliseconds()})
+        begin = {"call": "begin", "experiment": config.experiment, "name": name, "tags": cut_values(all_tags, 5000)}
+        self.outbox.put({**begin, "time": now_in_milliseconds()})
         self.log_params(params)
         self.log_text(yaml.safe_dump(params, sort_keys=False, allow_unicode=True), "config.yaml")
-        about = {"command": command_line(), "versions": versions(), "machine": machine()}
+        about = {"command": command_line(), "versions": library_versions(), "machine": describe_machine()}
         self.log_text(json.dumps(about, indent=1), "environment.json")
 
     @property
@@ -105,18 +105,18 @@ class Tracker:
         """Scores and losses at a step."""
         values = {name: float(value) for name, value in metrics.items()}
         if values:
-            self.outbox.put({"call": "metrics", "metrics": values, "step": int(step), "time": milliseconds()})
+            self.outbox.put({"call": "metrics", "metrics": values, "step": int(step), "time": now_in_milliseconds()})
 
     def log_params(self, params: dict[str, Any]) -> None:
         """Settings, nested or flat; values longer than MLflow takes are cut, and the first value of a key stays."""
-        flat = cut({key: str(value) for key, value in flatten(params).items()}, LONGEST_VALUE)
+        flat = cut_values({key: str(value) for key, value in flatten_tree(params).items()}, LONGEST_VALUE)
         items = list(flat.items())
         for i in range(0, len(items), 100):
             self.outbox.put({"call": "params", "params": dict(items[i : i + 100])})
 
     def set_tags(self, tags: dict[str, Any]) -> None:
         """Facts about the run by which to find and compare it."""
-        self.outbox.put({"call": "tags", "tags": cut({key: str(value) for key, value in tags.items()}, 5000)})
+        self.outbox.put({"call": "tags", "tags": cut_values({key: str(value) for key, value in tags.items()}, 5000)})
 
     def log_text(self, text: str, name: str) -> None:
         """A text file, written into the run's folder and sent; `name` may hold a folder: samples/epoch_3.txt."""
@@ -125,7 +125,7 @@ class Tracker:
 
     def log_figure(self, figure: "Figure", name: str) -> None:
         """A figure, as an image in the run's folder and in MLflow: plots/scatter.png."""
-        with write_whole(self.folder / name) as part:
+        with atomic_write(self.folder / name) as part:
             figure.savefig(part)
         self.log_artifact(self.folder / name, str(Path(name).parent))
 
@@ -154,7 +154,7 @@ class Tracker:
         self.ended = True
         if self.monitor:
             self.monitor.stop()
-        self.outbox.put({"call": "end", "status": status, "time": milliseconds()})
+        self.outbox.put({"call": "end", "status": status, "time": now_in_milliseconds()})
         self.over.set()
         self.thread.join()
         if not self.flush():
@@ -187,7 +187,7 @@ def send_missed(run_folder: Path, uri: str = "") -> bool:
     Raises:
         UserError: the run is going on, and sends by itself.
     """
-    with hold(run_folder):
+    with hold_run(run_folder):
         return Outbox(run_folder, uri or tracking_uri()).send(now=True)
 
 
@@ -203,7 +203,7 @@ def end_abandoned(run_folder: Path, status: Status, uri: str = "", tags: dict[st
     if not (run_folder / RUN_ID).exists():
         return False
     try:
-        lock = hold(run_folder)
+        lock = hold_run(run_folder)
     except UserError:  # its process is at work, and will end it
         return False
     with lock:
@@ -214,7 +214,7 @@ def end_abandoned(run_folder: Path, status: Status, uri: str = "", tags: dict[st
             return False
         if tags:
             outbox.put({"call": "tags", "tags": tags})
-        outbox.put({"call": "end", "status": status, "time": milliseconds()})
+        outbox.put({"call": "end", "status": status, "time": now_in_milliseconds()})
         return outbox.send(now=True)
 
 
@@ -222,7 +222,7 @@ def end_when_gone(run_folder: Path, status: Status, seconds: float = 10.0, tags:
     """As end_abandoned, but waits up to `seconds` for a process that is about to go."""
     last = time.monotonic() + seconds
     while not end_abandoned(run_folder, status, tags=tags):
-        if time.monotonic() > last or not is_held(run_folder):
+        if time.monotonic() > last or not is_run_held(run_folder):
             return False
         time.sleep(0.2)
     return True
@@ -230,14 +230,14 @@ def end_when_gone(run_folder: Path, status: Status, seconds: float = 10.0, tags:
 
 def wait_until_free(run_folder: Path) -> None:
     """Waits as long as another process works on a run."""
-    while run_folder.is_dir() and is_held(run_folder):
+    while run_folder.is_dir() and is_run_held(run_folder):
         time.sleep(0.2)
 
 
-def is_held(run_folder: Path) -> bool:
+def is_run_held(run_folder: Path) -> bool:
     """Whether another process works on a run."""
     try:
-        hold(run_folder).close()
+        hold_run(run_folder).close()
     except UserError:
         return True
     return False
@@ -249,7 +249,7 @@ def end_all_abandoned(uri: str = "") -> int:
     return sum(end_abandoned(run.folder, "KILLED", uri) for run in runs if run.folder and run.folder.is_dir())
 
 
-def hold(run_folder: Path) -> TextIO:
+def hold_run(run_folder: Path) -> TextIO:
     """An open file whose lock says that this process works on the run; closing it, or the process's end, frees it.
 
     Raises:
@@ -266,11 +266,11 @@ def hold(run_folder: Path) -> TextIO:
     return file
 
 
-def put_aside(run_folder: Path) -> None:
+def set_aside_run(run_folder: Path) -> None:
     """Makes room for a new run in a folder that had one; what MLflow never heard of the old one stays, renamed."""
     known, spool = run_folder / RUN_ID, run_folder / SPOOL
     if spool.exists():
-        spool.rename(run_folder / f"untracked-{milliseconds()}.jsonl")
+        spool.rename(run_folder / f"untracked-{now_in_milliseconds()}.jsonl")
     known.unlink(missing_ok=True)
 
 
@@ -285,7 +285,7 @@ def standard_tags(run_folder: Path, config: TrackConfig) -> dict[str, str]:
         "host": platform.node(),
         "git_dirty": str(dirty).lower(),
     }
-    tags |= {name: version for name, version in versions().items() if name in ("torch", "timm", "lightning")}
+    tags |= {name: version for name, version in library_versions().items() if name in ("torch", "timm", "lightning")}
     if commit:
         tags |= {"mlflow.source.git.commit": commit, "git": commit}
     if config.parent:
@@ -293,24 +293,24 @@ def standard_tags(run_folder: Path, config: TrackConfig) -> dict[str, str]:
     return tags
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten_tree(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts, and lists of dicts, as one dict with dotted keys: data.sources.0.path."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
             value = {str(i): one for i, one in enumerate(value)}
         if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
+            flat |= flatten_tree(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat
 
 
-def cut(values: dict[str, str], longest: int) -> dict[str, str]:
+def cut_values(values: dict[str, str], longest: int) -> dict[str, str]:
     """Values no longer than `longest` characters; the end of a longer one becomes three dots."""
     return {key: text if len(text) <= longest else text[: longest - 3] + "..." for key, text in values.items()}
 
 
-def milliseconds() -> int:
+def now_in_milliseconds() -> int:
     """The time now as MLflow counts it."""
     return int(time.time() * 1000)

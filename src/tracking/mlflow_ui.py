@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from src.common.errors import UserError
-from src.tracking.mlflow_sync import RUN_ID, SPOOL, database
+from src.tracking.mlflow_sync import RUN_ID, SPOOL, database_file
 from src.tracking.mlflow_views import save_views
-from src.tracking.run_registry import reach
+from src.tracking.run_registry import connect_client
 
 if TYPE_CHECKING:
     pass
@@ -18,7 +18,7 @@ from src.tracking.mlflow_tracker import end_all_abandoned, send_missed
 
 def print_views(uri: str, where: str) -> None:
     """Saves views of the runs that `uri` keeps, and prints their addresses at `where` the UI is."""
-    for name, path in save_views(reach(uri)).items():
+    for name, path in save_views(connect_client(uri)).items():
         print(f"{name}: {where.rstrip('/')}{path}", flush=True)
 
 
@@ -37,7 +37,7 @@ def send_folder(run_folder: Path) -> int:
     return 0 if sent else 1
 
 
-def serve(uri: str, port: int) -> NoReturn:
+def serve_ui(uri: str, port: int) -> NoReturn:
     """Runs the MLflow server on a database until Ctrl-C, with one worker: each takes a quarter of a gigabyte.
 
     Raises:
@@ -49,17 +49,17 @@ def serve(uri: str, port: int) -> NoReturn:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UserError(f"port {port} is taken; choose another: make ui PORT={port + 1}") from error
-    reach(uri)
+    connect_client(uri)
     end_all_abandoned(uri)
     print_views(uri, f"http://127.0.0.1:{port}")
     print("the UI answers in some 15 s; Ctrl-C ends it", flush=True)
-    command = server_command(uri, port)
+    command = ui_server_command(uri, port)
     os.execve(command[0], command, server_environment())  # this process becomes the server: no memory for a second
 
 
-def server_command(uri: str, port: int) -> list[str]:
+def ui_server_command(uri: str, port: int) -> list[str]:
     """The command of an MLflow server for this machine only."""
-    file = database(uri)
+    file = database_file(uri)
     root = ["--default-artifact-root", (file.parent / "mlartifacts").as_uri()] if file else []
     address = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     quiet = ["--uvicorn-opts", "--log-level critical"]  # else each request is a line, and Ctrl-C a page of traceback

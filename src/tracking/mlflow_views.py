@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from src.tracking.run_registry import Run, list_runs
+from src.tracking.run_registry import RunRecord, list_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,7 +25,7 @@ SEARCHED = ("val/selected", "val/quality", "val/captioning")  # trials that run 
 
 
 @dataclass
-class View:
+class SavedView:
     """A table of runs.
 
     Attributes:
@@ -81,28 +81,28 @@ def save_views(client: "MlflowClient") -> dict[str, str]:
         if not (runs := list_runs(experiment.name, uri=client.tracking_uri)):
             continue
         client.set_experiment_tag(experiment.experiment_id, *KIND)
-        for view in views(runs):
+        for view in experiment_views(runs):
             client.set_experiment_tag(experiment.experiment_id, TAG + view.key, view.tag(int(time.time() * 1000)))
-            found[f"{experiment.name}: {view.name}"] = address(experiment.experiment_id, view)
+            found[f"{experiment.name}: {view.name}"] = view_address(experiment.experiment_id, view)
     return found
 
 
-def views(runs: Sequence[Run]) -> Iterator[View]:
+def experiment_views(runs: Sequence[RunRecord]) -> Iterator[SavedView]:
     """All runs of an experiment by their scores; then, newest first, each search's trials by what was searched."""
-    yield View("scores", "scores", ["attributes.`Source`", *metrics(runs, SCORES)], SCORES[0])
+    yield SavedView("scores", "scores", ["attributes.`Source`", *metric_columns(runs, SCORES)], SCORES[0])
     for sweep in dict.fromkeys(run.tags["sweep"] for run in runs if "sweep" in run.tags):
         trials = [run for run in runs if run.tags.get("sweep") == sweep and run.tags.get("kind") != "sweep"]
         searched = sorted({name for run in trials for name in run.params if name.startswith("search.")})
-        columns = ["tags.`status`", *metrics(trials, SEARCHED), *(f"params.`{name}`" for name in searched)]
+        columns = ["tags.`status`", *metric_columns(trials, SEARCHED), *(f"params.`{name}`" for name in searched)]
         which = f"tags.sweep = '{sweep}' and tags.kind = 'run'"
-        yield View(f"sweep-{sweep}", f"search {sweep}", columns, SEARCHED[0], which)
+        yield SavedView(f"sweep-{sweep}", f"search {sweep}", columns, SEARCHED[0], which)
 
 
-def metrics(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+def metric_columns(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
     """The columns of those metrics that some run has."""
     return [f"metrics.`{name}`" for name in names if any(name in run.metrics for run in runs)]
 
 
-def address(experiment: str, view: View) -> str:
+def view_address(experiment: str, view: SavedView) -> str:
     """Where the UI shows a view."""
     return f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={quote(view.key)}"

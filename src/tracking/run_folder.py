@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import UserError
-from src.common.files import remove_parts, write_text
-from src.config.loader import merge
+from src.common.files import remove_partial_files, write_text
+from src.config.loader import merge_trees
 from src.config.schema import Config, to_dict
 from src.tracking.mlflow_sync import RUN_ID
-from src.tracking.mlflow_tracker import LOCK, hold
+from src.tracking.mlflow_tracker import LOCK, hold_run
 
 
 @dataclass
@@ -68,11 +68,11 @@ class RunFolder:
             remedy = "choose another --track.name, or give --again true to start it anew"
             raise UserError(f"{self.path}: holds a run with another config ({names}); {remedy}")
         if not kept.exists():
-            write_text(kept, json.dumps(identity(config), indent=1))
+            write_text(kept, json.dumps(config_identity(config), indent=1))
 
     def tidy(self) -> None:
         """Removes checkpoints that a kill left half written; the caller holds the run."""
-        remove_parts(self.checkpoint.parent)
+        remove_partial_files(self.checkpoint.parent)
 
     def clear(self) -> None:
         """Throws away what an earlier run left.
@@ -80,7 +80,7 @@ class RunFolder:
         Raises:
             UserError: another process works on the run.
         """
-        with hold(self.path):
+        with hold_run(self.path):
             for path in self.path.iterdir():
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
@@ -90,15 +90,19 @@ class RunFolder:
     def changed(self, config: Config) -> list[str]:
         """Dotted keys in which a config differs from that of the run that is here; none where there is no run."""
         kept = self.path / "config.json"
-        return differing(filled(json.loads(kept.read_text())), identity(config)) if kept.exists() else []
+        return (
+            differing_keys(fill_identity(json.loads(kept.read_text())), config_identity(config))
+            if kept.exists()
+            else []
+        )
 
 
-def filled(kept: dict[str, Any]) -> dict[str, Any]:
+def fill_identity(kept: dict[str, Any]) -> dict[str, Any]:
     """An identity that was written before some setting was there, with the default of that setting."""
-    return merge(identity(Config()), kept)
+    return merge_trees(config_identity(Config()), kept)
 
 
-def identity(config: Config) -> dict[str, Any]:
+def config_identity(config: Config) -> dict[str, Any]:
     """What makes a run the same run: all of its config but where things lie and on how many processors it runs."""
     tree = to_dict(config)
     tree.pop("track")
@@ -109,19 +113,19 @@ def identity(config: Config) -> dict[str, Any]:
     return tree
 
 
-def differing(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """Dotted keys whose values differ."""
     names: list[str] = []
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            names += differing(a, b, f"{prefix}{key}.")
+            names += differing_keys(a, b, f"{prefix}{key}.")
         elif a != b:
             names.append(prefix + key)
     return names
 
 
-def check_name(name: str, where: str) -> None:
+def check_run_name(name: str, where: str) -> None:
     """Raises UserError, which says `where` the name stands, if a run or a sweep is called what stands for another."""
     if name == "best":
         raise UserError(f"{where}: best is what the run with the highest score is called; choose another name")
@@ -129,5 +133,5 @@ def check_name(name: str, where: str) -> None:
 
 def run_name(config: Config) -> str:
     """The run's name: as given, or one that its config decides, so that the same command finds its own run again."""
-    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(config_identity(config), sort_keys=True).encode()).hexdigest()[:8]
     return config.track.name or f"run-{digest}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.common.errors import UserError, one_line
 from src.data.leaky_split import LEAKING
-from src.tracking.mlflow_sync import database, locked, make_client, tracking_uri
+from src.tracking.mlflow_sync import database_file, file_lock, make_client, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Run:
+class RunRecord:
     """What is known of a run.
 
     Attributes:
@@ -44,7 +44,7 @@ class Run:
     tags: dict[str, str]
 
 
-def list_runs(experiment: str = "", parent: str = "", status: str = "", uri: str = "") -> list[Run]:
+def list_runs(experiment: str = "", parent: str = "", status: str = "", uri: str = "") -> list[RunRecord]:
     """Runs of an experiment (empty: of all), newest first; only those of a parent run or of a status, where given.
 
     Raises:
@@ -62,7 +62,7 @@ def list_runs(experiment: str = "", parent: str = "", status: str = "", uri: str
     while page.token:
         page = client.search_runs(ids, order_by=["start_time DESC"], page_token=page.token, **query)
         found += page
-    return [as_run(one) for one in found]
+    return [run_from_mlflow(one) for one in found]
 
 
 def open_client(uri: str = "") -> "MlflowClient":
@@ -72,13 +72,13 @@ def open_client(uri: str = "") -> "MlflowClient":
         UserError: no database, or no answer.
     """
     uri = uri or tracking_uri()
-    file = database(uri)
+    file = database_file(uri)
     if file and not file.exists():
         raise UserError(f"{file}: no runs yet; train one, or set MLFLOW_TRACKING_URI to where they are kept")
-    return reach(uri)
+    return connect_client(uri)
 
 
-def reach(uri: str) -> "MlflowClient":
+def connect_client(uri: str) -> "MlflowClient":
     """A client that was answered; a new database is made.
 
     Raises:
@@ -94,11 +94,11 @@ def reach(uri: str) -> "MlflowClient":
     return client
 
 
-def as_run(found: Any) -> Run:
+def run_from_mlflow(found: Any) -> RunRecord:
     """MLflow's entity as ours."""
     info, data = found.info, found.data
     folder = data.tags.get("run_folder")
-    return Run(
+    return RunRecord(
         info.run_id,
         info.run_name or "",
         info.status,
@@ -120,19 +120,19 @@ def find_model(name: str, uri: str = "", cache: Path = Path("cache/models")) -> 
     Raises:
         UserError: nothing is called so (names the nearest), or its run kept no model.
     """
-    if is_model(Path(name)):
+    if is_model_folder(Path(name)):
         return Path(name)
-    if is_model(Path(name) / "model"):
+    if is_model_folder(Path(name) / "model"):
         return Path(name) / "model"
     if Path(name).is_dir():
         raise UserError(f"{name}: no model folder; one holds {' and '.join(MODEL_FILES)}")
     runs = list_runs(uri=uri)
     return fetch_model(
-        best_run(runs) if name == "best" else choose(runs, registered_run(name, uri) or name), uri, cache
+        best_run(runs) if name == "best" else choose_run(runs, registered_run(name, uri) or name), uri, cache
     )
 
 
-def short(name: str) -> str:
+def short_name(name: str) -> str:
     """What visitors read for a folder: its own name, or its run's; where it lies on this machine is nothing to them."""
     path = Path(name)
     return path.parent.name if path.name == "model" and path.parent.name else path.name
@@ -168,36 +168,38 @@ def registered_run(name: str, uri: str = "") -> str:
         return ""
 
 
-def is_model(folder: Path) -> bool:
+def is_model_folder(folder: Path) -> bool:
     """Whether a folder holds a model."""
     return all((folder / file).is_file() for file in MODEL_FILES)
 
 
-def best_run(runs: list[Run]) -> Run:
+def best_run(runs: list[RunRecord]) -> RunRecord:
     """The finished run with the highest selected score, the older one of equals; none whose split leaks.
 
     Raises:
         UserError: no finished run has one.
     """
-    known = [run for run in runs if run.status == "FINISHED" and math.isfinite(selected(run)) and not leaks(run)]
+    known = [
+        run for run in runs if run.status == "FINISHED" and math.isfinite(selected_score(run)) and not is_leaky_run(run)
+    ]
     if not known:
         raise UserError("best: no finished run was scored; train one, or name a run or a model folder")
-    return max(known, key=lambda run: (selected(run), -run.started))
+    return max(known, key=lambda run: (selected_score(run), -run.started))
 
 
-def leaks(run: Run) -> bool:
+def is_leaky_run(run: RunRecord) -> bool:
     """Whether the run's validation photos stood in its training, so that its score is out of the contest."""
     return any(key.startswith("data.sources.") and value == LEAKING for key, value in run.params.items())
 
 
-def selected(run: Run) -> float:
+def selected_score(run: RunRecord) -> float:
     """The score a run was selected on: `selected` of the model it kept, else its last val/selected; NaN: none."""
     if run.tags.get("kind") == "sweep":  # a sweep's is that of its best trial; it keeps no model
         return math.nan
     return run.metrics.get("selected", run.metrics.get("val/selected", math.nan))
 
 
-def choose(runs: list[Run], name: str) -> Run:
+def choose_run(runs: list[RunRecord], name: str) -> RunRecord:
     """The run of an id, or the newest finished run of a name.
 
     Raises:
@@ -216,26 +218,26 @@ def choose(runs: list[Run], name: str) -> Run:
     raise UserError(f"{name}: no model folder and no run is called so; nearest: {', '.join(known) or 'there are none'}")
 
 
-def fetch_model(run: Run, uri: str = "", cache: Path = Path("cache/models")) -> Path:
+def fetch_model(run: RunRecord, uri: str = "", cache: Path = Path("cache/models")) -> Path:
     """The run's model folder on this machine, fetched from MLflow if need be.
 
     Raises:
         UserError: the run kept no model, or it cannot be fetched.
     """
     local = run.folder / "model" if run.folder else None
-    if local and is_model(local):
+    if local and is_model_folder(local):
         return local
     kept = cache / run.id
-    if is_model(kept):
+    if is_model_folder(kept):
         return kept
     cache.mkdir(parents=True, exist_ok=True)
-    with locked(cache / f".{run.id}.lock"), tempfile.TemporaryDirectory(dir=cache) as part:
-        if not is_model(kept):
-            Path(download(run, uri, part)).replace(kept)
+    with file_lock(cache / f".{run.id}.lock"), tempfile.TemporaryDirectory(dir=cache) as part:
+        if not is_model_folder(kept):
+            Path(download_model(run, uri, part)).replace(kept)
     return kept
 
 
-def download(run: Run, uri: str, to: str) -> str:
+def download_model(run: RunRecord, uri: str, to: str) -> str:
     """Fetches the artifact `model` of a run. Returns its folder.
 
     Raises:
@@ -246,6 +248,6 @@ def download(run: Run, uri: str, to: str) -> str:
     except Exception as error:  # each kind of artifact store raises its own
         why = one_line(error)[:120]
         raise UserError(f"{run.name} ({run.id}): its model cannot be fetched ({why}); choose another run") from error
-    if not is_model(Path(folder)):
+    if not is_model_folder(Path(folder)):
         raise UserError(f"{run.name} ({run.id}): its artifact `model` is no model folder; choose another run")
     return folder

@@ -9,16 +9,16 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from src.common.errors import UserError
-from src.common.files import write_whole
+from src.common.files import atomic_write
 
 
-class WholeCheckpointIO(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Saves beside the old checkpoint, then moves the new one onto it."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Raises UserError, the old checkpoint untouched, where the disk takes no more."""
         try:
-            with write_whole(Path(path)) as part:
+            with atomic_write(Path(path)) as part:
                 torch.save(checkpoint, part)
         except (OSError, RuntimeError) as error:  # torch's writer turns a failed write into a RuntimeError
             raise UserError(
@@ -27,7 +27,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
             ) from error
 
 
-class EachSteps(ModelCheckpoint):
+class StepCheckpoint(ModelCheckpoint):
     """Checkpoints within an epoch; its last batch's is that of the epoch, which has been evaluated."""
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
@@ -36,11 +36,11 @@ class EachSteps(ModelCheckpoint):
             super().on_train_batch_end(trainer, *args, **kwargs)
 
 
-def checkpoints(folder: Path, select: str, steps: int) -> list[Callback]:
+def checkpoint_callbacks(folder: Path, select: str, steps: int) -> list[Callback]:
     """Callbacks that keep last.ckpt (each epoch, and each `steps` steps if not 0) and best.ckpt (highest `select`)."""
     keep: dict[str, Any] = {"dirpath": folder, "auto_insert_metric_name": False, "enable_version_counter": False}
     best = ModelCheckpoint(filename="best", monitor=select, mode="max", save_top_k=1, **keep)
     each_epoch = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
     if not steps:
         return [best, each_epoch]
-    return [best, each_epoch, EachSteps(filename="last", every_n_train_steps=steps, **keep)]
+    return [best, each_epoch, StepCheckpoint(filename="last", every_n_train_steps=steps, **keep)]

@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     pass
 
 
-def check(config: Config) -> None:
+def check_config(config: Config) -> None:
     """Raises UserError where a config asks for nothing, or for two things that exclude each other."""
     from src.models.decoders import registry as decoders
-    from src.tracking.run_folder import check_name
+    from src.tracking.run_folder import check_run_name
 
     if not config.data.sources:
         raise UserError("data.sources: no data set is named; start from a file: --config configs/demo.yaml")
     if not (config.model.mos.enabled or config.model.decoder.enabled):
         raise UserError("model: both heads are off; enable model.mos or model.decoder")
-    check_name(config.track.name, "track.name")
+    check_run_name(config.track.name, "track.name")
     if config.train.epochs % config.train.eval_every:
         every = f"train.eval_every {config.train.eval_every}"
         raise UserError(f"{every}: must divide train.epochs {config.train.epochs}, or the last goes without a score")
@@ -27,22 +27,22 @@ def check(config: Config) -> None:
     if config.data.cache and not config.model.backbone.frozen:
         remedy = "set it false, or model.backbone.trainable and .lora.rank 0"
         raise UserError(f"data.cache: a trained backbone's features change; {remedy}")
-    check_select(config)
+    check_selection_score(config)
     check_losses(config.model.mos)
-    decoders.check(config.model.decoder)
+    decoders.check_decoder_config(config.model.decoder)
     blocks = config.model.decoder.enabled and config.model.decoder.kind == "llama"
     if config.train.compile and not blocks:
         raise UserError("train.compile: only model.decoder.kind llama has blocks to compile; set it false")
 
 
-def check_select(config: Config) -> None:
+def check_selection_score(config: Config) -> None:
     """Raises UserError where the best epoch is to be chosen by what is no score of the model, or is an error."""
     from src.common.java import find_java
-    from src.metrics.compute import RISING
+    from src.metrics.compute import HIGHER_IS_BETTER
     from src.metrics.meteor import NO_JAVA
 
-    heads = [name for name in RISING if getattr(config.model, name).enabled]
-    known = ["auto", "combined", *(score for head in heads for score in RISING[head])]
+    heads = [name for name in HIGHER_IS_BETTER if getattr(config.model, name).enabled]
+    known = ["auto", "combined", *(score for head in heads for score in HIGHER_IS_BETTER[head])]
     if config.train.select not in known:
         choices = ", ".join(known)
         raise UserError(f"train.select: {config.train.select} is no score of these heads that rises; choose {choices}")

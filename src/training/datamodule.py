@@ -16,32 +16,32 @@ from torch import Tensor, nn
 from src.common.errors import UserError
 from src.config.schema import Config
 from src.data import transforms
-from src.data.dataloader import Loader, warn_unreadable
-from src.data.dataset import Cached, Look, Photos
-from src.data.feature_store import FeatureStore, Kind, Recipe
+from src.data.dataloader import ResumableDataLoader, warn_unreadable_images
+from src.data.dataset import CachedFeatures, ImageDataset, InputOptions
+from src.data.feature_store import FeatureKind, FeatureSpec, FeatureStore
 from src.data.formats.base import source_name
-from src.data.image_hashes import photo_hashes
-from src.data.image_io import PhotoError, load_photo
-from src.data.labels import labelled_parts, learn_words, require_labels, sees
+from src.data.image_hashes import hash_images
+from src.data.image_io import ImageError, load_image
+from src.data.labels import has_label, labelled_split, require_labels, train_tokenizer
 from src.data.sample import Sample
-from src.data.sampler import EvalBatches, Mixture, TrainBatches
-from src.data.sources import given_splits, read_all
-from src.data.split import split_photos
-from src.data.tokenizer import Tokenizer, plain
-from src.inference.feature_extractor import Built, Want, build
+from src.data.sampler import EvalBatchSampler, SourceMixture, TrainBatchSampler
+from src.data.sources import official_splits, read_sources
+from src.data.split import split_images
+from src.data.tokenizer import Tokenizer, normalize_caption
+from src.inference.feature_extractor import CacheRequest, CacheResult, fill_feature_stores
 
 SCALE_PHOTOS = 5000  # enough for the mean and deviation of level statistics, from the cache
 SCALE_LIVE = 256  # likewise, where the backbone has to run for them
 
 
-class Scaled(Protocol):
+class ScalableModel(Protocol):
     """A model whose mos head takes its scales from training photos."""
 
     def fit_scale(self, levels: Tensor, mos: Tensor) -> None:
         """Takes levels [R, L] and mos [R]."""
 
 
-class Data:
+class DataModule:
     """The photos of a config, in parts, as batches.
 
     Attributes:
@@ -76,15 +76,15 @@ class Data:
         self.config, self.backbone, self.progress = config, backbone, progress
         self.rank, self.world = rank, world
         self.styles = {source_name(source): source.style or source_name(source) for source in config.data.sources}
-        samples = read_all(config.data)
-        split = split_photos(samples, config.data, given_splits(config.data))
-        self.parts = labelled_parts(samples, split, config.model)
+        samples = read_sources(config.data)
+        split = split_images(samples, config.data, official_splits(config.data))
+        self.parts = labelled_split(samples, split, config.model)
         if not self.parts["train"]:
             raise UserError("no training photo carries a label that the model learns; check data.sources and the split")
         require_labels(self.parts["train"], config.model)
-        self.tokenizer = tokenizer or learn_words(self.parts["train"], config)
+        self.tokenizer = tokenizer or train_tokenizer(self.parts["train"], config)
         self.data_hash = _hash(samples, split)
-        self._photos: dict[str, Photos] = {}
+        self._photos: dict[str, ImageDataset] = {}
         if self.cached and config.data.augment_captions:
             warnings.warn("data.augment_captions changes live photos only: set data.cache to false", stacklevel=2)
 
@@ -93,31 +93,31 @@ class Data:
         """Whether features come from the cache: a frozen backbone was given, and the config says so."""
         return self.backbone is not None and self.config.data.cache and self.config.model.backbone.frozen
 
-    def train_loader(self) -> Loader:
+    def train_loader(self) -> ResumableDataLoader:
         """Shuffled, mixed by shares; drawn anew in every epoch."""
         photos = self.photos("train")
         names = list(self.styles)
         shares = [source.share for source in self.config.data.sources]
-        mixture = Mixture([names.index(source) for source in photos.sources], shares, self.config.train.seed)
-        batches = TrainBatches(mixture, self.config.train.batch_size, self.rank, self.world)
-        return Loader(photos, batches, self.config.data.workers)
+        mixture = SourceMixture([names.index(source) for source in photos.sources], shares, self.config.train.seed)
+        batches = TrainBatchSampler(mixture, self.config.train.batch_size, self.rank, self.world)
+        return ResumableDataLoader(photos, batches, self.config.data.workers)
 
-    def val_loader(self, most: int = 0) -> Loader:
+    def val_loader(self, most: int = 0) -> ResumableDataLoader:
         """The validation photos in their order, with references; `most` of them, evenly spaced, or all (0)."""
         return self.loader("val", most)
 
-    def test_loader(self) -> Loader:
+    def test_loader(self) -> ResumableDataLoader:
         """The test photos in their order, with references."""
         return self.loader("test")
 
-    def loader(self, part: str, most: int = 0) -> Loader:
+    def loader(self, part: str, most: int = 0) -> ResumableDataLoader:
         """The photos of val or test in their order, each task seeing those with its label."""
         photos = self.photos(part)
         size = -(-self.config.train.batch_size // self.world)
-        batches = EvalBatches(len(photos), size, self.rank, self.world, most)
-        return Loader(photos, batches, self.config.data.workers)
+        batches = EvalBatchSampler(len(photos), size, self.rank, self.world, most)
+        return ResumableDataLoader(photos, batches, self.config.data.workers)
 
-    def photos(self, part: str) -> Photos:
+    def photos(self, part: str) -> ImageDataset:
         """The data set of a part; missing features are computed now, and photos that have none are left out.
 
         Raises:
@@ -129,7 +129,7 @@ class Data:
             self._photos[part] = self._make_photos(part)
         return self._photos[part]
 
-    def build(self, parts: Sequence[str] = ("train", "val")) -> Built:
+    def build(self, parts: Sequence[str] = ("train", "val")) -> CacheResult:
         """Computes what the feature cache lacks for some parts: what the heads need of photos with their label."""
         if not self.cached or self.backbone is None:
             raise UserError("data.cache is false, or the backbone is trained: there is nothing to compute")
@@ -137,18 +137,22 @@ class Data:
         samples = [sample for part in parts for sample in self.parts[part]]
         pairs = list(zip(samples, self._hashes(samples), strict=True))
         wants = [
-            Want(store, {digest: sample.path for sample, digest in pairs if digest and sees(sample, kind, model)})
+            CacheRequest(
+                store, {digest: sample.path for sample, digest in pairs if digest and has_label(sample, kind, model)}
+            )
             for kind, store in self.stores.items()
         ]
         home = next(self.backbone.parameters()).device
         try:
-            built = build(self.backbone.to("cuda" if torch.cuda.is_available() else home), wants, self.progress)
+            built = fill_feature_stores(
+                self.backbone.to("cuda" if torch.cuda.is_available() else home), wants, self.progress
+            )
         finally:
             self.backbone.to(home)
         built.failed |= {sample.path: "is missing, or cannot be read" for sample, digest in pairs if not digest}
         return built
 
-    def fit_scale(self, model: Scaled) -> None:
+    def fit_scale(self, model: ScalableModel) -> None:
         """Hands the model the mos of all training photos, and the level statistics of many."""
         photos = self.photos("train")
         rated = np.flatnonzero(~np.isnan(photos.mos))
@@ -187,39 +191,40 @@ class Data:
     def stores(self) -> dict[str, FeatureStore]:
         """The cache's store for each head, by kind of feature."""
         data, model = self.config.data, self.config.model
-        sizes: dict[Kind, int] = {}
+        sizes: dict[FeatureKind, int] = {}
         if model.mos.enabled:
             sizes["levels"] = data.mos_size
         if model.decoder.enabled:
             sizes["grid"] = data.caption_size
         prints = {kind: self.backbone.fingerprint(kind) if self.backbone else "" for kind in sizes}  # type: ignore[operator]
         return {
-            kind: FeatureStore(data.cache_dir, Recipe(kind, prints[kind], size, data.flip))
+            kind: FeatureStore(data.cache_dir, FeatureSpec(kind, prints[kind], size, data.flip))
             for kind, size in sizes.items()
         }
 
     def _hashes(self, samples: Sequence[Sample]) -> list[str | None]:
-        return photo_hashes([sample.path for sample in samples], Path(self.config.data.split_dir))
+        return hash_images([sample.path for sample in samples], Path(self.config.data.split_dir))
 
-    def _make_photos(self, part: str) -> Photos:
+    def _make_photos(self, part: str) -> ImageDataset:
         samples, model = self.parts[part], self.config.model
-        look = Look.of(self.config, training=part == "train", labelled=True)
+        look = InputOptions.of(self.config, training=part == "train", labelled=True)
         if not self.cached:
-            return Photos(samples, self.tokenizer, self._styles(samples), look)
+            return ImageDataset(samples, self.tokenizer, self._styles(samples), look)
         self.build([part] if part == "test" else ["train", "val"])
         hashes = [digest or "" for digest in self._hashes(samples)]
         rows = {kind: store.rows(hashes) for kind, store in self.stores.items()}
         there = [
-            any(rows[kind][i] >= 0 for kind in rows if sees(sample, kind, model)) for i, sample in enumerate(samples)
+            any(rows[kind][i] >= 0 for kind in rows if has_label(sample, kind, model))
+            for i, sample in enumerate(samples)
         ]
         lost = [sample.name for sample, found in zip(samples, there, strict=True) if not found]
         if lost:
-            warn_unreadable(lost, len(samples), part)
+            warn_unreadable_images(lost, len(samples), part)
         samples = [sample for sample, found in zip(samples, there, strict=True) if found]
         if not samples:
             raise UserError(f"none of the {part} photos can be read, {lost[0]} for one; check the sources' paths")
-        kept = {kind: Cached(self.stores[kind], rows[kind][there]) for kind in rows}
-        return Photos(samples, self.tokenizer, self._styles(samples), look, kept.get("levels"), kept.get("grid"))
+        kept = {kind: CachedFeatures(self.stores[kind], rows[kind][there]) for kind in rows}
+        return ImageDataset(samples, self.tokenizer, self._styles(samples), look, kept.get("levels"), kept.get("grid"))
 
     def _styles(self, samples: Sequence[Sample]) -> list[str]:
         return [self.styles[sample.source] for sample in samples]
@@ -232,8 +237,10 @@ class Data:
         with torch.inference_mode():
             for path in paths:
                 try:
-                    pixels = transforms.stack([transforms.view(load_photo(path), self.config.data.mos_size)])
-                except PhotoError:
+                    pixels = transforms.stack_images(
+                        [transforms.resize_for_task(load_image(path), self.config.data.mos_size)]
+                    )
+                except ImageError:
                     continue  # training drops it too, and says so
                 levels.append(self.backbone.levels(pixels))  # type: ignore[operator]
         if not levels:
@@ -243,7 +250,10 @@ class Data:
     def _commonest(self, styles: Sequence[str]) -> str:
         """The commonest training caption of some styles, as the model would write it; empty without any."""
         counts = Counter(
-            plain(text) for s in self.parts["train"] if self.styles[s.source] in styles for text in s.captions
+            normalize_caption(text)
+            for s in self.parts["train"]
+            if self.styles[s.source] in styles
+            for text in s.captions
         )
         if not counts:
             return ""
@@ -251,17 +261,17 @@ class Data:
         return self.tokenizer.decode(self.tokenizer.encode(found, styles[0]))
 
 
-def build_for_config(config: Config) -> Built:
+def build_feature_store(config: Config) -> CacheResult:
     """Computes the features that a config's training and validation need.
 
     Raises:
         UserError: the data, the weights or all photos cannot be read, the cache is off, or the disk is too small.
     """
     from src.models.backbones.backbone import Backbone
-    from src.models.backbones.network import with_sides
+    from src.models.backbones.network import resolve_image_sizes
 
-    config = with_sides(config)
-    data = Data(config, Backbone(config.model.backbone))
+    config = resolve_image_sizes(config)
+    data = DataModule(config, Backbone(config.model.backbone))
     built = data.build()
     paths = {sample.path for part in ("train", "val") for sample in data.parts[part]}
     if built.failed.keys() >= paths:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.common.errors import UserError, one_line
-from src.common.ray_cluster import go_home, ray_here
+from src.common.ray_cluster import enter_working_folder, ray_session
 from src.config.schema import Config
 from src.tracking.mlflow_sync import tracking_uri
 from src.tracking.run_folder import RunFolder
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from ray.train import TrainingFailedError
 
 TrainProcess = Callable[..., dict[str, Any]]
-DEATHS = 3  # of workers, after which a run gives up
+MAX_WORKER_DEATHS = 3  # of workers, after which a run gives up
 
 
-def train_together(
+def train_distributed(
     train: TrainProcess, config: Config, folder: RunFolder, more: "list[Callback] | None" = None
 ) -> dict[str, Any]:
     """Trains in config.train.workers processes, each of which calls `train`. Returns as `src.train.train`.
@@ -39,21 +39,21 @@ def train_together(
 
     status: Status = "KILLED"
     try:
-        with ray_here(tracking_uri()):
-            for attempt in range(DEATHS + 1):
+        with ray_session(tracking_uri()):
+            for attempt in range(MAX_WORKER_DEATHS + 1):
                 try:
-                    fit(train, config, folder, more)
+                    start_workers(train, config, folder, more)
                     break
                 except TrainingFailedError as error:
                     status = "FAILED"
-                    explain(error, folder, attempt)
+                    handle_failure(error, folder, attempt)
                     status = "KILLED"
-        return read_result(folder)
+        return read_run_result(folder)
     finally:  # rank 0 ends its MLflow run itself, if it lives to do it
         end_when_gone(folder.path, status)
 
 
-def fit(train: TrainProcess, config: Config, folder: RunFolder, more: "list[Callback] | None") -> None:
+def start_workers(train: TrainProcess, config: Config, folder: RunFolder, more: "list[Callback] | None") -> None:
     """Starts the workers once, and waits for them.
 
     Raises:
@@ -62,15 +62,15 @@ def fit(train: TrainProcess, config: Config, folder: RunFolder, more: "list[Call
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    scaling = ScalingConfig(num_workers=config.train.workers, **resources(config))
+    scaling = ScalingConfig(num_workers=config.train.workers, **training_resources(config))
     place = tempfile.mkdtemp(prefix=".ray-", dir=folder.path)  # on the disk that all machines share
     settings = {"train": train, "config": config, "folder": folder, "more": more, "home": str(Path.cwd())}
     try:
         trainer = TorchTrainer(
-            work,
+            train_worker,
             train_loop_config=settings,
             scaling_config=scaling,
-            run_config=RunConfig(name="run", storage_path=str(Path(place).resolve()), callbacks=reports()),
+            run_config=RunConfig(name="run", storage_path=str(Path(place).resolve()), callbacks=tune_callbacks()),
         )
         trainer.fit()
     except SystemExit as error:  # how Ray Train answers Ctrl-C
@@ -79,7 +79,7 @@ def fit(train: TrainProcess, config: Config, folder: RunFolder, more: "list[Call
         shutil.rmtree(place, ignore_errors=True)
 
 
-def resources(config: Config) -> dict[str, Any]:
+def training_resources(config: Config) -> dict[str, Any]:
     """What each worker holds.
 
     Raises:
@@ -97,7 +97,7 @@ def resources(config: Config) -> dict[str, Any]:
     return {"use_gpu": gpu, "resources_per_worker": each}
 
 
-def reports() -> list[Any]:
+def tune_callbacks() -> list[Any]:
     """What hands the workers' reports on, in a sweep's trial."""
     from ray.tune.integration.ray_train import TuneReportCallback
     from ray.tune.trainable.trainable_fn_utils import _in_tune_session
@@ -105,58 +105,58 @@ def reports() -> list[Any]:
     return [TuneReportCallback()] if _in_tune_session() else []
 
 
-def work(settings: dict[str, Any]) -> None:
+def train_worker(settings: dict[str, Any]) -> None:
     """One worker's part."""
     from ray import train
     from ray.train.torch import get_device
 
-    from src.common.process_group import Group
+    from src.common.process_group import ProcessGroup
 
-    go_home(settings["home"])
+    enter_working_folder(settings["home"])
     warnings.filterwarnings("ignore", "It is recommended to use `self.log")  # all ranks log the same
     context = train.get_context()
-    group = Group(context.get_world_rank(), context.get_world_size(), get_device().type)
+    group = ProcessGroup(context.get_world_rank(), context.get_world_size(), get_device().type)
     settings["train"](settings["config"], settings["folder"], settings["more"], group)
 
 
-def explain(error: "TrainingFailedError", folder: RunFolder, attempt: int) -> None:
+def handle_failure(error: "TrainingFailedError", folder: RunFolder, attempt: int) -> None:
     """Says that the run goes on after a worker's death, or raises what went wrong.
 
     Raises:
         UserError: a worker raised one, or too many died.
     """
     failures = list(getattr(error, "worker_failures", {}).values())
-    causes = [cause(failure) for failure in failures]
+    causes = [root_cause(failure) for failure in failures]
     own = [one for one in causes if isinstance(one, UserError)]
     if own:
         raise own[0] from error
-    if not any(is_death(one) for one in causes):
+    if not any(is_worker_death(one) for one in causes):
         raise error
-    if attempt == DEATHS:
+    if attempt == MAX_WORKER_DEATHS:
         raise UserError(
-            f"{folder.path}: a worker died {DEATHS + 1} times ({one_line(causes[0])[:200]}); look at the machine's "
-            "memory, then give the same command again"
+            f"{folder.path}: a worker died {MAX_WORKER_DEATHS + 1} times ({one_line(causes[0])[:200]}); look at the "
+            "machine's memory, then give the same command again"
         ) from error
     print(f"{folder.path}: a worker died; all go on from the last checkpoint", file=sys.stderr)
 
 
-def cause(failure: BaseException) -> BaseException:
+def root_cause(failure: BaseException) -> BaseException:
     """What a worker raised, out of what Ray wraps it in."""
     for name in ("_base_exc", "cause", "health_check_failure"):
         inner = getattr(failure, name, None)
         if isinstance(inner, BaseException):
-            return cause(inner)
+            return root_cause(inner)
     return failure
 
 
-def is_death(error: BaseException) -> bool:
+def is_worker_death(error: BaseException) -> bool:
     """Whether a worker's process or machine is gone."""
     from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
 
     return isinstance(error, RayActorError | NodeDiedError | WorkerCrashedError)
 
 
-def read_result(folder: RunFolder) -> dict[str, Any]:
+def read_run_result(folder: RunFolder) -> dict[str, Any]:
     """What rank 0 kept.
 
     Raises:

@@ -10,7 +10,7 @@ from torch import Tensor
 from src.config.schema import TrainConfig
 
 
-class MovingAverage(WeightAveraging):
+class WeightEMA(WeightAveraging):
     """Exponential moving average after each step; self-critical epochs may begin at it, with a decay of their own.
 
     After n updates the decay is at most (1 + n) / (10 + n), or the first weights would weigh on short runs.

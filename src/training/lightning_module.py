@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from src.common.errors import UserError
-from src.common.process_group import Group
+from src.common.process_group import ProcessGroup
 from src.config.schema import Config, TrainConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
-from src.inference.predictions import Answers, answer_batch, score
+from src.inference.predictions import Predictions, predict_batch, score_predictions
 from src.metrics.meteor import Meteor
-from src.models.multitask import CaptionLoss, Multitask
-from src.training.self_critical import SelfCritical
+from src.models.multitask import CaptionLoss, MultitaskModel
+from src.training.self_critical import SelfCriticalLoss
 
 
-class Learner(LightningModule):
+class MultitaskModule(LightningModule):
     """Trains a Multitask model.
 
     Logs train/LOSS at steps, val/LOSS and val/SCORE at epochs, and val/selected, the score to select on.
@@ -29,17 +29,17 @@ class Learner(LightningModule):
 
     def __init__(
         self,
-        model: Multitask,
+        model: MultitaskModel,
         config: Config,
         tokenizer: Tokenizer,
         meteor: Meteor | None = None,
-        critic: SelfCritical | None = None,
-        group: Group | None = None,
+        critic: SelfCriticalLoss | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         self.model, self.config, self.tokenizer, self.meteor, self.critic = model, config, tokenizer, meteor, critic
-        self.group = group or Group()
-        self.answers: list[Answers] = []
+        self.group = group or ProcessGroup()
+        self.answers: list[Predictions] = []
         self.losses: list[tuple[int, dict[str, float]]] = []  # photos and losses of each validation batch
         self.seconds = 0.0  # of training, evaluations left out, over all resumptions
         self.began = 0.0
@@ -100,7 +100,7 @@ class Learner(LightningModule):
         """Collects the losses, mos and captions of a batch."""
         losses = self.model.losses(batch)
         self.losses.append((len(batch), {name: value.item() for name, value in losses.items()}))
-        self.answers.append(answer_batch(self.model, batch, self.config.generate, self.tokenizer))
+        self.answers.append(predict_batch(self.model, batch, self.config.generate, self.tokenizer))
 
     def on_validation_epoch_end(self) -> None:
         """Scores all answers at once; a correlation or a CIDEr-D is no mean over batches."""
@@ -108,10 +108,10 @@ class Learner(LightningModule):
         self.answers, self.losses = [], []
         scores: dict[str, float] = {}
         if self.group.rank == 0:
-            answers = Answers.join(batch for answers, _ in parts for batch in answers)
-            scores = means([batch for _, losses in parts for batch in losses])
-            scores |= {name: value.value for name, value in score(answers, self.meteor).items()}
-            scores["selected"] = selected(scores, self.config.train.select)
+            answers = Predictions.join(batch for answers, _ in parts for batch in answers)
+            scores = weighted_means([batch for _, losses in parts for batch in losses])
+            scores |= {name: value.value for name, value in score_predictions(answers, self.meteor).items()}
+            scores["selected"] = selection_score(scores, self.config.train.select)
         for name, value in self.group.from_first(scores).items():  # what stops or keeps a model is known to all
             self.log(f"val/{name}", value, prog_bar=name == "selected")
 
@@ -130,7 +130,7 @@ class Learner(LightningModule):
             return {"optimizer": optimizer, "lr_scheduler": rule}
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule(optimizer, train, self.steps), "interval": "step"},
+            "lr_scheduler": {"scheduler": lr_schedule(optimizer, train, self.steps), "interval": "step"},
         }
 
     def lr_scheduler_step(self, scheduler: LRScheduler | ReduceLROnPlateau, metric: Any) -> None:
@@ -150,14 +150,14 @@ class Learner(LightningModule):
         super().optimizer_step(*args, **kwargs)
 
 
-def means(batches: Sequence[tuple[int, dict[str, float]]]) -> dict[str, float]:
+def weighted_means(batches: Sequence[tuple[int, dict[str, float]]]) -> dict[str, float]:
     """Each loss's mean over the photos of those batches that have it."""
     names = dict.fromkeys(name for _, losses in batches for name in losses)
     having = {name: [(count, losses[name]) for count, losses in batches if name in losses] for name in names}
     return {name: sum(n * x for n, x in some) / sum(n for n, _ in some) for name, some in having.items()}
 
 
-def selected(scores: dict[str, float], select: str) -> float:
+def selection_score(scores: dict[str, float], select: str) -> float:
     """The number to select on: a named score, or `auto`: both tasks' sum relative to the 6th place's public result.
 
     Where no METEOR can be computed, the captions' part of `auto` is CIDEr-D alone.
@@ -174,7 +174,7 @@ def selected(scores: dict[str, float], select: str) -> float:
     return scores.get("combined", 0.0)
 
 
-def parameter_groups(model: Multitask, train: TrainConfig) -> list[dict[str, Any]]:
+def parameter_groups(model: MultitaskModel, train: TrainConfig) -> list[dict[str, Any]]:
     """Trained parameters in groups for AdamW: backbone or heads, matrices with and the rest without weight decay."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -188,7 +188,7 @@ def parameter_groups(model: Multitask, train: TrainConfig) -> list[dict[str, Any
     return result
 
 
-def schedule(optimizer: torch.optim.Optimizer, train: TrainConfig, steps: int) -> LambdaLR:
+def lr_schedule(optimizer: torch.optim.Optimizer, train: TrainConfig, steps: int) -> LambdaLR:
     """Linear warm-up, then a cosine to 0 (Loshchilov and Hutter 2017) or a constant, over `steps` optimiser steps.
 
     Self-critical epochs have a schedule of their own.
@@ -198,13 +198,13 @@ def schedule(optimizer: torch.optim.Optimizer, train: TrainConfig, steps: int) -
 
     def factor(step: int) -> float:
         if step < first:
-            return rise_and_fall(step, first, train)
-        return peak * rise_and_fall(step - first, late, train)
+            return lr_factor(step, first, train)
+        return peak * lr_factor(step - first, late, train)
 
     return LambdaLR(optimizer, factor)
 
 
-def rise_and_fall(step: int, steps: int, train: TrainConfig) -> float:
+def lr_factor(step: int, steps: int, train: TrainConfig) -> float:
     """The learning rate at a step, as a part of its peak."""
     warm = max(1, round(train.warmup * steps))
     if step < warm:

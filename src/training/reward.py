@@ -7,10 +7,10 @@ import numpy as np
 from src.common.errors import UserError
 from src.config.schema import RewardConfig
 from src.data.sample import Sample
-from src.metrics.bleu_rouge import bleu_counts, bleu_of, rouge_l_of
-from src.metrics.cider import cider_d_of
+from src.metrics.bleu_rouge import bleu_counts, bleu_from_counts, rouge_l_per_image
+from src.metrics.cider import cider_d_per_image
 from src.metrics.text.corpus import Corpus
-from src.metrics.text.document_frequency import Frequencies
+from src.metrics.text.document_frequency import DocumentFrequencies
 from src.metrics.text.ngrams import ORDERS
 from src.metrics.text.ptb_tokenizer import tokenize
 
@@ -32,21 +32,21 @@ class Reward:
             )
         self.config = config
         known = [sample for sample in samples if sample.captions]
-        self.references = {key(sample.source, sample.name): _ended(sample.captions) for sample in known}
-        self.frequencies = Frequencies(list(self.references.values()))
+        self.references = {image_key(sample.source, sample.name): _ended(sample.captions) for sample in known}
+        self.frequencies = DocumentFrequencies(list(self.references.values()))
 
     def __call__(self, names: Sequence[str], captions: Sequence[str]) -> np.ndarray:
         """The rewards [C] of captions, each with its photo's key; a photo may come several times."""
         corpus = Corpus(_ended(captions), [self.references[name] for name in names], tokenized=True)
-        total = self.config.cider_d * cider_d_of(corpus, self.frequencies)
+        total = self.config.cider_d * cider_d_per_image(corpus, self.frequencies)
         if self.config.bleu_4:
-            total += self.config.bleu_4 * bleu_of(bleu_counts(corpus))[1][:, ORDERS - 1]
+            total += self.config.bleu_4 * bleu_from_counts(bleu_counts(corpus))[1][:, ORDERS - 1]
         if self.config.rouge_l:
-            total += self.config.rouge_l * rouge_l_of(corpus)
+            total += self.config.rouge_l * rouge_l_per_image(corpus)
         return total
 
 
-def key(source: str, name: str) -> str:
+def image_key(source: str, name: str) -> str:
     """A photo's name among all data sets'."""
     return f"{source}/{name}"
 

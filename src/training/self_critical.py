@@ -16,11 +16,11 @@ from src.config.schema import GenerationConfig, SelfCriticalConfig
 from src.data.batch import Batch
 from src.data.sample import Sample
 from src.data.tokenizer import END, Tokenizer
-from src.models.multitask import Mean, Multitask
-from src.training.reward import Reward, key
+from src.models.multitask import Mean, MultitaskModel
+from src.training.reward import Reward, image_key
 
 
-class SelfCritical:
+class SelfCriticalLoss:
     """A caption loss for `Multitask.losses`.
 
     Attributes:
@@ -31,7 +31,7 @@ class SelfCritical:
     def __init__(
         self,
         config: SelfCriticalConfig,
-        model: Multitask,
+        model: MultitaskModel,
         tokenizer: Tokenizer,
         samples: Sequence[Sample],
         longest: int,
@@ -65,7 +65,7 @@ class SelfCritical:
         """
         assert batch.captioning is not None
         rows = batch.captioning.rows
-        names = [key(batch.sources[row], batch.names[row]) for row in rows.tolist()]
+        names = [image_key(batch.sources[row], batch.names[row]) for row in rows.tolist()]
         with _dropout(self.model, self.config.dropout):
             drawn = self._draw(grid, batch.style[rows])
             reward = self._reward(names, drawn).to(grid.device)
@@ -103,7 +103,7 @@ def _tokens(drawn: list[list[int]], style: Tensor, samples: int) -> Tensor:
 
 
 @contextmanager
-def _dropout(model: Multitask, on: bool) -> Iterator[None]:
+def _dropout(model: MultitaskModel, on: bool) -> Iterator[None]:
     """Within the block the decoder drops values out only if `on`: samples then follow the very policy that learns."""
     assert model.decoder is not None
     before = model.decoder.training

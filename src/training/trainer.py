@@ -9,14 +9,14 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar
 from lightning.pytorch.loggers.logger import Logger
 
-from src.common.device import best_device, resolve
+from src.common.device import best_device, resolve_precision
 from src.config.schema import Config, TrainConfig
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_folder import RunFolder
-from src.training.checkpointing import WholeCheckpointIO, checkpoints
-from src.training.datamodule import Data
-from src.training.ema import MovingAverage
-from src.training.lightning_module import Learner
+from src.training.checkpointing import AtomicCheckpointIO, checkpoint_callbacks
+from src.training.datamodule import DataModule
+from src.training.ema import WeightEMA
+from src.training.lightning_module import MultitaskModule
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -49,7 +49,7 @@ class TrackerLogger(Logger):
         """Nothing: the whole config was logged when the run began."""
 
 
-class Patience(EarlyStopping):
+class ResumableEarlyStopping(EarlyStopping):
     """Early stopping that also holds for a run which was killed after it had been stopped."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -72,46 +72,50 @@ def make_trainer(
     train = config.train
     return Trainer(
         max_epochs=train.epochs,
-        precision=PRECISION[resolve(train.precision, best_device())],
+        precision=PRECISION[resolve_precision(train.precision, best_device())],
         accumulate_grad_batches=train.accumulate,
         gradient_clip_val=train.clip or None,
         check_val_every_n_epoch=train.eval_every,
         num_sanity_val_steps=0,  # scores of two batches mean nothing
         log_every_n_steps=10,
         logger=TrackerLogger(tracker, folder) if tracker else False,
-        callbacks=[*callbacks(train, folder), *(more or [])],
+        callbacks=[*trainer_callbacks(train, folder), *(more or [])],
         default_root_dir=folder.path,
         use_distributed_sampler=False,  # our batch sampler shards by itself
         enable_model_summary=False,
-        **where(world),
+        **device_arguments(world),
     )
 
 
-def where(world: int) -> dict[str, Any]:
+def device_arguments(world: int) -> dict[str, Any]:
     """The trainer's arguments on devices: one here, or that of each of Ray Train's workers, joined by DDP."""
     if world == 1:
-        return {"devices": 1, "plugins": [WholeCheckpointIO()]}
+        return {"devices": 1, "plugins": [AtomicCheckpointIO()]}
     from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
 
     # Unused: a worker's part of a batch may have no photo with one of the labels.
     strategy = RayDDPStrategy(find_unused_parameters=True)
-    return {"devices": "auto", "strategy": strategy, "plugins": [WholeCheckpointIO(), RayLightningEnvironment()]}
+    return {"devices": "auto", "strategy": strategy, "plugins": [AtomicCheckpointIO(), RayLightningEnvironment()]}
 
 
-def callbacks(train: TrainConfig, folder: RunFolder) -> list[Callback]:
+def trainer_callbacks(train: TrainConfig, folder: RunFolder) -> list[Callback]:
     """Checkpoints, progress bar, and as configured: moving average of weights, early stopping, a time limit."""
-    result = checkpoints(folder.checkpoint.parent, "val/selected", train.checkpoint_steps)
+    result = checkpoint_callbacks(folder.checkpoint.parent, "val/selected", train.checkpoint_steps)
     result.append(TQDMProgressBar(refresh_rate=10))
     if train.ema:
-        result.append(MovingAverage(train))
+        result.append(WeightEMA(train))
     if train.patience:
-        result.append(Patience("val/selected", mode="max", patience=max(1, train.patience // train.eval_every)))
+        result.append(
+            ResumableEarlyStopping("val/selected", mode="max", patience=max(1, train.patience // train.eval_every))
+        )
     if train.minutes:
         result.append(Timer(timedelta(minutes=train.minutes), interval="step"))
     return result
 
 
-def fit(config: TrainConfig, learner: Learner, data: Data, folder: RunFolder, trainer: Trainer) -> None:
+def fit_model(
+    config: TrainConfig, learner: MultitaskModule, data: DataModule, folder: RunFolder, trainer: Trainer
+) -> None:
     """Trains, from the run's last checkpoint where there is one, and leaves the best weights in the learner's model."""
     if config.epochs == 0:
         return

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from src.common.errors import UserError
-from src.config.loader import check_key, config_from_dict, fill, merge, nest, read_yaml
+from src.config.loader import check_key, config_from_dict, fill_dataclass, merge_trees, nest_key, read_yaml
 from src.config.schema import Config, Count, TrackConfig
 
 OWN = ("part", "photos", "variants")
@@ -14,7 +14,7 @@ SHARED = ("train.epochs", "train.minutes", "train.runs", "track.")
 
 
 @dataclass
-class Variant:
+class VariantConfig:
     """One model of a comparison.
 
     Args:
@@ -32,7 +32,7 @@ class Variant:
 
 
 @dataclass
-class Comparison:
+class ComparisonConfig:
     """What stands in a comparison's file beside the keys of an experiment, which all variants start from.
 
     Args:
@@ -43,11 +43,11 @@ class Comparison:
 
     part: Literal["train", "val", "test"] = "val"
     photos: Count = 64
-    variants: list[Variant] = field(default_factory=list)
+    variants: list[VariantConfig] = field(default_factory=list)
 
 
 @dataclass
-class Plan:
+class ComparisonPlan:
     """A comparison ready to run.
 
     Attributes:
@@ -59,20 +59,20 @@ class Plan:
 
     name: str
     base: Config
-    comparison: Comparison
+    comparison: ComparisonConfig
     configs: dict[str, Config]
 
 
-def load_comparison(path: Path) -> Plan:
+def load_comparison(path: Path) -> ComparisonPlan:
     """Reads and checks a comparison's file, so that a wrong one is refused before anything starts.
 
     Raises:
         UserError: names the file, the variant and the key.
     """
     tree = read_yaml(path)
-    comparison = read_own({key: tree.pop(key) for key in OWN if key in tree}, path)
+    comparison = read_comparison_keys({key: tree.pop(key) for key in OWN if key in tree}, path)
     base = config_from_dict(tree, str(path))
-    plan = Plan(base.track.name or path.stem, base, comparison, {})
+    plan = ComparisonPlan(base.track.name or path.stem, base, comparison, {})
     for variant in comparison.variants:
         try:
             plan.configs[variant.name] = variant_config(variant, tree, plan, path.parent)
@@ -81,14 +81,14 @@ def load_comparison(path: Path) -> Plan:
     return plan
 
 
-def read_own(tree: dict[str, Any], path: Path) -> Comparison:
+def read_comparison_keys(tree: dict[str, Any], path: Path) -> ComparisonConfig:
     """The keys that are no experiment's.
 
     Raises:
         UserError: a wrong key, type or name; no variants, or two of one name.
     """
     try:
-        comparison = fill(Comparison, tree)
+        comparison = fill_dataclass(ComparisonConfig, tree)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     names = [variant.name for variant in comparison.variants]
@@ -100,7 +100,7 @@ def read_own(tree: dict[str, Any], path: Path) -> Comparison:
     return comparison
 
 
-def variant_config(variant: Variant, tree: dict[str, Any], plan: Plan, folder: Path) -> Config:
+def variant_config(variant: VariantConfig, tree: dict[str, Any], plan: ComparisonPlan, folder: Path) -> Config:
     """A variant's config: the experiment, its presets, its overrides; then the budget, which is the same for all.
 
     Args:
@@ -114,26 +114,26 @@ def variant_config(variant: Variant, tree: dict[str, Any], plan: Plan, folder: P
     """
     check_overrides(variant)
     for file in variant.include:
-        tree = merge(tree, read_yaml(folder / file))
-    config = overridden(tree, variant.overrides)
+        tree = merge_trees(tree, read_yaml(folder / file))
+    config = with_overrides(tree, variant.overrides)
     config.train.epochs, config.train.minutes = plan.base.train.epochs, plan.base.train.minutes
     config.train.runs = plan.base.train.runs
     config.track = TrackConfig(plan.base.track.experiment, f"{plan.name}-{variant.name}")
     if not variant.model:
-        from src.training.config_checks import check
+        from src.training.config_checks import check_config
 
-        check(config)
+        check_config(config)
     return config
 
 
-def overridden(tree: dict[str, Any], overrides: dict[str, Any]) -> Config:
+def with_overrides(tree: dict[str, Any], overrides: dict[str, Any]) -> Config:
     """The config of an experiment, nested, with dotted overrides over it. Raises UserError as config_from_dict."""
     for key, value in overrides.items():
-        tree = merge(tree, nest(key, value))
+        tree = merge_trees(tree, nest_key(key, value))
     return config_from_dict(tree, "include")
 
 
-def check_overrides(variant: Variant) -> None:
+def check_overrides(variant: VariantConfig) -> None:
     """Raises UserError where a key is none of Config's, is the comparison's own, or would have no effect."""
     for key in variant.overrides:
         check_key(key)

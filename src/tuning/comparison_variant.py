@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 from src.common.errors import UserError, one_line
 from src.common.files import write_text
 from src.config.schema import Config
-from src.data.leaky_split import LEAKING, leaking
-from src.tracking.run_folder import RunFolder, filled, identity
+from src.data.leaky_split import LEAKING, is_leaky
+from src.tracking.run_folder import RunFolder, config_identity, fill_identity
 
 if TYPE_CHECKING:
     from src.data.sample import Sample
-    from src.models.model_folder import Loaded
+    from src.models.model_folder import LoadedModel
 
 MEGA = 1e6
 
 
 @dataclass
-class Row:
+class VariantRow:
     """A variant in the table.
 
     Attributes:
@@ -49,7 +49,7 @@ class Row:
 
 
 @dataclass
-class Task:
+class VariantTask:
     """A variant to work out.
 
     Attributes:
@@ -77,19 +77,19 @@ class Task:
     def asked(self) -> dict[str, Any]:
         """What a row on disk must be an answer to, to count."""
         own = {"model": self.model, "part": self.part, "photos": self.photos}
-        return json.loads(json.dumps({**own, "config": identity(self.config)}))
+        return json.loads(json.dumps({**own, "config": config_identity(self.config)}))
 
-    def row(self) -> Row | None:
+    def row(self) -> VariantRow | None:
         """The finished row, where there is one."""
         file = self.folder / f"{self.name}.json"
         if not file.exists():
             return None
         kept = json.loads(file.read_text(encoding="utf-8"))
-        before = {**kept["asked"], "config": filled(kept["asked"]["config"])}
-        return Row(**kept["row"]) if before == self.asked else None
+        before = {**kept["asked"], "config": fill_identity(kept["asked"]["config"])}
+        return VariantRow(**kept["row"]) if before == self.asked else None
 
 
-def in_process(work: Callable[[Task], None], task: Task) -> str:
+def run_in_process(work: Callable[[VariantTask], None], task: VariantTask) -> str:
     """Does a task's work in a new process. Returns why it failed, empty where it did not."""
     failure = task.folder / f"{task.name}.failed.txt"
     failure.unlink(missing_ok=True)
@@ -104,7 +104,7 @@ def in_process(work: Callable[[Task], None], task: Task) -> str:
     return f"its process was ended by {signal.Signals(-code).name}" if code < 0 else f"its process ended with {code}"
 
 
-def _guarded(work: Callable[[Task], None], task: Task, failure: Path) -> None:
+def _guarded(work: Callable[[VariantTask], None], task: VariantTask, failure: Path) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     try:
         work(task)
@@ -124,33 +124,33 @@ def _end_with_parent() -> None:
         os._exit(1)  # or a killed comparison's variant would train on, and keep the next one from its run
 
 
-def fill_cache(task: Task) -> None:
+def fill_variant_cache(task: VariantTask) -> None:
     """Computes the features that the variant trains on: their time and memory are no cost of its own."""
-    from src.training.datamodule import build_for_config
+    from src.training.datamodule import build_feature_store
 
-    build_for_config(task.config)
+    build_feature_store(task.config)
 
 
-def work_out(task: Task) -> None:
+def run_variant(task: VariantTask) -> None:
     """Trains where asked to, evaluates, and keeps the row."""
-    from src.evaluation.evaluation_set import part_of
+    from src.evaluation.evaluation_set import load_part
     from src.inference.feature_extractor import reuse_memory
     from src.inference.model_loading import load_model
 
     reuse_memory()
-    numbers = {} if task.model else train(task)
+    numbers = {} if task.model else train_variant(task)
     loaded, folder = load_model(task.model or str(task.run.model))
-    samples = part_of(task.config, task.part)
-    row = Row(task.name, "evaluated" if task.model else "trained", split_of(task.config, loaded.config))
-    row.numbers = parameters(loaded) | costs(folder.parent / "result.json")
-    row.scores = scores(loaded, samples, task)
+    samples = load_part(task.config, task.part)
+    row = VariantRow(task.name, "evaluated" if task.model else "trained", split_label(task.config, loaded.config))
+    row.numbers = count_parameters(loaded) | training_costs(folder.parent / "result.json")
+    row.scores = variant_scores(loaded, samples, task)
     row.numbers["predict_ms"] = 1000 * seconds_per_photo(loaded, samples, task)
-    row.numbers |= numbers or memory()
+    row.numbers |= numbers or peak_memory()
     kept = {"asked": task.asked, "row": asdict(row)}
     write_text(task.folder / f"{task.name}.json", json.dumps(kept, indent=1, allow_nan=False))
 
 
-def train(task: Task) -> dict[str, float]:
+def train_variant(task: VariantTask) -> dict[str, float]:
     """Trains, or goes on with it. Returns the memory it took, as kept where an earlier process ended it."""
     from src.training.run import train as train_run
 
@@ -158,11 +158,11 @@ def train(task: Task) -> dict[str, float]:
     done = task.run.result.exists()
     train_run(task.config)
     if not done:
-        write_text(kept, json.dumps(memory()))
+        write_text(kept, json.dumps(peak_memory()))
     return json.loads(kept.read_text()) if kept.exists() else {}
 
 
-def memory() -> dict[str, float]:
+def peak_memory() -> dict[str, float]:
     """Peak memory of this process in MB, on the GPU too where there is one."""
     import torch
 
@@ -174,14 +174,14 @@ def memory() -> dict[str, float]:
     return found
 
 
-def parameters(loaded: "Loaded") -> dict[str, float]:
+def count_parameters(loaded: "LoadedModel") -> dict[str, float]:
     """How many parameters the model has, and how many of them training moves."""
     every = list(loaded.model.parameters())
     trained = sum(one.numel() for one in every if one.requires_grad)
     return {"parameters_trained": trained, "parameters": sum(one.numel() for one in every)}
 
 
-def costs(result: Path) -> dict[str, float]:
+def training_costs(result: Path) -> dict[str, float]:
     """Minutes of training, evaluations left out, and captions a second, from a run's result where it is at hand."""
     if not result.exists():
         return {}
@@ -192,33 +192,35 @@ def costs(result: Path) -> dict[str, float]:
     return found
 
 
-def split_of(config: Config, trained: Config) -> str:
+def split_label(config: Config, trained: Config) -> str:
     """How the photos were split; leaking where the model's own training or the evaluation is."""
-    if leaking(config.data) or leaking(trained.data):
+    if is_leaky(config.data) or is_leaky(trained.data):
         return LEAKING
     return "+".join(sorted({source.split for source in config.data.sources}))
 
 
-def scores(loaded: "Loaded", samples: "list[Sample]", task: Task) -> dict[str, dict[str, float | None]]:
+def variant_scores(
+    loaded: "LoadedModel", samples: "list[Sample]", task: VariantTask
+) -> dict[str, dict[str, float | None]]:
     """Every score with its interval."""
-    from src.evaluation.score_table import ALL, score_sources
-    from src.inference.batch_prediction import Settings, answer_photos
-    from src.inference.fallbacks import fallback_of, fill
+    from src.evaluation.score_table import ALL, score_by_source
+    from src.inference.batch_prediction import PredictOptions, predict_images
+    from src.inference.fallbacks import ensemble_fallback, fill_missing
 
     cached = loaded.config.data.cache and loaded.config.model.backbone.frozen
-    settings = Settings(task.config.generate, cache=cached, labelled=True)
-    answers, failed = answer_photos(loaded, samples, settings)
-    fill(answers, failed, fallback_of([loaded], settings), settings)
-    return {name: asdict(score) for name, score in score_sources(answers)[ALL].scores.items()}
+    settings = PredictOptions(task.config.generate, cache=cached, labelled=True)
+    answers, failed = predict_images(loaded, samples, settings)
+    fill_missing(answers, failed, ensemble_fallback([loaded], settings), settings)
+    return {name: asdict(score) for name, score in score_by_source(answers)[ALL].scores.items()}
 
 
-def seconds_per_photo(loaded: "Loaded", samples: "list[Sample]", task: Task) -> float:
+def seconds_per_photo(loaded: "LoadedModel", samples: "list[Sample]", task: VariantTask) -> float:
     """Time to answer a photo, from its file to mos and caption, in batches; the first photos only warm up."""
-    from src.inference.batch_prediction import Settings, answer_photos
+    from src.inference.batch_prediction import PredictOptions, predict_images
 
     some = samples[:: -(-len(samples) // task.photos)]
-    settings = Settings(task.config.generate, progress=False)
-    answer_photos(loaded, some[:4], settings)
+    settings = PredictOptions(task.config.generate, progress=False)
+    predict_images(loaded, some[:4], settings)
     began = time.perf_counter()
-    answer_photos(loaded, some, settings)
+    predict_images(loaded, some, settings)
     return (time.perf_counter() - began) / len(some)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.common.errors import UserError, one_line
-from src.tracking.run_folder import RunFolder, differing, filled, identity
-from src.tuning.sweep_config import Sweep, inside, preset_point, short_names, trial_config, trial_name
+from src.tracking.run_folder import RunFolder, config_identity, differing_keys, fill_identity
+from src.tuning.sweep_config import SweepConfig, domain_contains, preset_point, short_names, trial_config, trial_name
 
 if TYPE_CHECKING:
     import optuna
@@ -20,7 +20,7 @@ FAILURE = "failure.txt"  # in a trial's run folder: why it failed
 STATES = {"COMPLETE": "finished", "FAIL": "failed", "PRUNED": "stopped", "RUNNING": "running", "WAITING": "waiting"}
 
 
-def open_study(sweep: Sweep, folder: Path) -> "optuna.Study":
+def open_study(sweep: SweepConfig, folder: Path) -> "optuna.Study":
     """The sweep's study, from its database; trials that were running when an earlier driver died are queued again.
 
     Raises:
@@ -31,12 +31,12 @@ def open_study(sweep: Sweep, folder: Path) -> "optuna.Study":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=sweep.name,
-        storage=storage(folder),
+        storage=study_storage(folder),
         directions=["maximize"] * len(sweep.objective),
         load_if_exists=True,
-        sampler=sampler(sweep),
+        sampler=make_sampler(sweep),
     )
-    keep_one_kind(study, sweep)
+    check_same_kind(study, sweep)
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
@@ -46,22 +46,22 @@ def open_study(sweep: Sweep, folder: Path) -> "optuna.Study":
     return study
 
 
-def keep_one_kind(study: "optuna.Study", sweep: Sweep) -> None:
+def check_same_kind(study: "optuna.Study", sweep: SweepConfig) -> None:
     """Has a study know what all its trials are made of, so that those it compares differ in nothing but their values.
 
     Raises:
         UserError: the sweep's trials would be made of something else than those of the study.
     """
-    made = {**identity(trial_config(sweep, {})), "space": sweep.space, "objective": sweep.objective}
-    kept = filled({name: study.user_attrs.get(name, value) for name, value in made.items()})
-    if changed := differing(kept, made):
+    made = {**config_identity(trial_config(sweep, {})), "space": sweep.space, "objective": sweep.objective}
+    kept = fill_identity({name: study.user_attrs.get(name, value) for name, value in made.items()})
+    if changed := differing_keys(kept, made):
         remedy = "restore these, or give the sweep another name"
         raise UserError(f"{sweep.name}: holds trials made otherwise ({', '.join(changed)}); {remedy}")
     for name, value in made.items():
         study.set_user_attr(name, value)
 
 
-def storage(folder: Path) -> "optuna.storages.RDBStorage":
+def study_storage(folder: Path) -> "optuna.storages.RDBStorage":
     """The study's database, one a sweep, so that two sweeps never mix."""
     import optuna
 
@@ -81,14 +81,14 @@ def read_study(name: str, runs: Path) -> "optuna.Study":
     try:
         if not (folder / "study.db").exists():
             raise KeyError(name)
-        return optuna.load_study(study_name=name, storage=storage(folder))
+        return optuna.load_study(study_name=name, storage=study_storage(folder))
     except KeyError as error:
         raise UserError(
             f"{folder}: holds no trials yet; start the sweep, or name its folder of runs: --runs"
         ) from error
 
 
-def start_points(sweep: Sweep, runs: Path) -> list[dict[str, Any]]:
+def start_points(sweep: SweepConfig, runs: Path) -> list[dict[str, Any]]:
     """What to try first; values of presets and earlier sweeps that the space cannot draw are left out."""
     points = []
     for point in sweep.start:
@@ -97,13 +97,15 @@ def start_points(sweep: Sweep, runs: Path) -> list[dict[str, Any]]:
         elif isinstance(point, str):
             best = best_trial(read_study(point, runs)).params
             point = {
-                key: value for key, value in best.items() if key in sweep.space and inside(sweep.space[key], value)
+                key: value
+                for key, value in best.items()
+                if key in sweep.space and domain_contains(sweep.space[key], value)
             }
         points.append(point)
     return points
 
 
-def sampler(sweep: Sweep, drawn: int = 0) -> "optuna.samplers.BaseSampler":
+def make_sampler(sweep: SweepConfig, drawn: int = 0) -> "optuna.samplers.BaseSampler":
     """The algorithm that draws values; TPE is multivariate and expects running trials to do badly (constant liar).
 
     Args:
@@ -125,7 +127,7 @@ def sampler(sweep: Sweep, drawn: int = 0) -> "optuna.samplers.BaseSampler":
     return one.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=sweep.startup)
 
 
-def finished(study: "optuna.Study") -> "list[FrozenTrial]":
+def finished_trials(study: "optuna.Study") -> "list[FrozenTrial]":
     """Trials with a score."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
 
@@ -136,15 +138,15 @@ def best_trial(study: "optuna.Study") -> "FrozenTrial":
     Raises:
         UserError: no trial succeeded.
     """
-    done = finished(study)
+    done = finished_trials(study)
     if not done:
         raise UserError(f"no trial of {study.study_name} succeeded; its table names the reasons: --status")
-    points = [scores(trial) for trial in done]
-    balanced = balance(points)
-    return done[max(front(points), key=lambda i: balanced[i])]
+    points = [trial_scores(trial) for trial in done]
+    balanced = balanced_sum(points)
+    return done[max(pareto_indices(points), key=lambda i: balanced[i])]
 
 
-def front(values: Sequence[Sequence[float]]) -> list[int]:
+def pareto_indices(values: Sequence[Sequence[float]]) -> list[int]:
     """Numbers of the points [n, k] that no other point is at least as good as in all and better than in one."""
 
     def beaten(a: Sequence[float]) -> bool:
@@ -153,7 +155,7 @@ def front(values: Sequence[Sequence[float]]) -> list[int]:
     return [i for i in range(len(values)) if not beaten(values[i])]
 
 
-def balance(values: Sequence[Sequence[float]]) -> list[float]:
+def balanced_sum(values: Sequence[Sequence[float]]) -> list[float]:
     """The sum over the k scores of each point [n, k], each score as its place, 0..1, in its finite range."""
     totals = [0.0] * len(values)
     for column in zip(*values, strict=True):
@@ -165,7 +167,7 @@ def balance(values: Sequence[Sequence[float]]) -> list[float]:
 
 def spent_hours(study: "optuna.Study") -> float:
     """Hours in which at least one trial ran, of those trials that came to an end of their own."""
-    done = finished(study)
+    done = finished_trials(study)
     spans = [(t.datetime_start, t.datetime_complete) for t in done if t.datetime_start and t.datetime_complete]
     total, last = 0.0, datetime.min
     for start, end in sorted(spans):
@@ -180,11 +182,11 @@ def trial_rows(study: "optuna.Study", runs: Path) -> list[dict[str, Any]]:
 
     A running trial shows its best so far, with one objective. Of two objectives, `front` marks the Pareto front.
     """
-    shown = [t for t in tried(study) if t.state.name != "WAITING"]
+    shown = [t for t in counted_trials(study) if t.state.name != "WAITING"]
     done = [t for t in shown if t.values]
-    points = [scores(t) for t in done]
-    best = {done[i].number for i in front(points)}
-    places = dict(zip([t.number for t in done], balance(points), strict=True))
+    points = [trial_scores(t) for t in done]
+    best = {done[i].number for i in pareto_indices(points)}
+    places = dict(zip([t.number for t in done], balanced_sum(points), strict=True))
     names = study.user_attrs.get("objective", ["selected"])
     short = short_names(list(dict.fromkeys(key for t in shown for key in t.params)))
     rows = []
@@ -194,10 +196,10 @@ def trial_rows(study: "optuna.Study", runs: Path) -> list[dict[str, Any]]:
 
     for t in sorted(shown, key=merit, reverse=True):
         mark = {"front": "*" if t.number in best else ""} if len(names) > 1 else {}
-        values = dict(zip(names, scores(t, len(names)), strict=True))
-        spent = {"min": minutes(t)}
+        values = dict(zip(names, trial_scores(t, len(names)), strict=True))
+        spent = {"min": trial_minutes(t)}
         drawn = {short[key]: value for key, value in t.params.items()}
-        state = state_of(t, trial_folder(study, t, runs))
+        state = trial_state(t, trial_folder(study, t, runs))
         rows.append({"trial": t.number, "state": state, **mark, **values, **spent, **drawn})
     return rows
 
@@ -207,21 +209,21 @@ def trial_folder(study: "optuna.Study", trial: "FrozenTrial", runs: Path) -> Pat
     return runs / trial_name(study.study_name, trial.params)
 
 
-def state_of(trial: "FrozenTrial", folder: Path) -> str:
+def trial_state(trial: "FrozenTrial", folder: Path) -> str:
     """A trial's state; one that the scheduler stopped is complete to Optuna, but its run has no result."""
     if trial.state.name == "COMPLETE" and folder.is_dir() and not RunFolder(folder).result.exists():
         return "stopped"
     return STATES[trial.state.name]
 
 
-def tried(study: "optuna.Study") -> "list[FrozenTrial]":
+def counted_trials(study: "optuna.Study") -> "list[FrozenTrial]":
     """All trials but those that were cut short, and queued anew under another number."""
     trials = study.get_trials(deepcopy=False)
     again = {trial.user_attrs.get("again") for trial in trials}
     return [trial for trial in trials if trial.number not in again]
 
 
-def scores(trial: "FrozenTrial", objectives: int = 1) -> list[float]:
+def trial_scores(trial: "FrozenTrial", objectives: int = 1) -> list[float]:
     """A trial's scores; one that runs has its last report, NaN where it has none."""
     if trial.values:
         return list(trial.values)
@@ -229,40 +231,40 @@ def scores(trial: "FrozenTrial", objectives: int = 1) -> list[float]:
     return [reports[max(reports)]] if reports and objectives == 1 else [math.nan] * objectives
 
 
-def minutes(trial: "FrozenTrial") -> float:
+def trial_minutes(trial: "FrozenTrial") -> float:
     """How long a trial ran, or has run."""
     if trial.datetime_start is None:
         return 0.0
     return ((trial.datetime_complete or datetime.now()) - trial.datetime_start).total_seconds() / 60
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def trial_table(rows: list[dict[str, Any]]) -> str:
     """Rows as aligned text."""
     import pandas as pd
 
     if not rows:
         return "no trial yet"
-    cells = [{key: cell(value) for key, value in row.items()} for row in rows]
+    cells = [{key: trial_cell(value) for key, value in row.items()} for row in rows]
     return pd.DataFrame(cells).fillna("-").to_string(index=False)
 
 
-def cell(value: Any) -> str:
+def trial_cell(value: Any) -> str:
     """A value as text, a number with four digits, a dash for no number."""
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.4g}"
     return str(value)
 
 
-def status(study: "optuna.Study", runs: Path) -> str:
+def study_status(study: "optuna.Study", runs: Path) -> str:
     """How many trials finished, were stopped, run and failed, the table of them, and why those failed that did."""
     rows = trial_rows(study, runs)
     waiting = sum(trial.state.name == "WAITING" for trial in study.get_trials(deepcopy=False))
     counts = {name: sum(row["state"] == name for row in rows) for name in ("finished", "stopped", "running", "failed")}
     head = ", ".join(f"{count} {name}" for name, count in {**counts, "waiting": waiting}.items())
-    return "\n".join([f"{study.study_name}: {head}", table(rows), *failures(study, runs)])
+    return "\n".join([f"{study.study_name}: {head}", trial_table(rows), *failure_lines(study, runs)])
 
 
-def failures(study: "optuna.Study", runs: Path) -> list[str]:
+def failure_lines(study: "optuna.Study", runs: Path) -> list[str]:
     """A line a failed trial whose reason is known."""
     lines = []
     for trial in study.get_trials(deepcopy=False):
@@ -272,31 +274,34 @@ def failures(study: "optuna.Study", runs: Path) -> list[str]:
     return lines
 
 
-def figures(study: "optuna.Study") -> "Iterator[tuple[str, Figure]]":
+def study_figures(study: "optuna.Study") -> "Iterator[tuple[str, Figure]]":
     """Plots of a search by name: history, values against scores, parallel coordinates, importances, the front."""
     from src.plots import figures as plots
 
     names = study.user_attrs.get("objective", ["selected"])
-    trials = [t for t in tried(study) if t.state.is_finished() and t.params]
+    trials = [t for t in counted_trials(study) if t.state.is_finished() and t.params]
     short = short_names(list(dict.fromkeys(key for t in trials for key in t.params)))
     drawn = [{short[key]: value for key, value in t.params.items()} for t in trials]
     log = {
         short[key] for t in trials for key, drawn_from in t.distributions.items() if getattr(drawn_from, "log", False)
     }
     for i, name in enumerate(names):
-        found = [scores(t, len(names))[i] for t in trials]
+        found = [trial_scores(t, len(names))[i] for t in trials]
         objective = [value if math.isfinite(value) else None for value in found]
         yield f"history_{name}", plots.objective_history(objective, name)
         yield f"values_{name}", plots.parameter_scatter(drawn, objective, name, log)
         yield f"parallel_{name}", plots.parallel_coordinates(drawn, objective, name, log)
-        if shares := importances(study, i):
-            yield f"importances_{name}", plots.importances({short[key]: share for key, share in shares.items()}, name)
+        if shares := parameter_importances(study, i):
+            yield (
+                f"importances_{name}",
+                plots.importance_bars({short[key]: share for key, share in shares.items()}, name),
+            )
     if len(names) == 2:
-        pairs = [(x, y) for x, y in (scores(t, 2) for t in trials) if math.isfinite(x) and math.isfinite(y)]
-        yield "front", plots.pareto_front(pairs, front(pairs), names)
+        pairs = [(x, y) for x, y in (trial_scores(t, 2) for t in trials) if math.isfinite(x) and math.isfinite(y)]
+        yield "front", plots.pareto_front(pairs, pareto_indices(pairs), names)
 
 
-def importances(study: "optuna.Study", objective: int = 0) -> dict[str, float]:
+def parameter_importances(study: "optuna.Study", objective: int = 0) -> dict[str, float]:
     """Each key's share in how an objective varies, PED-ANOVA (Watanabe et al. 2023), of sum 1.
 
     Empty, with a warning that says why, where it cannot be computed: after few trials, or where all score alike.
@@ -304,7 +309,7 @@ def importances(study: "optuna.Study", objective: int = 0) -> dict[str, float]:
     import optuna
 
     def target(trial: "FrozenTrial") -> float:
-        return -scores(trial)[objective]  # given a target, PED-ANOVA takes less for better
+        return -trial_scores(trial)[objective]  # given a target, PED-ANOVA takes less for better
 
     try:
         with warnings.catch_warnings():

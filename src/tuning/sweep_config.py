@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from src.common.errors import UserError
-from src.config.loader import check_key, fill, load_config, nearest, read_yaml
+from src.config.loader import check_key, fill_dataclass, load_config, nearest_key_hint, read_yaml
 from src.config.schema import Above0, AtLeast0, Config, Count, Seed, Whole, to_dict
-from src.inference.submission import check_output
-from src.tracking.run_folder import check_name
+from src.inference.submission import check_submission_path
+from src.tracking.run_folder import check_run_name
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -28,7 +28,7 @@ FORMS = "{choice: [...]}, {float: [low, high]}, {log: ...}, {int: ...}, {logint:
 
 
 @dataclass
-class Resources:
+class TrialResources:
     """What one trial holds while it runs; fractions share a device.
 
     Args:
@@ -43,7 +43,7 @@ class Resources:
 
 
 @dataclass
-class Sweep:
+class SweepConfig:
     """A Bayesian search over configs.
 
     Args:
@@ -90,97 +90,97 @@ class Sweep:
     grace: Count = 1
     algorithm: Literal["tpe", "gp", "random", "cmaes", "nsga2"] = "tpe"
     startup: Whole = 5
-    resources: Resources = field(default_factory=Resources)
+    resources: TrialResources = field(default_factory=TrialResources)
     seed: Seed = 0
     start: list[dict[str, Any] | str] = field(default_factory=list)
     predict: str = ""
     output: str = ""
 
 
-def load_sweep(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
+def load_sweep(path: Path, overrides: dict[str, Any] | None = None) -> SweepConfig:
     """Reads and checks a sweep's file, so that a wrong one is refused before anything starts.
 
     Raises:
         UserError: names the file, the line and the key.
     """
     tree = read_yaml(path)
-    if unknown := [key for key in tree if key not in vars(Sweep())]:
-        where = line_of(path, unknown[0])
-        raise UserError(f"{where}: unknown key {unknown[0]}{nearest(unknown[0], list(vars(Sweep())))}")
+    if unknown := [key for key in tree if key not in vars(SweepConfig())]:
+        where = yaml_line(path, unknown[0])
+        raise UserError(f"{where}: unknown key {unknown[0]}{nearest_key_hint(unknown[0], list(vars(SweepConfig())))}")
     try:
-        sweep = fill(Sweep, tree | (overrides or {}))
+        sweep = fill_dataclass(SweepConfig, tree | (overrides or {}))
     except UserError as error:
         named = re.search(r"[Kk]ey '?\"?([\w.]+)", str(error.__cause__))
-        where = line_of(path, *named.group(1).split(".")) if named else str(path)
+        where = yaml_line(path, *named.group(1).split(".")) if named else str(path)
         raise UserError(f"{where}: {error}") from error
     sweep.name = sweep.name or path.stem
     check_sweep(sweep, path)
     return sweep
 
 
-def check_sweep(sweep: Sweep, path: Path) -> None:
+def check_sweep(sweep: SweepConfig, path: Path) -> None:
     """Raises UserError where a part of the file is wrong.
 
     A key is none of Config's, a range is none, a value does not fit the key's type, the name stands for something else,
     or no submission can be written.
     """
     check_forms(sweep, path)
-    check_name(sweep.name, f"{line_of(path, 'name')}: name")
+    check_run_name(sweep.name, f"{yaml_line(path, 'name')}: name")
     if sweep.predict:
-        with at(path, "output"):
-            check_output(Path(sweep.output))
+        with locate_errors(path, "output"):
+            check_submission_path(Path(sweep.output))
     for name in ("fixed", "final"):
         for key in getattr(sweep, name):
-            with at(path, name, key):
+            with locate_errors(path, name, key):
                 check_key(key)
-    with at(path, "base"):
+    with locate_errors(path, "base"):
         trial_config(sweep, {})
     if sweep.final:
-        with at(path, "final"):
+        with locate_errors(path, "final"):
             trial_config(sweep, sweep.final)
-    with at(path, "folds"):
+    with locate_errors(path, "folds"):
         if sweep.folds and all(source.split != "random" for source in trial_config(sweep, {}).data.sources):
             raise UserError("every source of base has a split of its own; set 0, or split: random")
     for key in sweep.space:
-        with at(path, "space", key):
+        with locate_errors(path, "space", key):
             check_values(sweep, key)
 
 
-def check_forms(sweep: Sweep, path: Path) -> None:
+def check_forms(sweep: SweepConfig, path: Path) -> None:
     """Raises UserError where a part of the file has a wrong form or does not go with another."""
-    with at(path, "space"):
+    with locate_errors(path, "space"):
         if not sweep.space:
             raise UserError("is empty; name a config key, such as train.lr: {log: [1e-4, 1e-2]}")
     for key, domain in sweep.space.items():
-        with at(path, "space", key):
+        with locate_errors(path, "space", key):
             check_key(key)
-            ends(key, domain)
+            domain_ends(key, domain)
             condition(sweep, key)
-    with at(path, "objective"):
+    with locate_errors(path, "objective"):
         check_objective(sweep)
-    with at(path, "algorithm"):
+    with locate_errors(path, "algorithm"):
         check_algorithm(sweep)
-    with at(path, "folds"):
+    with locate_errors(path, "folds"):
         if sweep.folds == 1:
             raise UserError("1 is no number of folds: set 0, or at least 2")
-    with at(path, "trials"):
+    with locate_errors(path, "trials"):
         if not (sweep.trials or sweep.hours):
             raise UserError("give a number of trials, or hours")
     for i in range(len(sweep.start)):
-        with at(path, "start", i):
+        with locate_errors(path, "start", i):
             check_start(sweep, sweep.start[i])
 
 
 @contextmanager
-def at(path: Path, *keys: str | int) -> Iterator[None]:
+def locate_errors(path: Path, *keys: str | int) -> Iterator[None]:
     """Puts file, line and section before the message of a UserError."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{line_of(path, *keys)}: {keys[0]}: {error}") from error
+        raise UserError(f"{yaml_line(path, *keys)}: {keys[0]}: {error}") from error
 
 
-def line_of(path: Path, *keys: str | int) -> str:
+def yaml_line(path: Path, *keys: str | int) -> str:
     """`sweep.yaml:12`, where nested keys stand, or as many of them as the file has; included files are not read."""
     node: Any = yaml.compose(path.read_text(encoding="utf-8"))
     line = 0
@@ -195,14 +195,14 @@ def line_of(path: Path, *keys: str | int) -> str:
     return f"{path}:{line}" if line else str(path)
 
 
-def check_values(sweep: Sweep, key: str) -> None:
+def check_values(sweep: SweepConfig, key: str) -> None:
     """Raises UserError where a value that a key may take does not fit the key's type."""
     under = {**sweep.fixed, **condition(sweep, key)}
-    for value in ends(key, sweep.space[key]):
+    for value in domain_ends(key, sweep.space[key]):
         load_config(sweep.base, {**under, key: value})
 
 
-def condition(sweep: Sweep, key: str) -> dict[str, Any]:
+def condition(sweep: SweepConfig, key: str) -> dict[str, Any]:
     """Values of other keys under which a key is asked; none where it always is.
 
     Raises:
@@ -215,18 +215,18 @@ def condition(sweep: Sweep, key: str) -> dict[str, Any]:
     for parent, wanted in when.items():
         if parent not in above or "choice" not in sweep.space[parent]:
             raise UserError(f"{key}: when: {parent} is no choice above it in space; put one there")
-        for value in listed(wanted):
+        for value in as_list(wanted):
             if value not in sweep.space[parent]["choice"]:
                 raise UserError(f"{key}: when: {parent} is never {value}; choose from {sweep.space[parent]['choice']}")
-    return {parent: listed(wanted)[0] for parent, wanted in when.items()}
+    return {parent: as_list(wanted)[0] for parent, wanted in when.items()}
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """A list as it is, anything else as a list of one."""
     return value if isinstance(value, list) and value else [value]
 
 
-def ends(key: str, domain: Domain) -> list[Any]:
+def domain_ends(key: str, domain: Domain) -> list[Any]:
     """The values to check of a domain: all choices, or both ends of a range.
 
     Raises:
@@ -240,20 +240,20 @@ def ends(key: str, domain: Domain) -> list[Any]:
     if not isinstance(values, list) or not values:
         raise UserError(f"{key}: {kind} needs a list of values")
     steps = [domain["step"]] if "step" in domain else []
-    if steps and (kind not in ("float", "int") or number(steps[0]) <= 0):
+    if steps and (kind not in ("float", "int") or yaml_number(steps[0]) <= 0):
         raise UserError(f"{key}: a step above 0 goes with float and int only; remove it")
-    if kind.endswith("int") and any(number(value) % 1 for value in values + steps):
+    if kind.endswith("int") and any(yaml_number(value) % 1 for value in values + steps):
         raise UserError(f"{key}: {kind} needs whole numbers; round them, or take float or log")
     if kind == "choice":
         return values
-    if not (len(values) == 2 and number(values[0]) < number(values[1])):
+    if not (len(values) == 2 and yaml_number(values[0]) < yaml_number(values[1])):
         raise UserError(f"{key}: {kind} needs [low, high] with low below high")
-    if kind.startswith("log") and number(values[0]) <= 0:
+    if kind.startswith("log") and yaml_number(values[0]) <= 0:
         raise UserError(f"{key}: {kind} needs a low end above 0")
     return [(int if kind.endswith("int") else float)(v) for v in values]
 
 
-def number(value: Any) -> float:
+def yaml_number(value: Any) -> float:
     """A finite number, also one that YAML took for a string, as 1e-4.
 
     Raises:
@@ -268,20 +268,20 @@ def number(value: Any) -> float:
     return found
 
 
-def inside(domain: Domain, value: Any) -> bool:
+def domain_contains(domain: Domain, value: Any) -> bool:
     """Whether a domain can draw a value."""
     if "choice" in domain:
         return value in domain["choice"]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     kind = (domain.keys() & KINDS).pop()
-    low, high = map(number, domain[kind])
-    step = number(domain.get("step", 1 if kind.endswith("int") else 0))
+    low, high = map(yaml_number, domain[kind])
+    step = yaml_number(domain.get("step", 1 if kind.endswith("int") else 0))
     steps = (value - low) / step if step else 0.0
     return low <= value <= high and math.isclose(steps, round(steps), abs_tol=1e-8)
 
 
-def check_start(sweep: Sweep, point: dict[str, Any] | str) -> None:
+def check_start(sweep: SweepConfig, point: dict[str, Any] | str) -> None:
     """Raises UserError where a starting point has a key or a value that the space lacks, or no readable file."""
     if isinstance(point, str):
         if point.endswith(".yaml"):
@@ -290,11 +290,11 @@ def check_start(sweep: Sweep, point: dict[str, Any] | str) -> None:
     if unknown := point.keys() - sweep.space.keys():
         raise UserError(f"{', '.join(sorted(unknown))} is not in space; add it there or remove it")
     for key, value in point.items():
-        if not inside(sweep.space[key], value):
+        if not domain_contains(sweep.space[key], value):
             raise UserError(f"{key}: {value} is outside of {sweep.space[key]}; change one of them")
 
 
-def check_objective(sweep: Sweep) -> None:
+def check_objective(sweep: SweepConfig) -> None:
     """Raises UserError where there are neither one nor two objectives."""
     names = sweep.objective
     if len(names) == 1 and names != ["selected"]:
@@ -303,7 +303,7 @@ def check_objective(sweep: Sweep) -> None:
         raise UserError("needs [selected], or two scores, such as [quality, captioning]")
 
 
-def check_algorithm(sweep: Sweep) -> None:
+def check_algorithm(sweep: SweepConfig) -> None:
     """Raises UserError where an algorithm cannot search the space or the objectives."""
     name = sweep.algorithm
     for key, domain in sweep.space.items():
@@ -320,7 +320,7 @@ def check_algorithm(sweep: Sweep) -> None:
 
 
 @dataclass
-class Space:
+class SearchSpace:
     """Optuna's define-by-run function of a space. A class, since Ray pickles it."""
 
     domains: dict[str, Domain]
@@ -329,16 +329,16 @@ class Space:
         """Draws every value of a trial whose condition holds."""
         drawn: dict[str, Any] = {}
         for key, domain in self.domains.items():
-            if holds(domain.get("when", {}), drawn):
-                drawn[key] = suggest(trial, key, domain)
+            if condition_holds(domain.get("when", {}), drawn):
+                drawn[key] = suggest_value(trial, key, domain)
 
 
-def holds(when: dict[str, Any], drawn: dict[str, Any]) -> bool:
+def condition_holds(when: dict[str, Any], drawn: dict[str, Any]) -> bool:
     """Whether the values drawn so far are those of a condition."""
-    return all(parent in drawn and drawn[parent] in listed(wanted) for parent, wanted in when.items())
+    return all(parent in drawn and drawn[parent] in as_list(wanted) for parent, wanted in when.items())
 
 
-def suggest(trial: "Trial", key: str, domain: Domain) -> Any:
+def suggest_value(trial: "Trial", key: str, domain: Domain) -> Any:
     """Draws one value."""
     step = domain.get("step")
     if "choice" in domain:
@@ -348,16 +348,18 @@ def suggest(trial: "Trial", key: str, domain: Domain) -> Any:
     if "logint" in domain:
         return trial.suggest_int(key, *map(int, domain["logint"]), log=True)
     if "log" in domain:
-        return trial.suggest_float(key, *map(number, domain["log"]), log=True)
-    return trial.suggest_float(key, *map(number, domain["float"]), step=None if step is None else number(step))
+        return trial.suggest_float(key, *map(yaml_number, domain["log"]), log=True)
+    return trial.suggest_float(
+        key, *map(yaml_number, domain["float"]), step=None if step is None else yaml_number(step)
+    )
 
 
-def trial_config(sweep: Sweep, values: dict[str, Any]) -> Config:
+def trial_config(sweep: SweepConfig, values: dict[str, Any]) -> Config:
     """The config of a trial: the base, what is fixed, then the values drawn."""
     return load_config(sweep.base, {**sweep.fixed, **values})
 
 
-def trials_at_once(sweep: Sweep, there: dict[str, float]) -> int:
+def trials_at_once(sweep: SweepConfig, there: dict[str, float]) -> int:
     """How many trials run at the same time on a cluster's resources {CPU: .., GPU: ..}; at least 1."""
     if sweep.at_once:
         return sweep.at_once
@@ -372,7 +374,7 @@ def trial_name(sweep: str, values: dict[str, Any]) -> str:
     return f"{sweep}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def preset_point(sweep: Sweep, path: str) -> dict[str, Any]:
+def preset_point(sweep: SweepConfig, path: str) -> dict[str, Any]:
     """An experiment's values of the space's keys, where the space can draw them."""
     point: dict[str, Any] = {}
     config = to_dict(load_config(path))
@@ -380,7 +382,7 @@ def preset_point(sweep: Sweep, path: str) -> dict[str, Any]:
         value: Any = config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        if inside(domain, value):
+        if domain_contains(domain, value):
             point[key] = value
     return point
 

@@ -12,24 +12,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.common.ray_cluster import WAITING, ray_here
+from src.common.ray_cluster import IDLE_CPUS, ray_session
 from src.config.loader import read_yaml
 from src.config.schema import TrackConfig
 from src.tracking.mlflow_sync import tracking_uri
 from src.tracking.run_registry import register_model
 from src.tuning.study import (
     best_trial,
-    figures,
-    finished,
+    counted_trials,
+    finished_trials,
+    make_sampler,
     open_study,
-    sampler,
-    scores,
     spent_hours,
-    status,
-    storage,
-    tried,
+    study_figures,
+    study_status,
+    study_storage,
+    trial_scores,
 )
-from src.tuning.sweep_config import Space, Sweep, at, trial_config, trials_at_once
+from src.tuning.sweep_config import SearchSpace, SweepConfig, locate_errors, trial_config, trials_at_once
 
 if TYPE_CHECKING:
     import optuna
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ray.tune.search import ConcurrencyLimiter
 
     from src.tracking.mlflow_tracker import Tracker
-    from src.tuning.trial import Deaths, Failures
+    from src.tuning.trial import DeadTrials, FailureLimit
 
 
 def sweep_name(path: Path) -> str:
@@ -46,28 +46,28 @@ def sweep_name(path: Path) -> str:
     return str(read_yaml(path).get("name") or path.stem)
 
 
-def prepare(sweep: Sweep, path: Path) -> None:
+def prepare_sweep(sweep: SweepConfig, path: Path) -> None:
     """Makes the demo data where the sweep asks for it, and the feature cache, once for all trials.
 
     Raises:
         UserError: the photos to predict in the end are not there; names the line of the sweep's file, `path`.
     """
-    from src.data.csv_table import read_photos
+    from src.data.csv_table import read_image_list
     from src.data.demo import make_demo
-    from src.training.datamodule import build_for_config
+    from src.training.datamodule import build_feature_store
 
     config = trial_config(sweep, {})
     demo = Path("data/demo")
     if any(Path(source.path).is_relative_to(demo) for source in config.data.sources):
         make_demo(demo)
     if sweep.predict:
-        with at(path, "predict"):
-            read_photos(Path(sweep.predict))
+        with locate_errors(path, "predict"):
+            read_image_list(Path(sweep.predict))
     if config.data.cache and config.model.backbone.frozen:
-        build_for_config(config)
+        build_feature_store(config)
 
 
-def run(sweep: Sweep, runs: Path) -> list[dict[str, Any]]:
+def run_sweep(sweep: SweepConfig, runs: Path) -> list[dict[str, Any]]:
     """Searches, prints the table of trials, trains the best out and registers it.
 
     Returns:
@@ -83,7 +83,7 @@ def run(sweep: Sweep, runs: Path) -> list[dict[str, Any]]:
         study = open_study(sweep, folder)
         tracker.set_tags({"status": "running"})
         try:
-            search(sweep, folder, study, tracker.run_id)
+            run_search(sweep, folder, study, tracker.run_id)
         except BaseException:
             tracker.set_tags({"status": "failed"})
             raise
@@ -100,44 +100,50 @@ def run(sweep: Sweep, runs: Path) -> list[dict[str, Any]]:
 
 def log_search(study: "optuna.Study", runs: Path, tracker: "Tracker") -> None:
     """Prints the table of trials, and keeps it with counts, best scores and plots in the sweep's folder and MLflow."""
-    text = status(study, runs)
+    text = study_status(study, runs)
     print(text)
     tracker.log_text(text, "trials.txt")
-    done = finished(study)
-    failed = sum(trial.state.name == "FAIL" for trial in tried(study))
+    done = finished_trials(study)
+    failed = sum(trial.state.name == "FAIL" for trial in counted_trials(study))
     tracker.log_metrics({"trials_finished": len(done), "trials_failed": failed, "hours": spent_hours(study)})
     if done:
         best = best_trial(study)
         names = study.user_attrs["objective"]
-        tracker.log_metrics(dict(zip(names, scores(best), strict=True)))
+        tracker.log_metrics(dict(zip(names, trial_scores(best), strict=True)))
         tracker.set_tags({f"best.{key}": value for key, value in best.params.items()})
-        for name, figure in figures(study):
+        for name, figure in study_figures(study):
             tracker.log_figure(figure, f"plots/{name}.png")
 
 
-def search(sweep: Sweep, folder: Path, study: "optuna.Study", parent: str) -> None:
+def run_search(sweep: SweepConfig, folder: Path, study: "optuna.Study", parent: str) -> None:
     """Runs the trials that are still missing, through Ray Tune.
 
     Raises:
         UserError: no trial succeeded, or too many failed for one reason.
     """
-    from src.tuning.trial import Deaths, Failures, end_trials
+    from src.tuning.trial import DeadTrials, FailureLimit, end_trials
 
-    todo = max(0, sweep.trials - len(finished(study))) if sweep.trials else -1
+    todo = max(0, sweep.trials - len(finished_trials(study))) if sweep.trials else -1
     end = time.monotonic() + 3600 * (sweep.hours - spent_hours(study)) if sweep.hours else math.inf
-    failures, deaths = Failures(sweep.failures), Deaths(study)
+    failures, deaths = FailureLimit(sweep.failures), DeadTrials(study)
     try:
-        with ray_here(tracking_uri()):
+        with ray_session(tracking_uri()):
             while todo and time.monotonic() < end and not failures.stop_all():
-                todo = tune(sweep, folder, todo, end - time.monotonic(), parent, failures, deaths)
+                todo = run_trials(sweep, folder, todo, end - time.monotonic(), parent, failures, deaths)
     finally:
         end_trials(sweep, folder.parent, study)
     failures.check(sweep.name)
     best_trial(study)  # or there is none
 
 
-def tune(
-    sweep: Sweep, folder: Path, trials: int, seconds: float, parent: str, failures: "Failures", deaths: "Deaths"
+def run_trials(
+    sweep: SweepConfig,
+    folder: Path,
+    trials: int,
+    seconds: float,
+    parent: str,
+    failures: "FailureLimit",
+    deaths: "DeadTrials",
 ) -> int:
     """Runs `trials` trials in Ray (-1: no limit), for at most `seconds`.
 
@@ -146,14 +152,14 @@ def tune(
     """
     from ray import tune as ray_tune
 
-    from src.tuning.trial import Progress, run_trial
+    from src.tuning.trial import TrialProgress, run_trial
 
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # or Ctrl-C would end the search as if it were done
     runs, home = str(folder.parent.resolve()), str(Path.cwd())
     trainable = ray_tune.with_parameters(run_trial, sweep=sweep, runs=runs, parent=parent, home=home)
-    progress = Progress(sweep.name, folder.parent, max(0, trials), failures, deaths)
+    progress = TrialProgress(sweep.name, folder.parent, max(0, trials), failures, deaths)
     ray_tune.Tuner(
-        ray_tune.with_resources(trainable, holds(sweep)),
+        ray_tune.with_resources(trainable, trial_resources(sweep)),
         tune_config=ray_tune.TuneConfig(
             metric="selected",
             mode="max",
@@ -161,8 +167,8 @@ def tune(
             time_budget_s=None if math.isinf(seconds) else seconds,
             # A process takes longer to start than to train the demo; one that waits for workers cannot be stopped.
             reuse_actors=sweep.resources.workers == 1,
-            search_alg=searcher(sweep, folder, len(deaths.study.trials)),
-            scheduler=scheduler(sweep),
+            search_alg=make_searcher(sweep, folder, len(deaths.study.trials)),
+            scheduler=make_scheduler(sweep),
         ),
         run_config=ray_tune.RunConfig(
             name="tune",
@@ -175,14 +181,14 @@ def tune(
     return progress.queued
 
 
-def holds(sweep: Sweep) -> dict[str, float]:
+def trial_resources(sweep: SweepConfig) -> dict[str, float]:
     """What a trial's own process holds; where it has workers, these hold the rest."""
     if sweep.resources.workers > 1:
-        return {"cpu": WAITING}
+        return {"cpu": IDLE_CPUS}
     return {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu}
 
 
-def searcher(sweep: Sweep, folder: Path, drawn: int) -> "ConcurrencyLimiter":
+def make_searcher(sweep: SweepConfig, folder: Path, drawn: int) -> "ConcurrencyLimiter":
     """Draws trials' values by the study, so many at a time, after those that it holds already."""
     import ray
     from ray.tune.search import ConcurrencyLimiter
@@ -190,17 +196,17 @@ def searcher(sweep: Sweep, folder: Path, drawn: int) -> "ConcurrencyLimiter":
 
     two = len(sweep.objective) > 1
     algorithm = OptunaSearch(
-        Space(sweep.space),
+        SearchSpace(sweep.space),
         metric=sweep.objective if two else "selected",
         mode=["max", "max"] if two else "max",
-        sampler=sampler(sweep, drawn),
-        storage=storage(folder),
+        sampler=make_sampler(sweep, drawn),
+        storage=study_storage(folder),
         study_name=sweep.name,
     )
     return ConcurrencyLimiter(algorithm, max_concurrent=trials_at_once(sweep, ray.cluster_resources()))
 
 
-def scheduler(sweep: Sweep) -> "TrialScheduler":
+def make_scheduler(sweep: SweepConfig) -> "TrialScheduler":
     """What stops trials early, by their selected scores: ASHA (Li et al. 2020), the median rule, or nothing."""
     from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
 
@@ -213,7 +219,7 @@ def scheduler(sweep: Sweep) -> "TrialScheduler":
     return AsyncHyperBandScheduler(grace_period=sweep.grace, max_t=longest, reduction_factor=3)
 
 
-def train_best(sweep: Sweep, folder: Path, best: "FrozenTrial", parent: str) -> list[dict[str, Any]]:
+def train_best(sweep: SweepConfig, folder: Path, best: "FrozenTrial", parent: str) -> list[dict[str, Any]]:
     """Trains the best trial's values out, with what `final` says, as a run of its own, or one a fold.
 
     Returns:

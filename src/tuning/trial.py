@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from src.common.errors import UserError, is_out_of_memory
 from src.common.files import write_text
-from src.common.ray_cluster import WAITING, go_home
+from src.common.ray_cluster import IDLE_CPUS, enter_working_folder
 from src.config.schema import Config
-from src.tracking.mlflow_sync import locked
+from src.tracking.mlflow_sync import file_lock
 from src.tracking.mlflow_tracker import Status, end_abandoned, end_when_gone, wait_until_free
 from src.training.trainer import TrackerLogger
 from src.tuning.study import FAILURE
-from src.tuning.sweep_config import Sweep, short_names, trial_config, trial_name
+from src.tuning.sweep_config import SweepConfig, short_names, trial_config, trial_name
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HALVED = "halved.txt"  # in a trial's run folder: its memory was too small for the batch
 
 
-class Report(Callback):
+class TuneReport(Callback):
     """Tells Ray the scores of the best evaluation so far, so that a trial stopped later is judged by its best.
 
     In MLflow the trial carries the values drawn as search.NAME, and tags for the sweep and its own state.
@@ -89,20 +89,22 @@ def check_scores(found: dict[str, float], names: list[str]) -> None:
         raise UserError(f"objective: no score is called {missing[0]}; there are: {', '.join(sorted(found))}")
 
 
-def run_trial(values: dict[str, Any], sweep: Sweep, runs: str, parent: str, home: str) -> None:
+def run_trial(values: dict[str, Any], sweep: SweepConfig, runs: str, parent: str, home: str) -> None:
     """Trains one trial, as a child run of the sweep's, in its own run folder; `home` is the driver's current one."""
-    go_home(home)
+    enter_working_folder(home)
     config = trial_config(sweep, values)
     config.track.name, config.track.parent = trial_name(sweep.name, values), parent
     config.train.runs = runs
     config.train.threads = config.train.threads or max(1, int(sweep.resources.cpu))
     config.train.workers = sweep.resources.workers
     if sweep.resources.workers > 1:  # this process waits for them, and holds a little itself
-        config.train.cpus = max(WAITING, sweep.resources.cpu - WAITING)
+        config.train.cpus = max(IDLE_CPUS, sweep.resources.cpu - IDLE_CPUS)
     folder = Path(runs) / config.track.name
     folder.mkdir(parents=True, exist_ok=True)
     names = [name for name in sweep.objective if name != "selected"]
-    with locked(folder / ".trial.lock"):  # of two trials with the same values the second takes the first one's result
+    with file_lock(
+        folder / ".trial.lock"
+    ):  # of two trials with the same values the second takes the first one's result
         wait_until_free(folder)  # by workers that a killed trial left behind
         result = train_within_memory(config, names, values, {"sweep": sweep.name})
     kept = {name: score["value"] for name, score in result["scores"].items()} | {"selected": result["selected"]}
@@ -118,15 +120,15 @@ def train_within_memory(
 
     folder = Path(config.train.runs) / config.track.name
     if (folder / HALVED).exists():  # gone on with after a kill
-        return train(halve(config), more=[Report(names, values, tags | {"batch": "halved"})])
+        return train(halve(config), more=[TuneReport(names, values, tags | {"batch": "halved"})])
     try:
-        return train(config, more=[Report(names, values, tags)])
+        return train(config, more=[TuneReport(names, values, tags)])
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error) or config.train.batch_size < 2:
             raise
     # Outside of the handler: the error's frames held the memory.
-    forget(folder)
-    return train(halve(config), more=[Report(names, values, tags | {"batch": "halved"})])
+    clear_trial_folder(folder)
+    return train(halve(config), more=[TuneReport(names, values, tags | {"batch": "halved"})])
 
 
 def halve(config: Config) -> Config:
@@ -135,7 +137,7 @@ def halve(config: Config) -> Config:
     return config
 
 
-def forget(folder: Path) -> None:
+def clear_trial_folder(folder: Path) -> None:
     """Empties a run's folder for another try with a halved batch; it stays the same run in MLflow."""
     import torch
 
@@ -147,7 +149,7 @@ def forget(folder: Path) -> None:
         torch.cuda.empty_cache()
 
 
-class Failures(tune.Stopper):
+class FailureLimit(tune.Stopper):
     """Stops a sweep when too many of its trials failed for one reason.
 
     Args:
@@ -160,7 +162,7 @@ class Failures(tune.Stopper):
 
     def add(self, reason: str) -> None:
         """Counts a failure."""
-        self.counts[kind(reason)] += 1
+        self.counts[failure_kind(reason)] += 1
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Stops no single trial."""
@@ -177,14 +179,14 @@ class Failures(tune.Stopper):
             raise UserError(f"{sweep}: stopped, since {count} trials failed for one reason: {reason}")
 
 
-def kind(reason: str) -> str:
+def failure_kind(reason: str) -> str:
     """A reason without what differs from trial to trial: numbers, and what follows the first semicolon or bracket."""
     if "out of memory" in reason or "can't allocate memory" in reason:
         return "out of memory"
     return re.sub(r"\d+", "N", re.split(r"[;(\[]", reason)[0])[:100].strip()
 
 
-class Deaths:
+class DeadTrials:
     """Trials whose process or machine died: each is queued again, to go on from its checkpoint.
 
     Args:
@@ -207,14 +209,14 @@ class Deaths:
         return True
 
 
-class Progress(tune.Callback):
+class TrialProgress(tune.Callback):
     """A bar over trials, and the end of the MLflow run of a trial that the scheduler stopped or that failed.
 
     Attributes:
         queued: trials that died and were queued again.
     """
 
-    def __init__(self, sweep: str, runs: Path, trials: int, failures: Failures, deaths: Deaths) -> None:
+    def __init__(self, sweep: str, runs: Path, trials: int, failures: FailureLimit, deaths: DeadTrials) -> None:
         self.sweep, self.runs, self.failures, self.deaths = sweep, runs, failures, deaths
         self.queued = 0
         self.bar = tqdm(total=trials or None, desc="trials", unit="trial")
@@ -230,11 +232,11 @@ class Progress(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list["Trial"], trial: "Trial", **info: Any) -> None:
         """Counts a failed trial, says why it failed, and keeps the reason in its run folder. One that died goes on."""
-        if is_death(trial) and self.deaths.queue(trial.config):
+        if is_trial_death(trial) and self.deaths.queue(trial.config):
             self.queued += 1
             tqdm.write(f"trial {trial.trial_id}: its process or machine died; it is queued again: {trial.config}")
             return
-        reason = last_line(trial)
+        reason = last_error_line(trial)
         tqdm.write(f"trial {trial.trial_id} failed: {reason}; its values: {trial.config}")
         write_text(self.runs / trial_name(self.sweep, trial.config) / FAILURE, reason + "\n")
         self.failures.add(reason)
@@ -248,7 +250,7 @@ class Progress(tune.Callback):
         self.bar.update()
 
 
-def is_death(trial: "Trial") -> bool:
+def is_trial_death(trial: "Trial") -> bool:
     """Whether a trial ended since its process or machine did, not by an error of its own."""
     file = trial.pickled_error_file
     return bool(file) and isinstance(cloudpickle.loads(Path(file).read_bytes()), RayActorError)
@@ -263,7 +265,7 @@ ENDS: dict[str, tuple[Status, str]] = {
 }
 
 
-def end_trials(sweep: Sweep, runs: Path, study: "Study") -> None:
+def end_trials(sweep: SweepConfig, runs: Path, study: "Study") -> None:
     """Ends the MLflow run of every trial that is over: a process that Ray took back may have died before it could.
 
     To be called when no trial runs any more: what the study takes for running was cut short.
@@ -275,7 +277,7 @@ def end_trials(sweep: Sweep, runs: Path, study: "Study") -> None:
             end_when_gone(runs / name, status, tags={"status": tag})
 
 
-def last_line(trial: "Trial") -> str:
+def last_error_line(trial: "Trial") -> str:
     """The last line of a failed trial's error: the exception itself."""
     path = trial.error_file
     lines = Path(path).read_text(errors="replace").strip().splitlines() if path else []

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from src.config.schema import BackboneConfig, TokenizerConfig
-from src.data.dataset import Look, Photos
-from src.data.feature_store import FeatureStore, Kind, Recipe
+from src.data.dataset import ImageDataset, InputOptions
+from src.data.feature_store import FeatureKind, FeatureSpec, FeatureStore
 from src.data.sample import Sample
-from src.data.sampler import Draw, Mixture, TrainBatches
+from src.data.sampler import ImageDraw, SourceMixture, TrainBatchSampler
 from src.data.tokenizer import Tokenizer
-from src.inference.feature_extractor import Runner, Want, build
+from src.inference.feature_extractor import CacheRequest, FeatureExtractor, fill_feature_stores
 from src.models.backbones.backbone import Backbone
 
 Row = tuple[str, str, str]
@@ -37,7 +37,7 @@ def cache_rows(folder: Path, photos: int) -> list[Row]:
     """Cache building, from files to files, against the same forward passes on pixels that are there already."""
     torch.manual_seed(0)
     backbone = Backbone(BackboneConfig(weights="none"))
-    cases: list[tuple[Kind, int, tuple[int, int]]] = [("grid", 224, (375, 500)), ("levels", 512, (512, 512))]
+    cases: list[tuple[FeatureKind, int, tuple[int, int]]] = [("grid", 224, (375, 500)), ("levels", 512, (512, 512))]
     return [_cache_row(folder, backbone, kind, size, shape, photos * 224**2 // size**2) for kind, size, shape in cases]
 
 
@@ -46,8 +46,8 @@ def batch_rows(folder: Path, photos: int) -> list[Row]:
     files = write_photos(folder / "batch", photos, (375, 500))
     samples = [Sample(path, path.name, "x", 5.0, ("a photo",)) for path in files]
     tokenizer = Tokenizer.train(["a photo"], TokenizerConfig(min_count=1), ["x"])
-    data = Photos(samples, tokenizer, ["x"] * photos, Look(training=True))
-    batches = [[Draw(i, 0) for i in range(start, min(start + 64, photos))] for start in range(0, photos, 64)]
+    data = ImageDataset(samples, tokenizer, ["x"] * photos, InputOptions(training=True))
+    batches = [[ImageDraw(i, 0) for i in range(start, min(start + 64, photos))] for start in range(0, photos, 64)]
     cv2.setNumThreads(0)
 
     def ours() -> None:
@@ -80,7 +80,7 @@ def _growth(size: int) -> tuple[float, float, float]:
     ]
     captions = (text for sample in samples[:1000] for text in sample.captions)
     tokenizer = Tokenizer.train(captions, TokenizerConfig(min_count=1), ["x"])
-    data = Photos(samples, tokenizer, ["x"] * size, Look(training=True, labelled=True, captions=False))
+    data = ImageDataset(samples, tokenizer, ["x"] * size, InputOptions(training=True, labelled=True, captions=False))
     arrays = [*vars(data).values(), *vars(data.captions).values()]
     held = sum(
         x.nbytes if isinstance(x, np.ndarray) else 8 * len(x) for x in arrays if isinstance(x, np.ndarray | list)
@@ -93,8 +93,8 @@ def _growth(size: int) -> tuple[float, float, float]:
     return seconds, held / 1e6, peak / 1e6
 
 
-def _epoch(data: Photos) -> None:
-    for batch in TrainBatches(Mixture([0] * len(data), [0], 0), 64):
+def _epoch(data: ImageDataset) -> None:
+    for batch in TrainBatchSampler(SourceMixture([0] * len(data), [0], 0), 64):
         data.__getitems__(batch)
 
 
@@ -118,17 +118,19 @@ def best(ours: Callable[[], None], bare: Callable[[], None]) -> tuple[float, flo
     return min(a for a, _ in turns), min(b for _, b in turns)
 
 
-def _cache_row(folder: Path, backbone: Backbone, kind: Kind, size: int, shape: tuple[int, int], photos: int) -> Row:
+def _cache_row(
+    folder: Path, backbone: Backbone, kind: FeatureKind, size: int, shape: tuple[int, int], photos: int
+) -> Row:
     files = write_photos(folder / kind, photos, shape)
     wanted = {sha256(path.read_bytes()).hexdigest(): path for path in files}
-    run = Runner(backbone, {kind}, size, flip=True)
+    run = FeatureExtractor(backbone, {kind}, size, flip=True)
     count = min(photos, run.pixels // size**2)
     pixels = torch.rand(2 * count, 3, size, size, device=run.device).contiguous(memory_format=torch.channels_last)
     turn = iter(range(100))
 
     def ours() -> None:
-        recipe = Recipe(kind, str(next(turn)), size, True)
-        build(backbone, [Want(FeatureStore(folder / "cache", recipe), wanted)], progress=False)
+        recipe = FeatureSpec(kind, str(next(turn)), size, True)
+        fill_feature_stores(backbone, [CacheRequest(FeatureStore(folder / "cache", recipe), wanted)], progress=False)
 
     def bare() -> None:
         with torch.inference_mode(), torch.autocast(run.device.type, torch.bfloat16, enabled=run.bf16):

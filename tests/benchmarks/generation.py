@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from src.config.schema import DecoderConfig, GenerationConfig
-from src.models.decoders.recurrent import Recurrent
+from src.models.decoders.recurrent import RecurrentDecoder
 from src.models.generation import generate
 
 Row = tuple[str, str, str]
@@ -29,10 +29,10 @@ def rows() -> list[Row]:
     return [(f"captions of {WORDS} words on cached grids, beam of 5 / greedy", rates, f"{greedy / beam:.2f}")]
 
 
-def setting() -> tuple[Recurrent, torch.Tensor, torch.Tensor]:
+def setting() -> tuple[RecurrentDecoder, torch.Tensor, torch.Tensor]:
     """A decoder as configured by default that ends no caption by itself: all have WORDS words, as people's do."""
     torch.manual_seed(0)
-    decoder = Recurrent(DecoderConfig(), VOCABULARY, CHANNELS).eval()
+    decoder = RecurrentDecoder(DecoderConfig(), VOCABULARY, CHANNELS).eval()
     with torch.no_grad():
         decoder.vocabulary.bias[2] = -20.0
     grid = torch.randn(PHOTOS, PLACES, CHANNELS).relu().bfloat16()

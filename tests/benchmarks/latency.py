@@ -12,11 +12,11 @@ import torch
 
 from src.config.schema import BackboneConfig, Config, DataConfig, GenerationConfig, SourceConfig, TokenizerConfig
 from src.data.tokenizer import END, Tokenizer
-from src.inference.onnx_export import export, graphs, load_exact, load_exported
-from src.inference.predictor import Answerer, Ask, TorchEngine
+from src.inference.onnx_export import compile_engine, export_onnx, load_float32, load_onnx
+from src.inference.predictor import Predictor, RequestOptions, TorchEngine
 from src.models.backbones.backbone import Backbone
-from src.models.model_folder import load, save
-from src.models.multitask import Multitask
+from src.models.model_folder import load_model_folder, save_model
+from src.models.multitask import MultitaskModel
 from tests.benchmarks.feeding import write_photos
 
 Row = tuple[str, str, str]
@@ -37,23 +37,23 @@ def rows() -> list[Row]:
     ]
 
 
-def ways(folder: Path, photos: list[Path]) -> dict[str, Callable[[], Answerer]]:
+def ways(folder: Path, photos: list[Path]) -> dict[str, Callable[[], Predictor]]:
     """Name -> what makes the answerer; made one after the other, so that none takes the others' memory."""
     model = make_model(folder / "model")
 
-    def compiled() -> Answerer:
-        loaded = load(model)
-        return Answerer(loaded, graphs(loaded, torch.compile))
+    def compiled() -> Predictor:
+        loaded = load_model_folder(model)
+        return Predictor(loaded, compile_engine(loaded, torch.compile))
 
-    def onnx(name: str, calibration: list[Path]) -> Answerer:
-        export(load(model), model, folder / name, calibration)
-        return load_exported(folder / name, threads=1)
+    def onnx(name: str, calibration: list[Path]) -> Predictor:
+        export_onnx(load_model_folder(model), model, folder / name, calibration)
+        return load_onnx(folder / name, threads=1)
 
-    def eager() -> Answerer:
-        loaded = load(model)
-        return Answerer(loaded, TorchEngine(loaded))
+    def eager() -> Predictor:
+        loaded = load_model_folder(model)
+        return Predictor(loaded, TorchEngine(loaded))
 
-    found: dict[str, Callable[[], Answerer]] = {"torch": lambda: load_exact(model)}
+    found: dict[str, Callable[[], Predictor]] = {"torch": lambda: load_float32(model)}
     found["torch as trained (bf16 where fast)"] = eager
     if shutil.which("c++"):
         found["torch.compile"] = compiled
@@ -70,17 +70,17 @@ def make_model(folder: Path) -> Path:
     config = Config(data=data)
     config.model.backbone = BackboneConfig(weights="none")
     tokenizer = Tokenizer.train([f"word{i}" for i in range(VOCABULARY)], config.data.tokenizer, ["x"])
-    model = Multitask(config.model, Backbone(config.model.backbone), tokenizer.size, 1).eval()
+    model = MultitaskModel(config.model, Backbone(config.model.backbone), tokenizer.size, 1).eval()
     assert model.decoder is not None
     with torch.no_grad():
         model.decoder.vocabulary.bias[END] = -20.0
-    save(folder, model, tokenizer.to_json(), config, {"mos_mean": 5.0})
+    save_model(folder, model, tokenizer.to_json(), config, {"mos_mean": 5.0})
     return folder
 
 
-def milliseconds(answerer: Answerer, photos: list[Path]) -> float:
+def milliseconds(answerer: Predictor, photos: list[Path]) -> float:
     """Median over photos and turns, after a turn that is not counted."""
-    ask = Ask(replace(GenerationConfig(), beam=3, max_length=WORDS))
+    ask = RequestOptions(replace(GenerationConfig(), beam=3, max_length=WORDS))
     spent = []
     for turn in range(TURNS + 1):
         for path in photos:

@@ -10,12 +10,12 @@ from unittest.mock import patch
 import numpy as np
 
 from src.common.java import find_java
-from src.metrics.bleu_rouge import bleu_counts, bleu_of, rouge_l_of
-from src.metrics.cider import cider_d_of
-from src.metrics.compute import score_photos
+from src.metrics.bleu_rouge import bleu_counts, bleu_from_counts, rouge_l_per_image
+from src.metrics.cider import cider_d_per_image
+from src.metrics.compute import score_images
 from src.metrics.text import ptb_tokenizer as ptb
 from src.metrics.text.corpus import Corpus
-from src.metrics.text.document_frequency import Frequencies
+from src.metrics.text.document_frequency import DocumentFrequencies
 
 WORDS = 3000
 Row = tuple[str, str, str]
@@ -46,9 +46,9 @@ def against_pycocoevalcap(photos: int = 1000) -> list[Row]:
     corpus = Corpus(candidates, references)
     ours = {
         "n-grams, shared": _seconds(lambda: corpus.matches),
-        "BLEU-1..4": _seconds(lambda: bleu_of(bleu_counts(corpus))),
-        "ROUGE-L": _seconds(lambda: rouge_l_of(corpus)),
-        "CIDEr-D": _seconds(lambda: cider_d_of(corpus, Frequencies(corpus.references))),
+        "BLEU-1..4": _seconds(lambda: bleu_from_counts(bleu_counts(corpus))),
+        "ROUGE-L": _seconds(lambda: rouge_l_per_image(corpus)),
+        "CIDEr-D": _seconds(lambda: cider_d_per_image(corpus, DocumentFrequencies(corpus.references))),
     }
     theirs = _pycocoevalcap(corpus.candidates, corpus.references)
     table = [("PTB tokens", tokens, java), *((name, ours[name], theirs.get(name)) for name in ours)]
@@ -78,7 +78,7 @@ def _cost(photos: int) -> tuple[float, float]:
     names = [str(i) for i in range(photos)]
 
     def score() -> None:
-        score_photos(names, mos, true, candidates, references, intervals=True, resamples=100)
+        score_images(names, mos, true, candidates, references, intervals=True, resamples=100)
 
     # The processor's time, not the clock's: the ratio must not depend on what else runs.
     start = time.process_time()

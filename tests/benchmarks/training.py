@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from src.config.schema import DecoderConfig
 from src.inference.feature_extractor import reuse_memory
-from src.models.decoders.recurrent import Recurrent
+from src.models.decoders.recurrent import RecurrentDecoder
 from tests.models.plain import Plain
 
 Row = tuple[str, str, str]
@@ -20,7 +20,7 @@ def rows(steps: int = 8) -> list[Row]:
     # Dropout draws differ, and the curves are to be compared.
     config = replace(DecoderConfig(), dropout=0.0, word_dropout=0.0, grid_dropout=0.0)
     torch.manual_seed(0)
-    ours = Recurrent(config, VOCABULARY, 1280)
+    ours = RecurrentDecoder(config, VOCABULARY, 1280)
     plain = Plain(config, VOCABULARY, 1280)
     plain.take(ours)
     batches = [batch(seed) for seed in range(steps + 1)]
@@ -47,7 +47,9 @@ def batch(seed: int) -> tuple[Tensor, Tensor]:
     return grid, tokens.scatter(2, words[..., None], 2)
 
 
-def run(model: Recurrent | Plain, batches: list[tuple[Tensor, Tensor]], precision: torch.dtype) -> tuple[float, list]:
+def run(
+    model: RecurrentDecoder | Plain, batches: list[tuple[Tensor, Tensor]], precision: torch.dtype
+) -> tuple[float, list]:
     """Median seconds of a step, the first one left out, and all losses."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     seconds, losses = [], []

@@ -9,25 +9,25 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 
-from src.common.process_group import Group
+from src.common.process_group import ProcessGroup
 from src.config.schema import MosConfig
-from src.data.batch import Batch, View
+from src.data.batch import Batch, TaskInput
 from src.data.tokenizer import Tokenizer
 from src.models.backbones.backbone import Backbone
-from src.models.multitask import Multitask
+from src.models.multitask import MultitaskModel
 from tests.tiny import CAPTIONS, tiny_config
 
 PHOTOS, CUT = 6, 2  # the first process has two photos, the second four
 LABELS = {"all": ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]), "apart": ([2, 3, 5], [0, 1, 4]), "second": ([2, 4, 5], [3])}
 
 
-def make_model() -> tuple[Multitask, Tokenizer]:
+def make_model() -> tuple[MultitaskModel, Tokenizer]:
     torch.manual_seed(0)
     config = tiny_config()
     config.model.mos = MosConfig(hidden=8, dropout=0.0, huber=0.5, plcc=0.7, rank=0.3)
     config.model.task_weights = "learned"
     tokenizer = Tokenizer.train(CAPTIONS, config.data.tokenizer, ("challenge",))
-    return Multitask(config.model, Backbone(config.model.backbone), tokenizer.size), tokenizer
+    return MultitaskModel(config.model, Backbone(config.model.backbone), tokenizer.size), tokenizer
 
 
 def make_batch(labels: str, first: int, last: int, tokenizer: Tokenizer) -> Batch:
@@ -44,17 +44,17 @@ def make_batch(labels: str, first: int, last: int, tokenizer: Tokenizer) -> Batc
         mos[first:last],
         tokens[first:last],
     )
-    views = [View(rows.long() - first, pixels[rows.long()]) if len(rows) else None for rows in (rated, described)]
+    views = [TaskInput(rows.long() - first, pixels[rows.long()]) if len(rows) else None for rows in (rated, described)]
     return replace(plain, quality=views[0], captioning=views[1])
 
 
-def gradients(model: Multitask) -> dict[str, torch.Tensor]:
+def gradients(model: MultitaskModel) -> dict[str, torch.Tensor]:
     return {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
 
 
 def work(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    group = Group(rank, 2)
+    group = ProcessGroup(rank, 2)
     for labels in LABELS:
         model, tokenizer = make_model()
         batch = make_batch(labels, *((0, CUT) if rank == 0 else (CUT, PHOTOS)), tokenizer)
@@ -93,7 +93,7 @@ def test_parts_of_a_batch_have_its_losses_and_on_average_its_gradient(found: Pat
 
 
 def test_a_process_alone_is_the_whole() -> None:
-    group, value = Group(), torch.tensor([1.0, 2.0], requires_grad=True)
+    group, value = ProcessGroup(), torch.tensor([1.0, 2.0], requires_grad=True)
     assert group.whole(value) is value
     assert group.mean(value, 3) is value
     assert (group.sum(2, 3), group.gather("a"), group.from_first("b")) == ([2, 3], ["a"], "b")

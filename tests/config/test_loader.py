@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import UserError
-from src.config.loader import config_from_dict, load_config, make_parser, merge, parse
+from src.config.loader import config_from_dict, load_config, make_parser, merge_trees, parse_command
 from src.config.schema import Config, Count, SourceConfig, to_dict
 
 
@@ -19,7 +19,7 @@ def test_command_line_wins_over_file_and_file_over_include(tmp_path: Path) -> No
     file = write(tmp_path, "x.yaml", "include: [model/small.yaml]\ntrain: {epochs: 5}\ndata: {sources: [{path: a}]}")
     parser = make_parser("train", "trains")
     parser.add_argument("--again", type=bool, default=False)
-    config, options = parse(parser, ["--config", str(file), "--model.decoder.hidden", "64", "--again", "true"])
+    config, options = parse_command(parser, ["--config", str(file), "--model.decoder.hidden", "64", "--again", "true"])
     assert (config.model.decoder.hidden, config.model.decoder.embedding, config.train.epochs) == (64, 16, 5)
     assert config.data.sources == [SourceConfig(path="a")]
     assert options.again is True
@@ -55,7 +55,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path, text: str, message: s
 
 def test_bad_command_lines_are_refused_in_one_line() -> None:
     with pytest.raises(UserError, match="did you mean train.epochs"):
-        parse(make_parser("train", ""), ["--train.epohs", "3"])
+        parse_command(make_parser("train", ""), ["--train.epohs", "3"])
     with pytest.raises(UserError, match="unknown key model.decoder.hiden; did you mean model.decoder.hidden"):
         load_config(None, {"model.decoder.hiden": 3})
     with pytest.raises(UserError, match="nowhere.yaml: cannot be read"):
@@ -88,7 +88,7 @@ def test_bad_command_lines_are_refused_in_one_line() -> None:
 )
 def test_a_value_that_does_not_fit_is_named_with_what_it_should_be(key: str, value: str, told: str) -> None:
     with pytest.raises(UserError, match=f"^{key}: {told}"):
-        parse(make_parser("train", ""), [f"--{key}", value])
+        parse_command(make_parser("train", ""), [f"--{key}", value])
 
 
 def test_an_option_is_named_as_it_is_typed() -> None:
@@ -100,8 +100,8 @@ def test_an_option_is_named_as_it_is_typed() -> None:
 
 def test_a_wrong_data_source_on_the_command_line_is_named_by_its_key() -> None:
     with pytest.raises(UserError, match=r"^data.sources: share: is -1, should be greater than or equal to 0"):
-        parse(make_parser("train", ""), ["--data.sources", "[{share: -1}]"])
+        parse_command(make_parser("train", ""), ["--data.sources", "[{share: -1}]"])
 
 
 def test_merge_keeps_both_sides() -> None:
-    assert merge({"a": {"b": 1, "c": [1]}}, {"a": {"c": [2]}, "d": 3}) == {"a": {"b": 1, "c": [2]}, "d": 3}
+    assert merge_trees({"a": {"b": 1, "c": [1]}}, {"a": {"c": [2]}, "d": 3}) == {"a": {"b": 1, "c": [2]}, "d": 3}

@@ -11,14 +11,14 @@ import torch
 
 from src.config.schema import TokenizerConfig
 from src.data import transforms
-from src.data.batch import View
-from src.data.dataset import Cached, Captions, Look, Photos, noise
+from src.data.batch import TaskInput
+from src.data.dataset import CachedFeatures, EncodedCaptions, ImageDataset, InputOptions, hash_noise
 from src.data.feature_store import FeatureStore
-from src.data.image_io import load_photo
+from src.data.image_io import load_image
 from src.data.sample import Sample
-from src.data.sampler import Draw
+from src.data.sampler import ImageDraw
 from src.data.tokenizer import Tokenizer
-from src.inference.feature_extractor import Want, build
+from src.inference.feature_extractor import CacheRequest, fill_feature_stores
 from tests.inference.test_feature_extractor import Tiny, recipe, write_photos
 
 TEXTS = [f"{noun} {verb}" for noun in ("dog", "man", "tree", "boat") for verb in ("runs", "stands", "shines")]
@@ -38,19 +38,21 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.train(TEXTS, TokenizerConfig(min_count=1), ["a", "b"])
 
 
-def photos(samples: list[Sample], **look: object) -> Photos:
-    return Photos(samples, tokenizer(), [s.source for s in samples], Look(mos_size=32, caption_size=32, **look))
+def photos(samples: list[Sample], **look: object) -> ImageDataset:
+    return ImageDataset(
+        samples, tokenizer(), [s.source for s in samples], InputOptions(mos_size=32, caption_size=32, **look)
+    )
 
 
-def draws(*indices: int, turn: int = 0) -> list[Draw]:
-    return [Draw(index, turn) for index in indices]
+def draws(*indices: int, turn: int = 0) -> list[ImageDraw]:
+    return [ImageDraw(index, turn) for index in indices]
 
 
 def texts(tokens: torch.Tensor) -> list[list[str]]:
     return [[tokenizer().decode(ids) for ids in row.tolist() if any(ids)] for row in tokens]
 
 
-def pixels(view: View | None) -> torch.Tensor:
+def pixels(view: TaskInput | None) -> torch.Tensor:
     assert view is not None
     assert isinstance(view.pixels, torch.Tensor)
     return view.pixels
@@ -104,7 +106,7 @@ def test_a_photo_draws_the_same_in_any_batch_and_process(samples) -> None:
 
 
 def test_half_of_the_photos_are_mirrored_in_training_only(samples) -> None:
-    photo = transforms.view(load_photo(samples[0].path), 32)
+    photo = transforms.resize_for_task(load_image(samples[0].path), 32)
     plain = torch.from_numpy(photo.astype(np.float32) / 255).permute(2, 0, 1)
     mirrored = 0
     for turn in range(60):
@@ -135,16 +137,16 @@ def test_views_hold_labelled_rows_or_all(samples) -> None:
 
 
 def test_each_task_has_its_own_size(samples) -> None:
-    look = Look(mos_size=0, caption_size=48)
-    batch = Photos(samples, tokenizer(), ["a"] * 6, look).__getitems__(draws(0, 1))
+    look = InputOptions(mos_size=0, caption_size=48)
+    batch = ImageDataset(samples, tokenizer(), ["a"] * 6, look).__getitems__(draws(0, 1))
     assert pixels(batch.quality).shape == (2, 3, 40, 50)
     assert pixels(batch.captioning).shape == (2, 3, 48, 48)
 
 
 def test_photos_of_different_sizes_come_as_a_list(samples) -> None:
     cv2.imwrite(str(samples[1].path), np.zeros((60, 33, 3), np.uint8))
-    look = Look(mos_size=0, caption_size=48)
-    batch = Photos(samples, tokenizer(), ["a"] * 6, look).__getitems__(draws(0, 1))
+    look = InputOptions(mos_size=0, caption_size=48)
+    batch = ImageDataset(samples, tokenizer(), ["a"] * 6, look).__getitems__(draws(0, 1))
     assert batch.quality
     assert isinstance(batch.quality.pixels, list)
     assert [tuple(p.shape) for p in batch.quality.pixels] == [(3, 40, 50), (3, 60, 33)]
@@ -178,12 +180,14 @@ def test_features_from_the_cache_are_those_of_live_photos(samples, tmp_path) -> 
     backbone = Tiny()
     files = write_photos(tmp_path / "photos", [(40, 50)] * 6)
     stores = {kind: FeatureStore(tmp_path, recipe(kind, backbone)) for kind in ("levels", "grid")}
-    build(backbone, [Want(store, files) for store in stores.values()], progress=False)
+    fill_feature_stores(backbone, [CacheRequest(store, files) for store in stores.values()], progress=False)
     rows = stores["grid"].rows(list(files))
     rows[3] = -1
-    look = Look(mos_size=32, caption_size=32, training=True, labelled=False, seed=5)
-    cached = Photos(samples, tokenizer(), ["a"] * 6, look, *(Cached(stores[k], rows) for k in ("levels", "grid")))
-    live = Photos(samples, tokenizer(), ["a"] * 6, look)
+    look = InputOptions(mos_size=32, caption_size=32, training=True, labelled=False, seed=5)
+    cached = ImageDataset(
+        samples, tokenizer(), ["a"] * 6, look, *(CachedFeatures(stores[k], rows) for k in ("levels", "grid"))
+    )
+    live = ImageDataset(samples, tokenizer(), ["a"] * 6, look)
     for turn in range(4):
         one, other = (data.__getitems__(draws(0, 1, 3, 4, turn=turn)) for data in (cached, live))
         assert one.unreadable == [2]
@@ -205,7 +209,7 @@ def test_captions_are_compact_and_empty_ones_left_out() -> None:
         Sample(Path("x"), str(i), "a", None, tuple(rng.choice([*TEXTS, "", " . "], rng.integers(0, 6))))
         for i in range(4500)
     ]
-    captions = Captions(table, tokenizer(), np.full(len(table), 3))
+    captions = EncodedCaptions(table, tokenizer(), np.full(len(table), 3))
     expected = [[text for text in sample.captions if text.strip(" .")] for sample in table]
     assert captions.counts.tolist() == [len(row) for row in expected]
     some = rng.permutation(len(table))[:50]
@@ -215,15 +219,15 @@ def test_captions_are_compact_and_empty_ones_left_out() -> None:
 
 
 def test_a_batch_without_captions_has_padding() -> None:
-    captions = Captions([Sample(Path("x"), "0", "a")], tokenizer(), np.array([3]))
+    captions = EncodedCaptions([Sample(Path("x"), "0", "a")], tokenizer(), np.array([3]))
     for chosen in (captions.all(np.array([0])), captions.draw(np.array([0]), np.array([0]), 5, 0)):
         assert captions.tokens(chosen).tolist() == [[[0, 0]]]
 
 
 def test_noise_is_even_and_spreads_over_all_bits() -> None:
-    values = noise(0, np.arange(200)[:, None], np.arange(200)[None])
+    values = hash_noise(0, np.arange(200)[:, None], np.arange(200)[None])
     assert len(np.unique(values)) == 40_000
     bits = (values[..., None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
     assert np.abs(bits.mean((0, 1)) - 0.5).max() < 0.02
     assert abs(np.corrcoef(values[:-1].ravel().astype(float), values[1:].ravel().astype(float))[0, 1]) < 0.02
-    assert (noise(0, np.arange(5)) != noise(1, np.arange(5))).all()
+    assert (hash_noise(0, np.arange(5)) != hash_noise(1, np.arange(5))).all()

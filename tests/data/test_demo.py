@@ -10,13 +10,13 @@ from scipy.stats import spearmanr
 from src.common.errors import UserError
 from src.config.schema import Config, DataConfig, SourceConfig
 from src.data import demo_scenes as scene
-from src.data.csv_table import read_photos
+from src.data.csv_table import read_image_list
 from src.data.demo import AWKWARD, AWKWARD_TEST, make_demo
-from src.data.image_io import load_photo
+from src.data.image_io import load_image
 from src.data.sample import Sample
-from src.data.sources import given_splits, read_all, read_source
-from src.data.split import assign
-from src.data.validation import check
+from src.data.sources import official_splits, read_source, read_sources
+from src.data.split import assign_parts
+from src.data.validation import check_data
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +43,22 @@ def contents(folder: Path) -> dict[str, str]:
 
 def test_demo_goes_through_the_readers_and_has_no_problems(demo: Path) -> None:
     config = config_of(demo)
-    samples = read_all(config)
+    samples = read_sources(config)
     assert [len(read_source(source)) for source in config.sources] == [80, 100]
     assert all(sample.mos is not None and 1 <= len(sample.captions) <= 3 for sample in samples[:80])
     assert all(sample.mos is None and len(sample.captions) == 5 for sample in samples[80:])
-    parts = list(assign(samples[80:], config, given_splits(config), [None] * 100).values())
+    parts = list(assign_parts(samples[80:], config, official_splits(config), [None] * 100).values())
     assert [parts.count(part) for part in ("train", "val", "test")] == [80, 10, 10]
-    assert check(Config(data=config)).problems == []
+    assert check_data(Config(data=config)).problems == []
 
 
 def test_awkward_names_are_in_both_layouts(demo: Path) -> None:
     challenge, flickr = (read_source(source) for source in config_of(demo).sources)
     assert set(AWKWARD) <= {sample.name for sample in challenge}
     assert {f"{name}.jpg" for name in AWKWARD} <= {sample.name for sample in flickr}
-    tests = read_photos(demo / "challenge" / "sample_submission.csv")
+    tests = read_image_list(demo / "challenge" / "sample_submission.csv")
     assert set(AWKWARD_TEST) <= {sample.name for sample in tests}
-    assert [s.name for s in tests] == [s.name for s in read_photos(demo / "challenge" / "test.csv")]
+    assert [s.name for s in tests] == [s.name for s in read_image_list(demo / "challenge" / "test.csv")]
     assert len(tests) == 20
     assert all(sample.path.is_file() for sample in tests)
 
@@ -100,7 +100,7 @@ def test_a_link_to_an_empty_folder_is_followed(tmp_path: Path, monkeypatch: pyte
 
 def test_interrupted_it_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
-    draw = scene.draw
+    draw = scene.render_scene
 
     def interrupted(*args: object) -> np.ndarray:
         nonlocal calls
@@ -126,7 +126,7 @@ def test_mos_can_be_seen(demo: Path) -> None:
 
 
 def statistics(sample: Sample) -> list[float]:
-    photo = load_photo(sample.path)
+    photo = load_image(sample.path)
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32)
     edges = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
     grain = np.abs(photo.astype(np.float32) - cv2.medianBlur(photo, 3))
@@ -143,7 +143,7 @@ def statistics(sample: Sample) -> list[float]:
 @pytest.mark.parametrize("kind", scene.ADJECTIVES)
 def test_degradation_grows_as_mos_falls(kind: str) -> None:
     rng = np.random.default_rng(0)
-    photo = scene.draw(scene.random_scene(rng, ("field",)), 96, rng)
+    photo = scene.render_scene(scene.random_scene(rng, ("field",)), 96, rng)
     steps = [scene.degrade(photo, kind, mos, np.random.default_rng(1)) for mos in (9, 7, 5, 3, 1)]
     change = [float(np.abs(step.astype(int) - photo).mean()) for step in steps]
     assert change == sorted(change)
@@ -154,23 +154,23 @@ def test_degradation_grows_as_mos_falls(kind: str) -> None:
 def test_comments_follow_from_degradation_and_mos() -> None:
     rng = np.random.default_rng(0)
     for kind, word in scene.ADJECTIVES.items():
-        texts = {text for _ in range(20) for text in scene.comments(kind, 1.5, rng)}
+        texts = {text for _ in range(20) for text in scene.quality_comments(kind, 1.5, rng)}
         assert any(f"very {word}" in text for text in texts)
         assert any("terrible" in text for text in texts)
-        fine = {text for _ in range(20) for text in scene.comments(kind, 8.9, rng)}
+        fine = {text for _ in range(20) for text in scene.quality_comments(kind, 8.9, rng)}
         assert not any(word in text or "terrible" in text for text in fine)
 
 
 def test_captions_follow_from_the_scene() -> None:
-    red = scene.Thing("red", "ball", 0.25, 0.5, 0.4)
-    orange = scene.Thing("orange", "house", 0.75, 0.5, 0.4)
+    red = scene.Shape("red", "ball", 0.25, 0.5, 0.4)
+    orange = scene.Shape("orange", "house", 0.75, 0.5, 0.4)
     rng = np.random.default_rng(0)
-    texts = scene.captions(scene.Scene("night", (red, orange), vertical=False), rng)
+    texts = scene.scene_captions(scene.Scene("night", (red, orange), vertical=False), rng)
     assert len(texts) == 5
     assert all("ed ball" in text and "an orange house" in text.lower() and text.endswith(" .") for text in texts)
     assert texts[0].startswith("A red ball")
     assert "to the left of an orange house at night" in texts[0]
-    above = scene.captions(scene.Scene("sky", (red, orange), vertical=True), rng)
+    above = scene.scene_captions(scene.Scene("sky", (red, orange), vertical=True), rng)
     assert "below a red ball under a blue sky" in above[1]
 
 
@@ -179,7 +179,7 @@ def test_things_are_where_and_what_the_caption_says() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         drawn = scene.random_scene(rng, ("field",))
-        photo = scene.draw(drawn, 96, rng).astype(int)
+        photo = scene.render_scene(drawn, 96, rng).astype(int)
         middles = []
         for thing in drawn.things:
             rows, columns = np.nonzero(np.abs(photo - scene.COLOURS[thing.colour]).sum(axis=2) < 12)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data.image_hashes import photo_hashes
-from src.data.image_io import MAX_PIXELS, PhotoError, check_photo, decode, jpeg_size, load_photo, png_size
+from src.data.image_hashes import hash_images
+from src.data.image_io import MAX_PIXELS, ImageError, check_image, decode_image, jpeg_size, load_image, png_size
 
 
 def smooth(height: int = 48, width: int = 64) -> np.ndarray:
@@ -33,19 +33,19 @@ def near(got: np.ndarray, wanted: np.ndarray, tolerance: float = 3.0) -> bool:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM"])
 def test_colour_photos_are_read_as_rgb(format: str) -> None:
-    assert near(decode(saved(Image.fromarray(smooth()), format)), smooth())
+    assert near(decode_image(saved(Image.fromarray(smooth()), format)), smooth())
 
 
 def test_progressive_and_odd_sized_jpegs() -> None:
     photo = smooth(47, 61)
     data = saved(Image.fromarray(photo), "JPEG", progressive=True, quality=95)
-    assert near(decode(data), photo)
+    assert near(decode_image(data), photo)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
 def test_grey_becomes_three_equal_channels(format: str) -> None:
     grey = smooth()[:, :, 0]
-    got = decode(saved(Image.fromarray(grey), format))
+    got = decode_image(saved(Image.fromarray(grey), format))
     assert (got[:, :, 0] == got[:, :, 1]).all()
     assert (got[:, :, 1] == got[:, :, 2]).all()
     assert near(got[:, :, 0], grey)
@@ -55,25 +55,25 @@ def test_cmyk_jpeg_has_the_right_colours() -> None:
     cmyk = Image.fromarray(smooth()).convert("CMYK")
     data = saved(cmyk, "JPEG", quality=95)
     assert jpeg_size(data) is None  # OpenCV is not asked
-    assert near(decode(data), smooth(), 4)
+    assert near(decode_image(data), smooth(), 4)
 
 
 def test_16_bit_png_keeps_the_high_byte() -> None:
     wide = smooth().astype(np.uint16) * 257
     _, grey = cv2.imencode(".png", wide[:, :, 0])
     _, colour = cv2.imencode(".png", wide[:, :, ::-1])
-    assert (decode(grey.tobytes())[:, :, 1] == smooth()[:, :, 0]).all()
-    assert (decode(colour.tobytes()) == smooth()).all()
+    assert (decode_image(grey.tobytes())[:, :, 1] == smooth()[:, :, 0]).all()
+    assert (decode_image(colour.tobytes()) == smooth()).all()
 
 
 def test_dark_16_bit_photo_stays_dark() -> None:
     _, data = cv2.imencode(".png", np.full((8, 8), 200, np.uint16))  # 200 of 65,535
-    assert decode(data.tobytes()).max() == 0
+    assert decode_image(data.tobytes()).max() == 0
 
 
 def test_float_tiff_in_0_to_1() -> None:
     values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
-    got = decode(saved(Image.fromarray(values), "TIFF"))
+    got = decode_image(saved(Image.fromarray(values), "TIFF"))
     assert got.min() == 0
     assert got.max() == 255
 
@@ -82,7 +82,7 @@ def test_alpha_is_laid_on_white() -> None:
     rgba = np.zeros((4, 4, 4), np.uint8)
     rgba[..., 0] = 200
     rgba[0, 0, 3], rgba[1, 1, 3], rgba[2, 2, 3] = 255, 128, 0
-    got = decode(saved(Image.fromarray(rgba, "RGBA"), "PNG"))
+    got = decode_image(saved(Image.fromarray(rgba, "RGBA"), "PNG"))
     assert got[0, 0].tolist() == [200, 0, 0]
     half = 128 / 255  # alpha compositing by its formula
     wanted = np.array([200, 0, 0]) * half + 255 * (1 - half)
@@ -94,20 +94,20 @@ def test_transparent_palette_and_rgb_with_transparent_colour() -> None:
     palette = Image.new("P", (4, 4), 0)
     palette.putpalette([10, 20, 30, 200, 100, 50] + [0] * 762)
     palette.putpixel((1, 0), 1)
-    got = decode(saved(palette, "PNG", transparency=0))
+    got = decode_image(saved(palette, "PNG", transparency=0))
     assert got[0, 0].tolist() == [255, 255, 255]
     assert got[0, 1].tolist() == [200, 100, 50]
     keyed = Image.new("RGB", (4, 4), (1, 2, 3))
     data = saved(keyed, "PNG", transparency=(1, 2, 3))
     assert png_size(data) is None
-    assert (decode(data) == 255).all()
+    assert (decode_image(data) == 255).all()
 
 
 def test_first_frame_of_an_animation() -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     for format in ("GIF", "PNG", "WEBP"):
         data = saved(frames[0], format, save_all=True, append_images=frames[1:])
-        assert near(decode(data), np.full((8, 8, 3), (255, 0, 0), np.uint8)), format
+        assert near(decode_image(data), np.full((8, 8, 3), (255, 0, 0), np.uint8)), format
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -127,14 +127,14 @@ def test_exif_rotation_is_applied(orientation: int, format: str) -> None:
     }[orientation]
     exif = Image.Exif()
     exif[0x112] = orientation
-    assert near(decode(saved(Image.fromarray(photo), format, exif=exif)), upright)
+    assert near(decode_image(saved(Image.fromarray(photo), format, exif=exif)), upright)
 
 
 def test_wrong_suffix_korean_and_spaces(tmp_path: Path) -> None:
     path = tmp_path / "바다 사진 1.jpg"
     path.write_bytes(saved(Image.fromarray(smooth()), "PNG"))
-    assert (load_photo(path) == smooth()).all()
-    assert check_photo(path) is None
+    assert (load_image(path) == smooth()).all()
+    assert check_image(path) is None
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "BMP", "WEBP"])
@@ -144,15 +144,15 @@ def test_truncated_files_are_refused(format: str, tmp_path: Path) -> None:
     path = tmp_path / "cut.jpg"
     for part in (0.3, 0.6, 0.9):
         path.write_bytes(data[: int(len(data) * part)])
-        with pytest.raises(PhotoError, match=r"cut\.jpg: "):
-            load_photo(path)
+        with pytest.raises(ImageError, match=r"cut\.jpg: "):
+            load_image(path)
 
 
 def test_download_filled_up_with_zeros_is_refused() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     data = saved(Image.fromarray(noise), "JPEG")
-    with pytest.raises(PhotoError):
-        decode(data[: len(data) // 2] + bytes(len(data) // 2))
+    with pytest.raises(ImageError):
+        decode_image(data[: len(data) // 2] + bytes(len(data) // 2))
 
 
 def test_jpeg_with_a_thumbnail_that_is_cut_after_it_is_refused() -> None:
@@ -161,28 +161,28 @@ def test_jpeg_with_a_thumbnail_that_is_cut_after_it_is_refused() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     data = saved(Image.fromarray(noise), "JPEG", exif=b"Exif\0\0" + inner)
     assert jpeg_size(data) == (64, 64)
-    with pytest.raises(PhotoError):
-        decode(data[: len(data) // 2])
+    with pytest.raises(ImageError):
+        decode_image(data[: len(data) // 2])
 
 
 def test_bytes_after_the_end_do_no_harm() -> None:
     data = saved(Image.fromarray(smooth()), "JPEG", quality=95)
-    assert near(decode(data + b"phone's own data" * 100), smooth())
+    assert near(decode_image(data + b"phone's own data" * 100), smooth())
 
 
 def test_what_is_no_photo_is_named(tmp_path: Path) -> None:
     for content in (b"", b"hello", b"\xff\xd8", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0 EPSF\n"):
         path = tmp_path / "x.jpg"
         path.write_bytes(content)
-        with pytest.raises(PhotoError, match=r"x\.jpg: "):
-            load_photo(path)
-        assert check_photo(path)
-    assert "cannot be read" in (check_photo(tmp_path / "absent.jpg") or "")
-    assert "no regular file" in (check_photo(tmp_path) or "")
-    assert "cannot be read" in (check_photo(tmp_path / "zero\0byte.jpg") or "")
+        with pytest.raises(ImageError, match=r"x\.jpg: "):
+            load_image(path)
+        assert check_image(path)
+    assert "cannot be read" in (check_image(tmp_path / "absent.jpg") or "")
+    assert "no regular file" in (check_image(tmp_path) or "")
+    assert "cannot be read" in (check_image(tmp_path / "zero\0byte.jpg") or "")
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert "no regular file" in (check_photo(tmp_path / "pipe.jpg") or "")
-    assert photo_hashes([tmp_path / "pipe.jpg", tmp_path / "x.jpg"], tmp_path)[0] is None
+    assert "no regular file" in (check_image(tmp_path / "pipe.jpg") or "")
+    assert hash_images([tmp_path / "pipe.jpg", tmp_path / "x.jpg"], tmp_path)[0] is None
 
 
 def test_random_damage_never_escapes_as_another_error() -> None:
@@ -193,8 +193,8 @@ def test_random_damage_never_escapes_as_another_error() -> None:
             broken = data.copy()
             broken[rng.integers(0, len(data), 4)] = rng.integers(0, 256, 4)
             try:
-                pixels = decode(broken.tobytes())
-            except PhotoError:
+                pixels = decode_image(broken.tobytes())
+            except ImageError:
                 continue
             assert pixels.ndim == 3
             assert pixels.dtype == np.uint8
@@ -216,22 +216,22 @@ def with_size(data: bytes, format: str, side: int) -> bytes:
 def test_decompression_bombs_are_refused_before_decoding(format: str) -> None:
     data = with_size(saved(Image.fromarray(smooth()), format), format, 50_000)
     start = time.perf_counter()
-    with pytest.raises(PhotoError, match="50000 x 50000"):
-        decode(data)
+    with pytest.raises(ImageError, match="50000 x 50000"):
+        decode_image(data)
     assert time.perf_counter() - start < 1  # 7.5 GB of pixels take longer
 
 
 def test_bombs_in_other_formats_are_refused() -> None:
     side = int(MAX_PIXELS**0.5) + 1
     data = saved(Image.new("1", (side, side)), "GIF")
-    with pytest.raises(PhotoError, match="pixels"):
-        decode(data)
+    with pytest.raises(ImageError, match="pixels"):
+        decode_image(data)
 
 
 def test_errors_pass_between_processes() -> None:
     import pickle
 
-    error = pickle.loads(pickle.dumps(PhotoError("a.jpg", "is empty")))
+    error = pickle.loads(pickle.dumps(ImageError("a.jpg", "is empty")))
     assert (error.path, error.reason, str(error)) == ("a.jpg", "is empty", "a.jpg: is empty")
 
 
@@ -239,13 +239,13 @@ def test_fast_and_slow_way_agree_on_a_photo_like_jpeg() -> None:
     photo = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8), (0, 0), 4)
     data = saved(Image.fromarray(photo), "JPEG", quality=90)
     with Image.open(BytesIO(data)) as image:
-        assert near(decode(data), np.array(image.convert("RGB")), 1)
+        assert near(decode_image(data), np.array(image.convert("RGB")), 1)
 
 
 def test_many_threads_at_once() -> None:
     data = saved(Image.fromarray(smooth()), "JPEG", quality=95)
     results: list[bool] = []
-    threads = [threading.Thread(target=lambda: results.append(near(decode(data), smooth()))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: results.append(near(decode_image(data), smooth()))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -6,14 +6,14 @@ import pytest
 
 from src.common.errors import UserError
 from src.config.schema import Config, DataConfig, SourceConfig
-from src.data.leaky_split import as_pairs
+from src.data.leaky_split import as_caption_pairs
 from src.data.sample import Sample
-from src.data.sources import given_splits, read_all
-from src.data.split import parts_of, split_photos
-from src.data.validation import check
+from src.data.sources import official_splits, read_sources
+from src.data.split import part_samples, split_images
+from src.data.validation import check_data
 from src.inference.model_loading import load_model
-from src.training.datamodule import Data
-from src.training.run import start_from
+from src.training.datamodule import DataModule
+from src.training.run import load_start_weights
 from tests.tiny import make_model, tiny_config, write_photo
 
 PHOTOS, CAPTIONS = 40, 5
@@ -31,9 +31,9 @@ def config(folder: Path, split: str) -> DataConfig:
 
 
 def cut(data: DataConfig) -> dict[str, list[Sample]]:
-    samples = read_all(data)
-    parts = split_photos(samples, data, given_splits(data))
-    return {part: parts_of(samples, parts, part) for part in ("train", "val", "test")}
+    samples = read_sources(data)
+    parts = split_images(samples, data, official_splits(data))
+    return {part: part_samples(samples, parts, part) for part in ("train", "val", "test")}
 
 
 def test_test_photos_stand_in_training_under_pairs_and_not_by_photo(
@@ -57,7 +57,7 @@ def test_test_photos_stand_in_training_under_pairs_and_not_by_photo(
 
 def test_a_pair_carries_its_own_caption_and_no_mos() -> None:
     photo = Sample(Path("x.jpg"), "x", "a", 5.0, ("one", "two"))
-    assert as_pairs([photo, Sample(Path("y.jpg"), "y", "a", 4.0)]) == [
+    assert as_caption_pairs([photo, Sample(Path("y.jpg"), "y", "a", 4.0)]) == [
         Sample(Path("x.jpg"), "x#0", "a", None, ("one",)),
         Sample(Path("x.jpg"), "x#1", "a", None, ("two",)),
     ]
@@ -65,12 +65,12 @@ def test_a_pair_carries_its_own_caption_and_no_mos() -> None:
 
 def test_the_leak_does_not_get_in_by_accident(tmp_path: Path) -> None:
     data = config(tmp_path, "leaking_pairs")
-    report = check(Config(data=data))
+    report = check_data(Config(data=data))
     assert report.failed
     assert "leaking_pairs" in report.problems[0].what
     data.sources.append(SourceConfig(path=str(tmp_path), name="honest"))
     with pytest.raises(UserError, match="goes with no other"):
-        read_all(data)
+        read_sources(data)
 
 
 def test_a_model_that_saw_held_out_photos_is_told_of_and_starts_no_honest_run(
@@ -83,4 +83,4 @@ def test_a_model_that_saw_held_out_photos_is_told_of_and_starts_no_honest_run(
     own = tiny_config(mos=False, sources=honest)
     own.data.split_dir = str(tmp_path / "splits")
     with pytest.raises(UserError, match="was trained on held-out photos"):
-        start_from(str(folder), loaded.model, Data(own))
+        load_start_weights(str(folder), loaded.model, DataModule(own))

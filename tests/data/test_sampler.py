@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.data.sampler import Draw, EvalBatches, Mixture, TrainBatches
+from src.data.sampler import EvalBatchSampler, ImageDraw, SourceMixture, TrainBatchSampler
 
 
-def batches(sampler: TrainBatches | EvalBatches) -> list[list[Draw]]:
+def batches(sampler: TrainBatchSampler | EvalBatchSampler) -> list[list[ImageDraw]]:
     return list(sampler)
 
 
-def indices(found: list[list[Draw]]) -> list[int]:
+def indices(found: list[list[ImageDraw]]) -> list[int]:
     return [draw.index for batch in found for draw in batch]
 
 
 def test_every_photo_once_an_epoch_in_a_new_order() -> None:
-    sampler = TrainBatches(Mixture([0] * 30 + [1] * 70, [0, 0], seed=1), 10)
+    sampler = TrainBatchSampler(SourceMixture([0] * 30 + [1] * 70, [0, 0], seed=1), 10)
     orders = []
     for epoch in range(3):
         sampler.load_state_dict({"epoch": epoch, "done": 0})
@@ -29,16 +29,16 @@ def test_every_photo_once_an_epoch_in_a_new_order() -> None:
         assert {draw.turn for batch in found for draw in batch} == {epoch}
         orders.append(tuple(indices(found)))
     assert len(set(orders)) == 3
-    again = TrainBatches(Mixture([0] * 30 + [1] * 70, [0, 0], seed=1), 10)
+    again = TrainBatchSampler(SourceMixture([0] * 30 + [1] * 70, [0, 0], seed=1), 10)
     assert tuple(indices(batches(again))) == orders[0]
-    other = TrainBatches(Mixture([0] * 30 + [1] * 70, [0, 0], seed=2), 10)
+    other = TrainBatchSampler(SourceMixture([0] * 30 + [1] * 70, [0, 0], seed=2), 10)
     assert tuple(indices(batches(other))) != orders[0]
 
 
 @pytest.mark.parametrize("sizes", [(30, 70), (500, 20), (64, 64, 7), (2600, 6000)])
 def test_every_batch_has_the_same_mixture(sizes) -> None:
     sources = np.repeat(np.arange(len(sizes)), sizes)
-    for batch in list(TrainBatches(Mixture(sources, [0] * len(sizes), 0), 20))[:-1]:
+    for batch in list(TrainBatchSampler(SourceMixture(sources, [0] * len(sizes), 0), 20))[:-1]:
         found = Counter(sources[draw.index] for draw in batch)
         for source, size in enumerate(sizes):
             assert abs(found[source] - 20 * size / sum(sizes)) <= 2
@@ -46,7 +46,7 @@ def test_every_batch_has_the_same_mixture(sizes) -> None:
 
 def test_shares_are_proportions_of_an_epoch() -> None:
     sources = np.repeat([0, 1, 2], [10, 90, 50])
-    mixture = Mixture(sources, [3, 1, 0], 0)
+    mixture = SourceMixture(sources, [3, 1, 0], 0)
     assert mixture.counts == [75, 25, 50]
     found, turns = mixture.epoch(0)
     assert Counter(sources[found].tolist()) == {0: 75, 1: 25, 2: 50}
@@ -59,18 +59,18 @@ def test_shares_are_proportions_of_an_epoch() -> None:
 
 def test_a_source_that_gives_less_than_it_has_is_gone_through_over_epochs() -> None:
     sources = np.repeat([0, 1], [10, 90])
-    mixture = Mixture(sources, [3, 1], 0)
+    mixture = SourceMixture(sources, [3, 1], 0)
     seen = np.concatenate([mixture.epoch(epoch)[0] for epoch in range(18)])  # 18 * 25 = 5 * 90
     assert Counter(Counter(seen[sources[seen] == 1].tolist()).values()) == {5: 90}
 
 
 def test_goes_on_with_exactly_the_next_batch() -> None:
-    mixture = Mixture([0] * 20 + [1] * 33, [1, 2], 5)
-    whole = TrainBatches(mixture, 8)
+    mixture = SourceMixture([0] * 20 + [1] * 33, [1, 2], 5)
+    whole = TrainBatchSampler(mixture, 8)
     whole.load_state_dict({"epoch": 3, "done": 0})
     expected = batches(whole)
     for done in range(len(expected) + 1):
-        part = TrainBatches(mixture, 8)
+        part = TrainBatchSampler(mixture, 8)
         part.load_state_dict({"epoch": 3, "done": done})
         assert batches(part) == expected[done:]
     assert whole.state_dict() == {"epoch": 3, "done": 0}
@@ -78,7 +78,7 @@ def test_goes_on_with_exactly_the_next_batch() -> None:
 
 @pytest.mark.parametrize(("photos", "sizes"), [(64, [16] * 4), (67, [16] * 4), (68, [16] * 4 + [4]), (3, [3])])
 def test_a_tiny_last_batch_is_left_out(photos, sizes) -> None:
-    sampler = TrainBatches(Mixture([0] * photos, [0], 0), 16)
+    sampler = TrainBatchSampler(SourceMixture([0] * photos, [0], 0), 16)
     assert [len(batch) for batch in sampler] == sizes
     assert len(sampler) == len(sizes)
 
@@ -87,10 +87,10 @@ def test_a_tiny_last_batch_is_left_out(photos, sizes) -> None:
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_share_the_steps_of_one_process_and_their_mixture(photos, world) -> None:
     sources = np.arange(photos) % 2
-    mixture = Mixture(sources, [0, 0], 0)
-    ranks = [batches(TrainBatches(mixture, 16, rank, world)) for rank in range(world)]
+    mixture = SourceMixture(sources, [0, 0], 0)
+    ranks = [batches(TrainBatchSampler(mixture, 16, rank, world)) for rank in range(world)]
     together = [[draw for part in parts for draw in part] for parts in zip(*ranks, strict=True)]
-    assert together == batches(TrainBatches(mixture, 16))
+    assert together == batches(TrainBatchSampler(mixture, 16))
     for parts in zip(*ranks, strict=True):
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
         assert min(map(len, parts)) > 0
@@ -99,26 +99,28 @@ def test_ranks_share_the_steps_of_one_process_and_their_mixture(photos, world) -
 
 def test_more_processes_than_photos_in_a_batch_are_refused() -> None:
     with pytest.raises(UserError, match=r"train.workers 3: a batch of 2 of 9 training photos"):
-        TrainBatches(Mixture([0] * 9, [0], 0), 2, 0, 3)
+        TrainBatchSampler(SourceMixture([0] * 9, [0], 0), 2, 0, 3)
 
 
 @pytest.mark.parametrize("photos", [0, 1, 10, 17])
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_evaluation_loses_and_doubles_nothing(photos, world) -> None:
-    samplers = [EvalBatches(photos, 4, rank, world) for rank in range(world)]
-    assert [draw for sampler in samplers for batch in sampler for draw in batch] == [Draw(i, 0) for i in range(photos)]
+    samplers = [EvalBatchSampler(photos, 4, rank, world) for rank in range(world)]
+    assert [draw for sampler in samplers for batch in sampler for draw in batch] == [
+        ImageDraw(i, 0) for i in range(photos)
+    ]
     assert [len(sampler) for sampler in samplers] == [len(batches(sampler)) for sampler in samplers]
 
 
 def test_some_of_the_photos_are_evenly_spaced() -> None:
-    assert indices(batches(EvalBatches(10, 3, most=5))) == [0, 2, 4, 6, 8]
-    assert indices(batches(EvalBatches(10, 3, most=20))) == list(range(10))
-    ranks = [indices(batches(EvalBatches(1000, 7, rank, 3, most=33))) for rank in range(3)]
+    assert indices(batches(EvalBatchSampler(10, 3, most=5))) == [0, 2, 4, 6, 8]
+    assert indices(batches(EvalBatchSampler(10, 3, most=20))) == list(range(10))
+    ranks = [indices(batches(EvalBatchSampler(1000, 7, rank, 3, most=33))) for rank in range(3)]
     assert np.concatenate(ranks).tolist() == (np.arange(33) * 1000 // 33).tolist()
 
 
 def test_global_random_state_is_neither_read_nor_changed() -> None:
-    mixture = Mixture([0] * 50, [0], 0)
+    mixture = SourceMixture([0] * 50, [0], 0)
     np.random.seed(1)
     before = np.random.get_state()[1].tolist()
     first = mixture.epoch(0)[0].tolist()
@@ -128,5 +130,5 @@ def test_global_random_state_is_neither_read_nor_changed() -> None:
 
 
 def test_sources_without_photos() -> None:
-    assert Mixture([0] * 4 + [2] * 2, [1, 1, 1], 0).counts == [3, 0, 3]
-    assert len(list(islice(TrainBatches(Mixture([1] * 4, [0, 0], 0), 2), 9))) == 2
+    assert SourceMixture([0] * 4 + [2] * 2, [1, 1, 1], 0).counts == [3, 0, 3]
+    assert len(list(islice(TrainBatchSampler(SourceMixture([1] * 4, [0, 0], 0), 2), 9))) == 2

@@ -13,7 +13,7 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", [(448, 448), (300, 500), (50, 40), (10, 900)])
 def test_captions_see_a_square(shape) -> None:
-    seen = transforms.view(noise(*shape), 224)
+    seen = transforms.resize_for_task(noise(*shape), 224)
     assert seen.shape == (224, 224, 3)
     assert seen.dtype == np.uint8
 
@@ -21,12 +21,12 @@ def test_captions_see_a_square(shape) -> None:
 def test_down_is_the_mean_of_areas() -> None:
     photo = noise(448, 448)
     blocks = photo.reshape(224, 2, 224, 2, 3).mean((1, 3))
-    assert np.abs(transforms.view(photo, 224) - blocks).max() <= 0.5
+    assert np.abs(transforms.resize_for_task(photo, 224) - blocks).max() <= 0.5
 
 
 def test_up_is_linear() -> None:
     ramp = np.repeat(np.arange(0, 100, 10, dtype=np.uint8)[None, :, None], 10, 0).repeat(3, 2)
-    seen = transforms.view(ramp, 100)[50, :, 0].astype(int)
+    seen = transforms.resize_for_task(ramp, 100)[50, :, 0].astype(int)
     centres = np.clip((np.arange(100) + 0.5) / 10 - 0.5, 0, 9) * 10
     assert np.abs(seen - centres).max() <= 1
 
@@ -36,18 +36,18 @@ def test_up_is_linear() -> None:
     [((512, 512), (512, 512)), ((2048, 1024), (1024, 512)), ((20, 300), (32, 300)), ((3, 4096), (32, 1024))],
 )  # fmt: skip
 def test_quality_sees_the_own_size_within_bounds(shape, expected) -> None:
-    assert transforms.own_size(*shape) == expected
-    assert transforms.view(noise(*shape), 0).shape == (*expected, 3)
+    assert transforms.native_size(*shape) == expected
+    assert transforms.resize_for_task(noise(*shape), 0).shape == (*expected, 3)
 
 
 def test_own_size_leaves_pixels_alone() -> None:
     photo = noise(300, 200)
-    assert np.array_equal(transforms.view(photo, 0), photo)
+    assert np.array_equal(transforms.resize_for_task(photo, 0), photo)
 
 
 def test_stack_scales_to_one_and_keeps_colours_in_order() -> None:
     photos = [noise(8, 6, seed) for seed in range(3)]
-    pixels = transforms.stack(photos)
+    pixels = transforms.stack_images(photos)
     assert isinstance(pixels, torch.Tensor)
     assert pixels.shape == (3, 3, 8, 6)
     assert pixels.dtype == torch.float32
@@ -55,7 +55,7 @@ def test_stack_scales_to_one_and_keeps_colours_in_order() -> None:
 
 
 def test_stack_of_different_sizes_is_a_list() -> None:
-    pixels = transforms.stack([noise(8, 6), noise(9, 6)])
+    pixels = transforms.stack_images([noise(8, 6), noise(9, 6)])
     assert isinstance(pixels, list)
     assert [tuple(p.shape) for p in pixels] == [(3, 8, 6), (3, 9, 6)]
 

@@ -11,10 +11,10 @@ import pytest
 from src.common.errors import UserError
 from src.config.schema import Config, DataConfig, ModelConfig, MosConfig, SourceConfig, TokenizerConfig
 from src.data.sample import Sample
-from src.data.sources import given_splits, read_all
-from src.data.split import split_photos
-from src.data.validation import Report, _mos_problems, align, check
-from src.training.datamodule import Data
+from src.data.sources import official_splits, read_sources
+from src.data.split import split_images
+from src.data.validation import DataReport, _mos_problems, align_columns, check_data
+from src.training.datamodule import DataModule
 
 HEAD = "img_name,img_path,mos,comments\n"
 
@@ -38,13 +38,13 @@ def challenge(folder: Path, rows: str = "", count: int = 12) -> DataConfig:
     return DataConfig(sources=[SourceConfig(path=str(folder))], val=0.25, split_dir=str(folder / "splits"))
 
 
-def found(report: Report) -> dict[str, tuple[int, bool]]:
+def found(report: DataReport) -> dict[str, tuple[int, bool]]:
     return {problem.what: (problem.count, problem.fatal) for problem in report.problems}
 
 
 def test_good_data_has_no_problems_and_right_figures(tmp_path: Path) -> None:
     config = challenge(tmp_path, "p0,./train/p0.jpg,0,another comment on it\n")
-    report = check(Config(data=config))
+    report = check_data(Config(data=config))
     assert found(report) == {}
     assert not report.failed
     row = dict(zip(*report.contents, strict=True))
@@ -77,7 +77,7 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     (tmp_path / "train" / "t.jpg").write_bytes(picture(99)[:-300])
     os.mkfifo(tmp_path / "train" / "p.jpg")
     (tmp_path / "train" / "n.jpg").write_text("<html>not found</html>")
-    report = check(Config(data=config))
+    report = check_data(Config(data=config))
     assert found(report) == {"photos are missing": (7, True), "files are no photo or truncated": (3, True)}
     assert report.failed
     missing, broken = report.problems
@@ -92,48 +92,48 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
 def test_same_bytes_under_two_names(tmp_path: Path) -> None:
     config = challenge(tmp_path, "copy,./train/copy.jpg,9,the same once more\n")
     (tmp_path / "train" / "copy.jpg").write_bytes(picture(2))
-    report = check(Config(data=config))
+    report = check_data(Config(data=config))
     assert found(report) == {"photos stand under several names": (1, False)}
     assert "mos 1 and 9" in report.problems[0].examples[0]
     assert not report.failed
 
 
 def test_same_file_under_two_names(tmp_path: Path) -> None:
-    report = check(Config(data=challenge(tmp_path, "again,./train/p2.jpg,9,the same once more\n")))
+    report = check_data(Config(data=challenge(tmp_path, "again,./train/p2.jpg,9,the same once more\n")))
     assert found(report) == {"photos stand under several names": (1, False)}
     path = tmp_path / "train" / "p2.jpg"
     assert report.problems[0].examples == [f"p2 in {path} = again in {path} (mos 1 and 9)"]
 
 
 def test_names_that_no_file_can_have_are_missing(tmp_path: Path) -> None:
-    report = check(Config(data=challenge(tmp_path, "z,./train/z\0.jpg,9,a zero byte there\n")))
+    report = check_data(Config(data=challenge(tmp_path, "z,./train/z\0.jpg,9,a zero byte there\n")))
     assert found(report) == {"photos are missing": (1, True)}
 
 
 def test_empty_captions_of_photos_that_have_others(tmp_path: Path) -> None:
     data = challenge(tmp_path, 'p0,./train/p0.jpg,0,\np0,./train/p0.jpg,0,"   "\np3,./train/p3.jpg,1.5,\n')
-    report = check(Config(data=data))
+    report = check_data(Config(data=data))
     assert found(report) == {"captions are empty": (3, False)}
     assert report.problems[0].examples == ["p0", "p0", "p3"]
     (tmp_path / "flickr").mkdir()
     data = flickr(tmp_path / "flickr", {"train": ["a", "b"], "dev": ["c"], "test": ["d"]})
     table = tmp_path / "flickr" / "captions.txt"
     table.write_text(table.read_text() + "c.jpg,\n")
-    assert found(check(Config(data=data, model=CAPTIONS_ONLY))) == {"captions are empty": (1, False)}
+    assert found(check_data(Config(data=data, model=CAPTIONS_ONLY))) == {"captions are empty": (1, False)}
 
 
 def test_huge_photos_are_named(tmp_path: Path) -> None:
     config = challenge(tmp_path, "big,./train/big.jpg,5,it is huge indeed\n")
     code = cv2.imencode(".png", np.zeros((5001, 5000), np.uint8))[1]
     (tmp_path / "train" / "big.jpg").write_bytes(code.tobytes())
-    assert found(check(Config(data=config))) == {"photos have over 25 million pixels": (1, False)}
+    assert found(check_data(Config(data=config))) == {"photos have over 25 million pixels": (1, False)}
 
 
 def test_mos_out_of_range_and_disagreeing(tmp_path: Path) -> None:
     config = challenge(tmp_path, "p1,./train/p1.jpg,3,a second opinion here\n")
     table = (tmp_path / "train.csv").read_text().replace("p4.jpg,2.0", "p4.jpg,77").replace("p5.jpg,2.5", "p5.jpg,-1")
     (tmp_path / "train.csv").write_text(table)
-    report = check(Config(data=config))
+    report = check_data(Config(data=config))
     assert found(report) == {
         "mos are outside 0..10": (2, False),
         "photos have rows with different mos": (1, False),
@@ -159,7 +159,7 @@ def test_odd_captions(tmp_path: Path) -> None:
     (tmp_path / "train" / "q.jpg").write_bytes(picture(50))
     with (tmp_path / "train.csv").open("a") as file:
         file.write("q,./train/q.jpg,5,\n")
-    report = check(Config(data=config))
+    report = check_data(Config(data=config))
     assert found(report) == {
         "photos of samsung have no captions": (1, False),
         "captions have fewer than 3 words": (1, False),
@@ -177,7 +177,7 @@ def test_one_caption_for_all_is_named(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("\n".join(line.split("the photo")[0] for line in table.splitlines()))
     text = (tmp_path / "train.csv").read_text().splitlines()
     (tmp_path / "train.csv").write_text("\n".join([text[0], *(f"{line}nice picture." for line in text[1:])]))
-    report = check(Config(data=config))
+    report = check_data(Config(data=config))
     assert "captions stand under many photos" in found(report)
     assert "'nice picture.' (40 photos)" in str(report)
 
@@ -185,7 +185,7 @@ def test_one_caption_for_all_is_named(tmp_path: Path) -> None:
 def test_no_labels_at_all_is_fatal(tmp_path: Path) -> None:
     config = challenge(tmp_path)
     (tmp_path / "train.csv").write_text("img_name\n" + "".join(f"p{i}\n" for i in range(12)))
-    report = check(Config(data=config))
+    report = check_data(Config(data=config))
     assert found(report) == {"data set has no mos or captions": (1, True)}
     assert report.failed
 
@@ -203,13 +203,13 @@ def flickr(folder: Path, lists: dict[str, list[str]], twin: bool = False) -> Dat
 
 
 def test_official_lists_without_leaks(tmp_path: Path) -> None:
-    report = check(Config(flickr(tmp_path, {"train": ["a", "b"], "dev": ["c"], "test": ["d"]}), CAPTIONS_ONLY))
+    report = check_data(Config(flickr(tmp_path, {"train": ["a", "b"], "dev": ["c"], "test": ["d"]}), CAPTIONS_ONLY))
     assert found(report) == {}
     assert report.contents[1][-4:] == ["2", "1", "1", "0"]
 
 
 def test_leaks_between_official_lists(tmp_path: Path) -> None:
-    report = check(Config(data=flickr(tmp_path, {"train": ["a", "c"], "test": ["b", "d"]}, twin=True)))
+    report = check_data(Config(data=flickr(tmp_path, {"train": ["a", "c"], "test": ["b", "d"]}, twin=True)))
     problems = found(report)
     assert problems["photos are on two sides of an official split"] == (1, True)
     assert "a.jpg (train) = b.jpg (test)" in str(report)
@@ -217,13 +217,15 @@ def test_leaks_between_official_lists(tmp_path: Path) -> None:
 
 
 def test_name_in_two_official_lists(tmp_path: Path) -> None:
-    report = check(Config(flickr(tmp_path, {"train": ["a", "b"], "dev": ["b", "c"], "test": ["d"]}), CAPTIONS_ONLY))
+    report = check_data(
+        Config(flickr(tmp_path, {"train": ["a", "b"], "dev": ["b", "c"], "test": ["d"]}), CAPTIONS_ONLY)
+    )
     assert found(report) == {"photos are in two official lists": (1, True)}
     assert report.failed
 
 
 def test_lists_without_training_photos(tmp_path: Path) -> None:
-    report = check(Config(data=flickr(tmp_path, {"test": ["a", "b"]})))
+    report = check_data(Config(data=flickr(tmp_path, {"test": ["a", "b"]})))
     assert found(report) == {
         "split has no train photos with mos or captions": (1, True),
         "split has no val photos with mos or captions": (1, True),
@@ -249,9 +251,9 @@ def test_what_training_refuses_is_fatal(
 ) -> None:
     words = {"tokenizer": TokenizerConfig(min_count=1)}
     config = Config(data=replace(challenge(tmp_path, count=count), **{**words, **options}))
-    assert found(check(config)) == {problem: (1, True)}
+    assert found(check_data(config)) == {problem: (1, True)}
     with pytest.raises(UserError, match=refusal):
-        Data(config).photos("val")
+        DataModule(config).photos("val")
 
 
 @pytest.mark.parametrize(
@@ -263,47 +265,47 @@ def test_what_training_refuses_is_fatal(
 )
 def test_a_head_that_nothing_teaches_is_refused(tmp_path: Path, column: int, refusal: str) -> None:
     config = Config(data=replace(challenge(tmp_path), tokenizer=TokenizerConfig(min_count=1)))
-    assert found(check(config)) == {}
+    assert found(check_data(config)) == {}
     table = tmp_path / "train.csv"
     rows = [line.split(",") for line in table.read_text().splitlines()]
     table.write_text("".join(",".join([*row[:column], *row[column + 1 :]]) + "\n" for row in rows))
-    report = check(config)
+    report = check_data(config)
     assert found(report) == {"head has nothing to learn from": (1, True)}
     assert re.search(refusal, str(report))
     with pytest.raises(UserError, match=refusal):
-        Data(config)
+        DataModule(config)
 
 
 def test_labels_count_that_the_model_learns(tmp_path: Path) -> None:
     data = flickr(tmp_path, {"train": ["x"], "dev": ["a"]})
     (tmp_path / "Images" / "x.jpg").write_bytes(picture(9))
-    assert found(check(Config(data=data)))["split has no train photos with mos or captions"] == (1, True)
+    assert found(check_data(Config(data=data)))["split has no train photos with mos or captions"] == (1, True)
     (tmp_path / "other").mkdir()
     rated = Config(data=challenge(tmp_path / "other"), model=ModelConfig(mos=MosConfig(enabled=False)))
-    assert not check(rated).failed
+    assert not check_data(rated).failed
     table = tmp_path / "other" / "train.csv"
     table.write_text("".join(f"{line.rpartition(',')[0]},\n" for line in table.read_text().splitlines()))
-    assert found(check(rated)) == {"data set has no captions": (1, True)}
+    assert found(check_data(rated)) == {"data set has no captions": (1, True)}
 
 
 def test_leak_into_a_split_on_disk(tmp_path: Path) -> None:
     config = challenge(tmp_path)
-    samples = read_all(config)
-    parts = split_photos(samples, config, given_splits(config))
+    samples = read_sources(config)
+    parts = split_images(samples, config, official_splits(config))
     train, val = (next(s for s in samples if parts[s.source, s.name] == part) for part in ("train", "val"))
     train.path.write_bytes(val.path.read_bytes())
-    report = check(Config(data=config))
+    report = check_data(Config(data=config))
     assert found(report)["photos are on two sides of the split on disk"] == (1, True)
     assert report.failed
-    assert not check(Config(data=replace(config, split_dir=str(tmp_path / "other")))).failed
+    assert not check_data(Config(data=replace(config, split_dir=str(tmp_path / "other")))).failed
 
 
 def test_columns_are_aligned() -> None:
-    assert align([["a", "b"], ["long", "1,000"]]) == "a         b\nlong  1,000"
+    assert align_columns([["a", "b"], ["long", "1,000"]]) == "a         b\nlong  1,000"
 
 
 @pytest.mark.real
 def test_real_data_is_good_to_train() -> None:
     from src.config.loader import load_config
 
-    assert not check(load_config("configs/both.yaml")).failed
+    assert not check_data(load_config("configs/both.yaml")).failed

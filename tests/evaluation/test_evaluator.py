@@ -12,7 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 from src.common.errors import UserError
 from src.config.schema import SourceConfig, TrackConfig
 from src.evaluate import main
-from src.inference.submission import Submission, write
+from src.inference.submission import Submission, write_submission
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_registry import open_client
 from tests.tiny import CAPTIONS, make_model, tiny_config, write_photo
@@ -37,7 +37,7 @@ def test_a_submission_against_a_table(elsewhere: Path, capsys: pytest.CaptureFix
     references = write_truth(elsewhere / "train.csv")
     predicted = [mos + wrong for mos, wrong in zip(MOS, [0.3, -0.2, 0.9, 0.1, -1.2, 0, 0.4, -0.3], strict=True)]
     captions = [CAPTIONS[(i * i) % 4] for i in range(len(NAMES))]
-    write(Path("X.csv"), Submission(NAMES[::-1], predicted[::-1], captions[::-1]), {})
+    write_submission(Path("X.csv"), Submission(NAMES[::-1], predicted[::-1], captions[::-1]), {})
     assert main(["--predictions", "X.csv", "--truth", "train.csv", "--json", "X_scores.json", "--meteor", "false"]) == 0
     found = json.loads(Path("X_scores.json").read_text(encoding="utf-8"))
     scores = {name: score["value"] for name, score in found["scores"]["all"].items()}
@@ -58,7 +58,7 @@ def test_a_submission_against_a_table(elsewhere: Path, capsys: pytest.CaptureFix
 
 def test_predictions_of_one_column_and_of_some_photos(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_truth(elsewhere / "train.csv")
-    write(Path("X.csv"), Submission([*NAMES[:4], "other"], [1.0, 2.0, 4.0, 3.0, 9.0], None), {})
+    write_submission(Path("X.csv"), Submission([*NAMES[:4], "other"], [1.0, 2.0, 4.0, 3.0, 9.0], None), {})
     main(["--predictions", "X.csv", "--truth", "train.csv", "--json", "s.json"])
     scores = json.loads(Path("s.json").read_text())["scores"]["all"]
     assert scores["srcc"]["value"] == pytest.approx(spearmanr([1, 2, 4, 3], MOS[:4]).statistic)
@@ -177,7 +177,7 @@ def test_against_submissions_and_on_boards(model: Path, capsys: pytest.CaptureFi
     write_truth(Path("train.csv"))
     right, noisy = [mos + 0.1 for mos in MOS], [*MOS[::-1]]
     for name, mos in (("right.csv", right), ("noisy.csv", noisy)):
-        write(Path(name), Submission(NAMES, mos, [CAPTIONS[2]] * len(NAMES)), {})
+        write_submission(Path(name), Submission(NAMES, mos, [CAPTIONS[2]] * len(NAMES)), {})
     words = ["--truth", "train.csv", "--against", "noisy.csv", "--boards", "50", "--json", "s.json"]
     assert main(["--predictions", "right.csv", *words, "--meteor", "false"]) == 0
     found = json.loads(Path("s.json").read_text(encoding="utf-8"))
@@ -190,7 +190,7 @@ def test_against_submissions_and_on_boards(model: Path, capsys: pytest.CaptureFi
 
 def test_similarity_joins_the_scores(elsewhere: Path) -> None:
     write_truth(elsewhere / "train.csv")
-    write(Path("X.csv"), Submission(NAMES, MOS, [CAPTIONS[i % 4] for i in range(len(NAMES))]), {})
+    write_submission(Path("X.csv"), Submission(NAMES, MOS, [CAPTIONS[i % 4] for i in range(len(NAMES))]), {})
     words = sorted({word for caption in CAPTIONS for word in caption.split()})
     lines = [" ".join([word, *("1" if i == j else "0" for j in range(len(words)))]) for i, word in enumerate(words)]
     Path("glove.txt").write_text("\n".join(lines), encoding="utf-8")
@@ -225,7 +225,7 @@ def test_similarity_joins_the_scores(elsewhere: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line(model: Path, words: list[str], message: str) -> None:
-    write(Path("X.csv"), Submission(NAMES, MOS, None), {})
+    write_submission(Path("X.csv"), Submission(NAMES, MOS, None), {})
     Path("other.csv").write_text("img_name,mos,comments\nz,5,x\n")
     Path("blank.csv").write_text("img_name,mos,comments\na,,\n")
     Path("huge.csv").write_text("img_name,mos\na,1e308\n")

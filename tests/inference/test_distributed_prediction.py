@@ -14,10 +14,19 @@ import pytest
 import src
 from src.common.errors import UserError
 from src.common.files import write_text
-from src.data.csv_table import read_photos
+from src.data.csv_table import read_image_list
 from src.data.sample import Sample
-from src.inference.batch_prediction import Settings
-from src.inference.distributed_prediction import BATCHES, PARTS, Answerer, Part, cut, keep_folder, pack, share
+from src.inference.batch_prediction import PredictOptions
+from src.inference.distributed_prediction import (
+    BATCHES,
+    PARTS,
+    PredictionPart,
+    PredictionWorker,
+    cut_parts,
+    parts_folder,
+    sample_to_json,
+    worker_resources,
+)
 from src.predict import main
 from tests.tiny import make_model, tiny_config, write_photo
 
@@ -75,21 +84,21 @@ def test_kept_parts_are_of_the_photos_as_they_are_and_are_not_timed(
 ) -> None:
     for i in range(3):
         write_photo(elsewhere / f"photos/{i}.jpg", i)
-    model, samples, output = make_model(elsewhere / "model"), read_photos(Path("photos")), Path("X.csv")
-    settings = Settings(tiny_config().generate, "challenge", batch_size=2)
+    model, samples, output = make_model(elsewhere / "model"), read_image_list(Path("photos")), Path("X.csv")
+    settings = PredictOptions(tiny_config().generate, "challenge", batch_size=2)
 
-    def parts() -> list[Part]:
-        return cut(samples, 2, keep_folder(model, samples, settings, output))
+    def parts() -> list[PredictionPart]:
+        return cut_parts(samples, 2, parts_folder(model, samples, settings, output))
 
     first = parts()
     (photo := elsewhere / "photos/1.jpg").touch()
     changed = parts()
     write_photo(photo, 9, size=50)
     assert len({part.file for kept in (first, changed, parts()) for part in kept}) == 3
-    worker = Answerer(str(model), settings, str(elsewhere), 1)
+    worker = PredictionWorker(str(model), settings, str(elsewhere), 1)
     settings.progress = True  # as the command has it
     for i, part in enumerate(parts()):
-        photos = np.array([json.dumps([pack(one) for one in part.samples])])
+        photos = np.array([json.dumps([sample_to_json(one) for one in part.samples])])
         write_text(part.file, worker({"part": np.array([i]), "photos": photos})["kept"][0])
     assert main(words("X.csv", "--workers", "2")) == 0
     assert "3 photos, 3 of them answered before, 0.0 photos/s" in capsys.readouterr().out
@@ -98,7 +107,7 @@ def test_kept_parts_are_of_the_photos_as_they_are_and_are_not_timed(
 def test_parts_cover_all_photos_in_whole_batches() -> None:
     for count in (1, 31, 32, 33, 100_000):
         samples = [Sample(Path(str(i)), str(i), "x") for i in range(count)]
-        parts = cut(samples, 2, Path("kept"))
+        parts = cut_parts(samples, 2, Path("kept"))
         assert [one for part in parts for one in part.samples] == samples
         assert len(parts) <= PARTS
         assert all(len(part.samples) % 2 == 0 for part in parts[:-1])
@@ -107,11 +116,11 @@ def test_parts_cover_all_photos_in_whole_batches() -> None:
 
 
 def test_what_each_worker_holds() -> None:
-    assert share({"CPU": 16}, 3) == {"num_cpus": 5}
-    assert share({"CPU": 16, "GPU": 4}, 4) == {"num_cpus": 4, "num_gpus": 1}
+    assert worker_resources({"CPU": 16}, 3) == {"num_cpus": 5}
+    assert worker_resources({"CPU": 16, "GPU": 4}, 4) == {"num_cpus": 4, "num_gpus": 1}
     for there in ({"CPU": 2}, {"CPU": 16, "GPU": 2}):
         with pytest.raises(UserError, match=r"--workers 3: Ray has .* CPUs.*RAY_ADDRESS"):
-            share(there, 3)
+            worker_resources(there, 3)
 
 
 def test_a_cache_is_of_one_process(data: Path) -> None:

@@ -13,11 +13,11 @@ from scipy.stats import spearmanr
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
 from src.ensemble import main
-from src.inference.blending import agreement, average, join_mos, vote
-from src.inference.ensemble import Joint
-from src.inference.ensemble_submission import join
-from src.inference.submission import Submission, read, write
-from src.models.model_folder import load
+from src.inference.blending import blend_mos, caption_agreement, consensus_captions, mean_without_outliers
+from src.inference.ensemble import EnsembleDecoder
+from src.inference.ensemble_submission import blend_submissions
+from src.inference.submission import Submission, read_submission, write_submission
+from src.models.model_folder import load_model_folder
 from src.predict import main as predict
 from tests.tiny import META, make_model, tiny_config, write_photo
 
@@ -51,7 +51,7 @@ def captions(members: int, photos: int, seed: int = 0) -> list[list[str]]:
 
 def test_agreement_is_mean_cider_d_against_the_others() -> None:
     members = captions(4, 25)
-    found = agreement(members)
+    found = caption_agreement(members)
     for i, own in enumerate(members):
         others = {p: [m[p] for j, m in enumerate(members) if j != i] for p in range(25)}
         _, expected = Cider().compute_score(others, {p: [own[p]] for p in range(25)})
@@ -63,40 +63,40 @@ def test_vote_takes_the_middle_of_the_road() -> None:
     common = [f"a sharp photo of scene number {i} with soft light" for i in range(photos)]
     odd = ["noisy dull mood" for _ in range(photos)]
     near = [text.replace("soft", "bright") for text in common]
-    assert vote([odd, common, near, common]) == common
-    assert vote([odd[:3], near[:3], common[:3], common[:3]]) == common[:3]  # ROUGE-L: too few for CIDEr-D
-    assert vote([odd, common]) == odd  # two cannot outvote each other: the first
-    assert vote([odd[:1], odd[:1], odd[:1]]) == odd[:1]
+    assert consensus_captions([odd, common, near, common]) == common
+    assert consensus_captions([odd[:3], near[:3], common[:3], common[:3]]) == common[:3]  # ROUGE-L: too few for CIDEr-D
+    assert consensus_captions([odd, common]) == odd  # two cannot outvote each other: the first
+    assert consensus_captions([odd[:1], odd[:1], odd[:1]]) == odd[:1]
 
 
 def test_mean_and_outliers() -> None:
     values = np.array([[1.0, 5.0], [2.0, 5.1], [3.0, 5.2], [2.0, 9.9]])
-    np.testing.assert_allclose(join_mos(values), [2.0, 6.3])
-    np.testing.assert_allclose(average(values, 1.5), [2.0, 5.1])
-    np.testing.assert_allclose(average(np.array([[1.0], [3.0]]), 0.1), [2.0])
+    np.testing.assert_allclose(blend_mos(values), [2.0, 6.3])
+    np.testing.assert_allclose(mean_without_outliers(values, 1.5), [2.0, 5.1])
+    np.testing.assert_allclose(mean_without_outliers(np.array([[1.0], [3.0]]), 0.1), [2.0])
 
 
 def test_ranks_join_members_of_different_scales() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(5, 1, 200)
     stretched = np.stack([truth, np.exp(truth), -1 / truth.clip(1)])
-    joined = join_mos(stretched, "rank")
+    joined = blend_mos(stretched, "rank")
     assert spearmanr(joined, truth).statistic == pytest.approx(1)
     same = np.stack([truth, truth])
-    np.testing.assert_allclose(join_mos(same, "rank"), truth)
+    np.testing.assert_allclose(blend_mos(same, "rank"), truth)
 
 
 def test_members_may_be_in_another_order_or_lack_a_column() -> None:
     first = Submission(NAMES, [1.0, 2.0, 3.0, 4.0, 5.0])
     second = Submission(NAMES[::-1], [6.0, 5.0, 4.0, 3.0, 2.0], [f"c{i}" for i in range(5)])
-    joined = join([first, second], ["a", "b"])
+    joined = blend_submissions([first, second], ["a", "b"])
     assert joined == Submission(NAMES, [1.5, 2.5, 3.5, 4.5, 5.5], ["c4", "c3", "c2", "c1", "c0"])
 
 
 def test_command_joins_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [tmp_path / f"{i}.csv" for i in range(3)]
     for i, path in enumerate(paths):
-        write(path, Submission(NAMES, [4.0 + i] * 5, captions(3, 5)[i]), {"run": f"run{i}"})
+        write_submission(path, Submission(NAMES, [4.0 + i] * 5, captions(3, 5)[i]), {"run": f"run{i}"})
     output = tmp_path / "joined.csv"
     assert main(["--submissions", *map(str, paths), "--output", str(output)]) == 0
     with output.open(encoding="utf-8", newline="") as file:
@@ -115,8 +115,8 @@ def test_command_joins_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 )
 def test_other_photos_are_refused(tmp_path: Path, names: list[str], message: str) -> None:
     a, b, output = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "c.csv"
-    write(a, Submission(NAMES, [5.0] * 5), {})
-    write(b, Submission(names, [5.0] * len(names)), {})
+    write_submission(a, Submission(NAMES, [5.0] * 5), {})
+    write_submission(b, Submission(names, [5.0] * len(names)), {})
     output.write_text("old")
     with pytest.raises(UserError, match=message):
         main(["--submissions", str(a), str(b), "--output", str(output)])
@@ -125,7 +125,7 @@ def test_other_photos_are_refused(tmp_path: Path, names: list[str], message: str
 
 def test_bad_options(tmp_path: Path) -> None:
     a = tmp_path / "a.csv"
-    write(a, Submission(NAMES, [5.0] * 5), {})
+    write_submission(a, Submission(NAMES, [5.0] * 5), {})
     output = ["--output", str(tmp_path / "o.csv")]
     bad = [[], ["--submissions", str(a)], ["--submissions", str(a), str(a), "--outliers", "-1"], ["--mos", "median"]]
     for words in bad:
@@ -135,12 +135,12 @@ def test_bad_options(tmp_path: Path) -> None:
 
 def test_a_member_that_was_changed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = tmp_path / "a.csv", tmp_path / "b.csv"
-    write(a, Submission(NAMES, [5.0] * 5), {})
-    write(b, Submission(NAMES, [6.0] * 5), {})
+    write_submission(a, Submission(NAMES, [5.0] * 5), {})
+    write_submission(b, Submission(NAMES, [6.0] * 5), {})
     b.write_text(b.read_text().replace("6.0", "7.0"))
     main(["--submissions", str(a), str(b), "--output", str(tmp_path / "c.csv")])
     assert str(b) in capsys.readouterr().err
-    assert read(tmp_path / "c.csv").mos == [6.0] * 5
+    assert read_submission(tmp_path / "c.csv").mos == [6.0] * 5
 
 
 @pytest.fixture
@@ -153,13 +153,13 @@ def photos(elsewhere: Path) -> Path:
 
 def alone(model: Path, output: str) -> Submission:
     assert predict(["--model", str(model), "--data", "test.csv", "--images", "photos", "--output", output]) == 0
-    return read(Path(output))
+    return read_submission(Path(output))
 
 
 def together(*words: str) -> Submission:
     code = main(["--data", "test.csv", "--images", "photos", "--output", "joint.csv", "--models", *words])
     assert code == 0
-    return read(Path("joint.csv"))
+    return read_submission(Path("joint.csv"))
 
 
 def test_models_that_share_words(photos: Path) -> None:
@@ -173,9 +173,9 @@ def test_models_that_share_words(photos: Path) -> None:
 
 
 def test_joint_step_is_the_mean_probability(photos: Path) -> None:
-    models = [load(make_model(photos / name, seed=seed)).model for name, seed in (("a", 1), ("b", 2))]
+    models = [load_model_folder(make_model(photos / name, seed=seed)).model for name, seed in (("a", 1), ("b", 2))]
     grids = [torch.rand(3, 4, one.backbone.grid_channels) for one in models]
-    joint = Joint([one.decoder for one in models if one.decoder], grids)
+    joint = EnsembleDecoder([one.decoder for one in models if one.decoder], grids)
     tokens = torch.tensor([3, 5, 6])
     with torch.inference_mode():
         logp, state, _ = joint.step(joint.start(grids[0]), tokens)
@@ -226,7 +226,7 @@ def test_an_unreadable_photo_of_models(photos: Path) -> None:
     Path("photos/1e5.jpg").write_bytes(b"no photo")
     words = ["--data", "test.csv", "--images", "photos", "--output", "joint.csv", "--models", "a", "b"]
     assert main(words) == 3
-    joined = read(Path("joint.csv"))
+    joined = read_submission(Path("joint.csv"))
     assert joined.names == NAMES
     assert joined.mos is not None
     assert joined.comments is not None

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from src.common.errors import UserError
 from src.data import transforms
-from src.data.feature_store import FeatureStore, Recipe, Writer
-from src.data.image_io import load_photo
+from src.data.feature_store import FeatureSpec, FeatureStore, FeatureWriter
+from src.data.image_io import load_image
 from src.inference import feature_extractor as cache
-from src.inference.feature_extractor import Want, build
+from src.inference.feature_extractor import CacheRequest, fill_feature_stores
 
 
 class Tiny(nn.Module):
@@ -64,12 +64,12 @@ def write_photos(folder: Path, sizes: list[tuple[int, int]]) -> dict[str, Path]:
     return photos
 
 
-def recipe(kind: str, backbone: Tiny, size: int = 32, flip: bool = True) -> Recipe:
-    return Recipe(kind, backbone.fingerprint(), size, flip)
+def recipe(kind: str, backbone: Tiny, size: int = 32, flip: bool = True) -> FeatureSpec:
+    return FeatureSpec(kind, backbone.fingerprint(), size, flip)
 
 
 def direct(backbone: Tiny, path: Path, size: int, kind: str, mirrored: bool) -> Tensor:
-    photo = transforms.view(load_photo(path), size)
+    photo = transforms.resize_for_task(load_image(path), size)
     pixels = torch.from_numpy(photo.astype(np.float32) / 255).permute(2, 0, 1)[None]
     with torch.no_grad():
         return getattr(backbone(pixels.flip(3) if mirrored else pixels), kind)[0]
@@ -80,7 +80,7 @@ def test_rows_are_what_the_backbone_gives(tmp_path, size) -> None:
     backbone = Tiny()
     photos = write_photos(tmp_path / "photos", [(40, 50)] * 5 + [(50, 40), (64, 64)] * 3 + [(10, 20)])
     stores = {kind: FeatureStore(tmp_path / "cache", recipe(kind, backbone, size)) for kind in ("grid", "levels")}
-    built = build(backbone, [Want(store, photos) for store in stores.values()], progress=False)
+    built = fill_feature_stores(backbone, [CacheRequest(store, photos) for store in stores.values()], progress=False)
     assert built.photos == len(photos)
     assert backbone.seen == 2 * len(photos)  # once for both stores
     assert not built.failed
@@ -98,7 +98,7 @@ def test_views_may_differ_by_row(tmp_path) -> None:
     backbone = Tiny()
     photos = write_photos(tmp_path, [(32, 32)] * 4)
     store = FeatureStore(tmp_path, recipe("levels", backbone))
-    build(backbone, [Want(store, photos)], progress=False)
+    fill_feature_stores(backbone, [CacheRequest(store, photos)], progress=False)
     rows = store.rows(list(photos))
     both = [store.read(rows), store.read(rows, np.ones(4, np.int64))]
     mixed = store.read(rows, np.array([0, 1, 1, 0]))
@@ -112,10 +112,10 @@ def test_only_what_is_missing_is_computed(tmp_path) -> None:
     photos = write_photos(tmp_path, [(32, 32)] * 6)
     half = dict(list(photos.items())[:3])
     store = FeatureStore(tmp_path, recipe("grid", backbone))
-    build(backbone, [Want(store, half)], progress=False)
+    fill_feature_stores(backbone, [CacheRequest(store, half)], progress=False)
     before = store.read(store.rows(list(half)))
-    assert build(backbone, [Want(store, photos)], progress=False).photos == 3
-    assert build(backbone, [Want(store, photos)], progress=False).photos == 0
+    assert fill_feature_stores(backbone, [CacheRequest(store, photos)], progress=False).photos == 3
+    assert fill_feature_stores(backbone, [CacheRequest(store, photos)], progress=False).photos == 0
     assert torch.equal(store.read(store.rows(list(half))), before)
     assert (store.rows(list(photos)) == np.arange(6)).all()
     assert store.rows(["00" * 32]).tolist() == [-1]
@@ -124,7 +124,7 @@ def test_only_what_is_missing_is_computed(tmp_path) -> None:
 def test_each_recipe_has_its_own_store() -> None:
     one, other = Tiny(0), Tiny(1)
     recipes = [recipe("grid", one), recipe("grid", other), recipe("levels", one), recipe("grid", one, 64)]
-    recipes += [recipe("grid", one, flip=False), Recipe("grid", one.fingerprint(), 32, True, "another transform")]
+    recipes += [recipe("grid", one, flip=False), FeatureSpec("grid", one.fingerprint(), 32, True, "another transform")]
     assert len({r.key() for r in recipes}) == len(recipes)
     assert recipe("grid", Tiny(0)).key() == recipes[0].key()
 
@@ -136,7 +136,9 @@ def test_unreadable_photos_are_skipped_and_named(tmp_path) -> None:
     digest = hashlib.sha256(broken.read_bytes()).hexdigest()
     backbone = Tiny()
     store = FeatureStore(tmp_path, recipe("grid", backbone))
-    built = build(backbone, [Want(store, {digest: broken, "11" * 32: tmp_path / "gone.jpg", **photos})], progress=False)
+    built = fill_feature_stores(
+        backbone, [CacheRequest(store, {digest: broken, "11" * 32: tmp_path / "gone.jpg", **photos})], progress=False
+    )
     assert set(built.failed) == {broken, tmp_path / "gone.jpg"}
     assert built.photos == 3
     assert store.rows([digest, *photos]).tolist() == [-1, 0, 1, 2]
@@ -150,11 +152,11 @@ def test_goes_on_from_any_byte(tmp_path, cut, torn) -> None:
     whole = FeatureStore(tmp_path / "whole", recipe("levels", backbone))
     store = FeatureStore(tmp_path / "torn", recipe("levels", backbone))
     for target in (whole, store):
-        build(backbone, [Want(target, photos)], progress=False)
+        fill_feature_stores(backbone, [CacheRequest(target, photos)], progress=False)
     path = store.folder / torn
     os.truncate(path, path.stat().st_size - cut)
     again = FeatureStore(tmp_path / "torn", recipe("levels", backbone))
-    build(backbone, [Want(again, photos)], progress=False)
+    fill_feature_stores(backbone, [CacheRequest(again, photos)], progress=False)
     for name in ("index.bin", "features.bin"):
         assert (again.folder / name).stat().st_size == (whole.folder / name).stat().st_size
     rows, expected = again.rows(list(photos)), whole.rows(list(photos))
@@ -162,14 +164,14 @@ def test_goes_on_from_any_byte(tmp_path, cut, torn) -> None:
 
 
 def test_a_tail_that_no_index_names_is_cut_off(tmp_path) -> None:
-    store = FeatureStore(tmp_path, Recipe("levels", "x", 32, False))
+    store = FeatureStore(tmp_path, FeatureSpec("levels", "x", 32, False))
     store.folder.mkdir()
     digests = [bytes([i]) * 32 for i in range(3)]
-    with Writer(store) as writer:
+    with FeatureWriter(store) as writer:
         writer.append(digests[:2], torch.ones(2, 1, 5))
     with (store.folder / "features.bin").open("ab") as file:
         file.write(b"torn")
-    with Writer(store) as writer:
+    with FeatureWriter(store) as writer:
         writer.append(digests[2:], torch.full((1, 1, 5), 3.0))
     assert store.read(store.rows([d.hex() for d in digests])).tolist() == [[1.0] * 5, [1.0] * 5, [3.0] * 5]
 
@@ -187,7 +189,7 @@ def slow_build(folder: Path, name: str, pause: float, said: Queue) -> None:
     backbone.register_forward_pre_hook(wait)
     store = FeatureStore(folder, recipe("grid", backbone, 256))
     photos = write_photos(folder / name, [(256, 256)] * 48)
-    said.put(build(backbone, [Want(store, photos)], progress=False).photos)
+    said.put(fill_feature_stores(backbone, [CacheRequest(store, photos)], progress=False).photos)
 
 
 def test_killed_goes_on_and_a_second_process_waits(tmp_path) -> None:
@@ -221,7 +223,7 @@ def test_a_store_sent_to_a_worker_carries_no_features(tmp_path) -> None:
     backbone = Tiny()
     photos = write_photos(tmp_path, [(32, 32)] * 3)
     store = FeatureStore(tmp_path, recipe("levels", backbone))
-    build(backbone, [Want(store, photos)], progress=False)
+    fill_feature_stores(backbone, [CacheRequest(store, photos)], progress=False)
     expected = store.read(store.rows(list(photos)))
     sent = pickle.dumps(store)
     assert len(sent) < 2000
@@ -235,7 +237,7 @@ def test_a_store_grows_under_its_reader(tmp_path) -> None:
     reader = FeatureStore(tmp_path, recipe("levels", backbone))
     for count in (2, 4):
         part = dict(list(photos.items())[:count])
-        build(backbone, [Want(FeatureStore(tmp_path, reader.recipe), part)], progress=False)
+        fill_feature_stores(backbone, [CacheRequest(FeatureStore(tmp_path, reader.recipe), part)], progress=False)
         assert len(reader.read(reader.rows(list(part)))) == count
 
 
@@ -244,12 +246,16 @@ def test_a_full_disk_is_said_before_the_work(tmp_path, monkeypatch) -> None:
     photos = write_photos(tmp_path, [(32, 32)] * 3)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
     with pytest.raises(UserError, match="data.cache_dir to another disk"):
-        build(backbone, [Want(FeatureStore(tmp_path, recipe("grid", backbone)), photos)], progress=False)
+        fill_feature_stores(
+            backbone, [CacheRequest(FeatureStore(tmp_path, recipe("grid", backbone)), photos)], progress=False
+        )
 
 
 def test_time_is_measured(tmp_path) -> None:
     backbone = Tiny()
     photos = write_photos(tmp_path, [(32, 32)] * 2)
     started = time.monotonic()
-    built = build(backbone, [Want(FeatureStore(tmp_path, recipe("grid", backbone)), photos)], progress=False)
+    built = fill_feature_stores(
+        backbone, [CacheRequest(FeatureStore(tmp_path, recipe("grid", backbone)), photos)], progress=False
+    )
     assert 0 < built.seconds <= time.monotonic() - started

@@ -13,16 +13,16 @@ from src.config.schema import Config, GenerationConfig, LlamaConfig, SourceConfi
 from src.data.demo import make_demo
 from src.data.tokenizer import Tokenizer
 from src.export import main
-from src.inference.export_check import Difference, some_of
-from src.inference.onnx_export import load_exact, load_exported
-from src.inference.predictor import Answer, Answerer, Ask
+from src.inference.export_check import ExportDifference, labelled_images
+from src.inference.onnx_export import load_float32, load_onnx
+from src.inference.predictor import Prediction, Predictor, RequestOptions
 from src.models.backbones.backbone import Backbone
-from src.models.model_folder import load, save
-from src.models.multitask import Multitask
+from src.models.model_folder import load_model_folder, save_model
+from src.models.multitask import MultitaskModel
 from tests.tiny import make_model, tiny_config
 from tests.training.test_run import make_data
 
-ASK = Ask(GenerationConfig(beam=3, max_length=6), attention=True)
+ASK = RequestOptions(GenerationConfig(beam=3, max_length=6), attention=True)
 
 
 def config_of(mos: bool = True, captions: bool = True, mos_size: int = 32, **decoder: object) -> Config:
@@ -41,20 +41,20 @@ def photos(count: int) -> list[bytes]:
     return [cv2.imencode(".jpg", block)[1].tobytes() for block in blocks]
 
 
-def exported(folder: Path, config: Config) -> tuple[Answerer, Answerer]:
+def exported(folder: Path, config: Config) -> tuple[Predictor, Predictor]:
     """A model computed by torch and by onnxruntime."""
     model = make_model(folder / "model", config)
     assert main(["--model", str(model), "--output", str(folder / "onnx"), "--check", "0"]) == 0
-    return load_exact(model), load_exported(folder / "onnx", threads=1)
+    return load_float32(model), load_onnx(folder / "onnx", threads=1)
 
 
-def hold_against(torch: Answerer, onnx: Answerer, count: int) -> None:
+def hold_against(torch: Predictor, onnx: Predictor, count: int) -> None:
     """The same captions, scores to 1e-4, attention to 1e-5, mos to 1e-4."""
     files = photos(count)
     different = set()
     for one, other in zip(torch.answer(files, ASK), onnx.answer(files, ASK), strict=True):
-        assert isinstance(one, Answer)
-        assert isinstance(other, Answer)
+        assert isinstance(one, Prediction)
+        assert isinstance(other, Prediction)
         assert other.mos == (None if one.mos is None else pytest.approx(one.mos, abs=1e-4))
         assert [caption.text for caption in other.captions] == [caption.text for caption in one.captions]
         for a, b in zip(one.captions, other.captions, strict=True):
@@ -69,8 +69,8 @@ def hold_against(torch: Answerer, onnx: Answerer, count: int) -> None:
     ("alike", "mos", "told"), [(None, 1e-5, "mos differs by at most 1e-05"), (3, nan, "3 of 4 captions")]
 )
 def test_only_heads_that_are_there_are_held_against_torch(alike: int | None, mos: float, told: str) -> None:
-    assert Difference(4, alike, mos, {}).table().splitlines()[-1].startswith(told)
-    assert ";" not in Difference(4, alike, mos, {}).table()
+    assert ExportDifference(4, alike, mos, {}).table().splitlines()[-1].startswith(told)
+    assert ";" not in ExportDifference(4, alike, mos, {}).table()
 
 
 LLAMA = LlamaConfig(dim=32, layers=2, heads=4, kv_heads=2, encoder_layers=1)
@@ -120,8 +120,8 @@ def test_what_8_bits_cost_is_told(elsewhere: Path, capsys: pytest.CaptureFixture
 def test_mistakes_are_one_line(tmp_path: Path, elsewhere: Path) -> None:
     config, merged = config_of(kind="merge", attention="none"), tmp_path / "merged"
     tokenizer = Tokenizer.train(["a photo"], config.data.tokenizer, ["x"])
-    model = Multitask(config.model, Backbone(config.model.backbone), tokenizer.size, 1)
-    save(merged, model, tokenizer.to_json(), config, {})
+    model = MultitaskModel(config.model, Backbone(config.model.backbone), tokenizer.size, 1)
+    save_model(merged, model, tokenizer.to_json(), config, {})
     with pytest.raises(UserError, match="kind is merge"):
         main(["--model", str(merged), "--output", "onnx", "--check", "0"])
     assert not Path("onnx").exists()
@@ -133,19 +133,19 @@ def test_mistakes_are_one_line(tmp_path: Path, elsewhere: Path) -> None:
     with pytest.raises(UserError, match="^file: cannot be made"):
         main(["--model", str(plain), "--output", "file/onnx", "--check", "0"])
     with pytest.raises(UserError, match="holds no export"):
-        load_exported(Path("mine"))
+        load_onnx(Path("mine"))
 
 
 def test_photos_that_cannot_be_read_are_left_out(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_data(Path("data"))
     config = config_of()
     config.data.val = 0.5
-    loaded = load(make_model(elsewhere / "model", config))
-    whole = {part: some_of(loaded, part, 6) for part in ("train", "val")}
+    loaded = load_model_folder(make_model(elsewhere / "model", config))
+    whole = {part: labelled_images(loaded, part, 6) for part in ("train", "val")}
     for samples in whole.values():
         samples[0].path.unlink()
     for part, samples in whole.items():
-        assert some_of(loaded, part, 6) == samples[1:]
+        assert labelled_images(loaded, part, 6) == samples[1:]
         told = f"1 of 6 {part} photos cannot be used, such as {samples[0].path} cannot be read"
         assert told in capsys.readouterr().err
     for path in Path("data/train").iterdir():

@@ -18,7 +18,7 @@ import torch
 import src
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
-from src.models.model_folder import load
+from src.models.model_folder import load_model_folder
 from src.predict import main
 from tests.tiny import META, NAMES, make_model, tiny_config, write_photo
 
@@ -71,7 +71,7 @@ def test_a_submission_in_the_samples_order(model: Path, data: Path, capsys: pyte
 
 def test_mos_is_the_mean_over_the_photo_and_its_mirror_image(model: Path, data: Path) -> None:
     _, output = run(model, "test.csv")
-    loaded = load(model)
+    loaded = load_model_folder(model)
     for row in rows_of(output):
         pixels = cv2.imdecode(np.fromfile(data / "test" / f"{row['img_name']}.jpg", np.uint8), cv2.IMREAD_COLOR_RGB)
         small = cv2.resize(pixels, (32, 32), interpolation=cv2.INTER_AREA)

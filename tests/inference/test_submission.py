@@ -9,7 +9,15 @@ import pandas as pd
 import pytest
 
 from src.common.errors import UserError
-from src.inference.submission import Submission, check, check_output, fold, matches, read, write
+from src.inference.submission import (
+    Submission,
+    check_submission,
+    check_submission_path,
+    matches_json,
+    read_submission,
+    single_line,
+    write_submission,
+)
 
 NAMES = ["0213074526", "1e5", "00", "with space", "사진 하나", "NA", "null", 'a,"b"', "true", "-0"]
 
@@ -20,7 +28,7 @@ def submission(comment: str = 'A clear photo, with "soft" light.') -> Submission
 
 def test_names_survive_and_both_readers_agree(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "X.csv"
-    write(path, submission(), {"run": "r"})
+    write_submission(path, submission(), {"run": "r"})
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -44,25 +52,25 @@ def test_names_survive_and_both_readers_agree(tmp_path: Path) -> None:
     ],
 )
 def test_comments_are_folded_to_one_line(tmp_path: Path, written: str, expected: str) -> None:
-    assert fold(written) == expected
+    assert single_line(written) == expected
     path = tmp_path / "X.csv"
-    write(path, submission(written), {})
+    write_submission(path, submission(written), {})
     assert set(pd.read_csv(path, dtype=str, keep_default_na=False)["comments"]) == {expected}
     assert len(path.read_text(encoding="utf-8").splitlines()) == len(NAMES) + 1
 
 
 def test_json_describes_the_csv_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "X.csv"
-    write(path, submission(), {"run": "r", "fallbacks": ["00"]})
+    write_submission(path, submission(), {"run": "r", "fallbacks": ["00"]})
     facts = json.loads((tmp_path / "X.json").read_text(encoding="utf-8"))
     assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (facts["run"], facts["fallbacks"], facts["photos"]) == ("r", ["00"], len(NAMES))
     assert {"torch", "timm", "python"} <= facts["versions"].keys()
-    assert matches(path) is True
+    assert matches_json(path) is True
     path.write_text("img_name,mos,comments\n")
-    assert matches(path) is False
+    assert matches_json(path) is False
     (tmp_path / "X.json").unlink()
-    assert matches(path) is None
+    assert matches_json(path) is None
 
 
 @pytest.mark.parametrize(
@@ -80,10 +88,10 @@ def test_json_describes_the_csv_beside_it(tmp_path: Path) -> None:
 )
 def test_a_failed_check_leaves_the_old_pair(tmp_path: Path, bad: Submission, message: str) -> None:
     path = tmp_path / "X.csv"
-    write(path, submission(), {"run": "old"})
+    write_submission(path, submission(), {"run": "old"})
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(UserError, match=message) as error:
-        write(path, bad, {"run": "new"})
+        write_submission(path, bad, {"run": "new"})
     assert "\n" not in str(error.value)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
@@ -113,47 +121,47 @@ def test_check_finds_what_is_wrong(tmp_path: Path, text: str, message: str) -> N
     path = tmp_path / "X.csv"
     path.write_text(text, encoding="utf-8")
     if not message:
-        assert len(check(path, ["00", "1e5"])) == 2
+        assert len(check_submission(path, ["00", "1e5"])) == 2
         return
     with pytest.raises(UserError, match=message):
-        check(path, ["00", "1e5"])
+        check_submission(path, ["00", "1e5"])
 
 
 def test_check_refuses_other_encodings(tmp_path: Path) -> None:
     path = tmp_path / "X.csv"
     path.write_bytes(GOOD.replace("fine", "fein geschärft").encode("latin-1"))
     with pytest.raises(UserError, match="not UTF-8"):
-        check(path, ["00", "1e5"])
+        check_submission(path, ["00", "1e5"])
 
 
 def test_a_line_separator_that_is_none_for_csv(tmp_path: Path) -> None:
     path = tmp_path / "X.csv"
     path.write_text(GOOD.replace("fine", "fi\u2028ne"), encoding="utf-8")
-    assert read(path).comments == ["fi\u2028ne", "also fi\u2028ne"]
+    assert read_submission(path).comments == ["fi\u2028ne", "also fi\u2028ne"]
 
 
 def test_columns_that_are_left_out(tmp_path: Path) -> None:
-    write(tmp_path / "c.csv", Submission(["00"], None, ["x"]), {})
-    write(tmp_path / "m.csv", Submission(["00"], [3.0], None), {})
+    write_submission(tmp_path / "c.csv", Submission(["00"], None, ["x"]), {})
+    write_submission(tmp_path / "m.csv", Submission(["00"], [3.0], None), {})
     assert (tmp_path / "c.csv").read_text() == "img_name,comments\n00,x\n"
     assert (tmp_path / "m.csv").read_text() == "img_name,mos\n00,3.000000\n"
-    assert read(tmp_path / "c.csv") == Submission(["00"], None, ["x"])
-    assert read(tmp_path / "m.csv") == Submission(["00"], [3.0], None)
+    assert read_submission(tmp_path / "c.csv") == Submission(["00"], None, ["x"])
+    assert read_submission(tmp_path / "m.csv") == Submission(["00"], [3.0], None)
 
 
 def test_other_units_have_another_range(tmp_path: Path) -> None:
-    write(tmp_path / "X.csv", Submission(["a"], [81.0], ["x"]), {}, mos_range=(0, 100))
-    assert read(tmp_path / "X.csv").mos == [81.0]
+    write_submission(tmp_path / "X.csv", Submission(["a"], [81.0], ["x"]), {}, mos_range=(0, 100))
+    assert read_submission(tmp_path / "X.csv").mos == [81.0]
 
 
 def test_output_is_looked_at_first(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     for name in ("X.json", "X", "folder.csv"):
         with pytest.raises(UserError):
-            write(tmp_path / name, submission(), {})
+            write_submission(tmp_path / name, submission(), {})
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", Path("/proc")):  # where not even root may write
         with pytest.raises(UserError, match="cannot be (made|written) .*choose another --output"):
-            check_output(place / "X.csv")
-    check_output(tmp_path / "new" / "X.csv")
+            check_submission_path(place / "X.csv")
+    check_submission_path(tmp_path / "new" / "X.csv")
     assert not list((tmp_path / "new").iterdir())

@@ -9,10 +9,10 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from src.metrics.bleu_rouge import bleu, cider_d, rouge_1, rouge_l
-from src.metrics.cider import cider_d_of
+from src.metrics.cider import cider_d_per_image
 from src.metrics.text.corpus import Corpus
-from src.metrics.text.document_frequency import Frequencies
-from src.metrics.text.ngrams import SHIFT, Grams
+from src.metrics.text.document_frequency import DocumentFrequencies
+from src.metrics.text.ngrams import SHIFT, NgramTable
 from tests.metrics.reference import captions, scored
 
 LONG = " ".join(f"w{i % 50}" for i in range(150))
@@ -66,14 +66,14 @@ def test_cider_d_of_one_photo_is_0() -> None:
 
 def test_cider_d_of_some_photos_is_that_of_the_whole() -> None:
     candidates, references = captions(120)
-    frequencies, whole = Frequencies(references), cider_d(candidates, references, tokenized=True)[1]
+    frequencies, whole = DocumentFrequencies(references), cider_d(candidates, references, tokenized=True)[1]
     picked = [7, 3, 3, 119, 0]
     corpus = Corpus([candidates[i] for i in picked], [references[i] for i in picked], tokenized=True)
-    np.testing.assert_allclose(cider_d_of(corpus, frequencies), whole[picked], atol=1e-12)
+    np.testing.assert_allclose(cider_d_per_image(corpus, frequencies), whole[picked], atol=1e-12)
     # Another photo's caption: as pycocoevalcap, whose document frequencies are the references'.
     swapped = candidates[::-1]
     expected = scored(Cider(), swapped, references)[1]
-    found = cider_d_of(Corpus(swapped, references, tokenized=True), frequencies)
+    found = cider_d_per_image(Corpus(swapped, references, tokenized=True), frequencies)
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
@@ -82,9 +82,9 @@ def test_frequencies_are_the_photos_that_have_an_ngram(block: int, monkeypatch: 
     monkeypatch.setattr("src.metrics.text.document_frequency.BLOCK", block)
     references = captions(90, seed=3)[1]
     references.append(["", "only here only here", "a", references[0][0]])
-    asked = Grams([references[0][0], "", "only here only here", f"zzz {references[5][1]} zzz", "here a"])
+    asked = NgramTable([references[0][0], "", "only here only here", f"zzz {references[5][1]} zzz", "here a"])
     words, ngrams = list(asked.words), [(word,) for word in asked.words]
-    for order, found in enumerate(Frequencies(references).of(asked)):
+    for order, found in enumerate(DocumentFrequencies(references).of(asked)):
         if order:
             ngrams = [(*ngrams[key >> SHIFT], words[key % (1 << SHIFT)]) for key in asked.keys[order - 1].tolist()]
         photos = Counter(ngram for refs in references for ngram in {n for ref in refs for n in _ngrams(ref, order + 1)})

@@ -10,7 +10,7 @@ from pycocoevalcap.cider.cider import Cider
 
 from src.metrics import correlation as quality
 from src.metrics.bleu_rouge import bleu, cider_d, rouge_1, rouge_l
-from src.metrics.compute import Scores, score_photos
+from src.metrics.compute import Scores, score_images
 from tests.metrics.reference import captions, scored
 
 NAN = float("nan")
@@ -32,7 +32,7 @@ def table(photos: int = 80, intervals: bool = False, meteor: object = None) -> S
     true[::4] = NAN  # photos of a caption data set
     references[1::4] = [[]] * len(references[1::4])  # and of a mos data set
     names = [f"{i:04d}" for i in range(photos)]
-    return score_photos(names, mos, true, candidates, references, meteor, intervals, resamples=300)  # type: ignore[arg-type]
+    return score_images(names, mos, true, candidates, references, meteor, intervals, resamples=300)  # type: ignore[arg-type]
 
 
 def test_each_score_is_over_the_photos_that_carry_its_label() -> None:
@@ -64,7 +64,7 @@ def test_each_score_is_over_the_photos_that_carry_its_label() -> None:
 def test_a_table_of_several_parts_scores_as_pycocoevalcap() -> None:
     photos = 5001
     candidates, references = captions(photos, per_photo=3)
-    found = score_photos([str(i) for i in range(photos)], candidates=candidates, references=references)
+    found = score_images([str(i) for i in range(photos)], candidates=candidates, references=references)
     bleus = scored(Bleu(4), candidates, references, verbose=0)[1]
     for order in range(4):
         np.testing.assert_allclose(found.per_photo[f"bleu_{order + 1}"], bleus[:, order], rtol=0, atol=1e-9)
@@ -97,7 +97,7 @@ def test_intervals_hold_the_score() -> None:
 def test_bleu_interval_is_that_of_resampled_captions() -> None:
     candidates, references = captions(40)
     names = [str(i) for i in range(40)]
-    ours = score_photos(names, candidates=candidates, references=references, intervals=True, resamples=1000).scores[
+    ours = score_images(names, candidates=candidates, references=references, intervals=True, resamples=1000).scores[
         "bleu_4"
     ]
     rng = np.random.default_rng(5)
@@ -123,25 +123,25 @@ def test_few_photos_give_finite_scores_or_none(photos: int, caption: str, interv
     mos = np.full(photos, 5.0)
     for true in (mos, np.arange(photos) + 1.0, np.full(photos, NAN)):
         for refs in ([["a dog runs"]] * photos, [[""]] * photos, [[]] * photos):
-            scores = score_photos(names, mos, true, [caption] * photos, refs, FixedMeteor(), intervals).scores  # type: ignore[arg-type]
+            scores = score_images(names, mos, true, [caption] * photos, refs, FixedMeteor(), intervals).scores  # type: ignore[arg-type]
             assert all(math.isfinite(x) for score in scores.values() for x in astuple(score) if x is not None)
             assert photos > 1 or "plcc" not in scores
 
 
 def test_one_task_alone() -> None:
     mos = np.array([4.0, 5.0, 6.5])
-    rated = score_photos(["a", "b", "c"], mos, mos + 1).scores
+    rated = score_images(["a", "b", "c"], mos, mos + 1).scores
     assert list(rated) == ["plcc", "srcc", "krcc", "rmse", "quality", "combined"]
     assert rated["combined"].value == pytest.approx(1 / 0.7874)
-    told = score_photos(["a", "b"], candidates=["a dog", "cat"], references=[["a dog"], ["cats"]]).scores
+    told = score_images(["a", "b"], candidates=["a dog", "cat"], references=[["a dog"], ["cats"]]).scores
     assert "quality" not in told
     assert told["bleu_1"].value == pytest.approx(2 / 3)
 
 
 def test_bad_tables_are_refused() -> None:
     with pytest.raises(ValueError, match="2 photos but 1 mos"):
-        score_photos(["a", "b"], np.array([1.0]))
+        score_images(["a", "b"], np.array([1.0]))
     with pytest.raises(ValueError, match="2 photos but 3 candidates"):
-        score_photos(["a", "b"], candidates=["x", "y", "z"])
+        score_images(["a", "b"], candidates=["x", "y", "z"])
     with pytest.raises(ValueError, match="1 of 2 photos .* b"):
-        score_photos(["a", "b"], np.array([1.0, NAN]), np.array([1.0, 2.0]))
+        score_images(["a", "b"], np.array([1.0, NAN]), np.array([1.0, 2.0]))

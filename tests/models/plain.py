@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.config.schema import DecoderConfig
-from src.models.decoders.recurrent import Recurrent
+from src.models.decoders.recurrent import RecurrentDecoder
 
 ALL = slice(None)
 Part = tuple[nn.Parameter, slice, slice]
@@ -39,7 +39,7 @@ class Plain(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     @torch.no_grad()
-    def take(self, other: Recurrent) -> None:
+    def take(self, other: RecurrentDecoder) -> None:
         """Copies the weights of a decoder with tied words."""
         if self.config.attention != "none":
             for name, parameter in self.cells[0].named_parameters():
@@ -48,7 +48,7 @@ class Plain(nn.Module):
             at = (rows, columns)[: mine.ndim]
             mine[at] = theirs[(their_rows, their_columns)[: theirs.ndim]].view_as(mine[at])
 
-    def gradients(self, other: Recurrent) -> Iterator[tuple[Tensor, Tensor]]:
+    def gradients(self, other: RecurrentDecoder) -> Iterator[tuple[Tensor, Tensor]]:
         """This model's and the other's, part by part."""
         for (mine, rows, columns), (theirs, their_rows, their_columns) in self.pairs(other):
             assert mine.grad is not None
@@ -56,7 +56,7 @@ class Plain(nn.Module):
             own = mine.grad[(rows, columns)[: mine.ndim]]
             yield own, theirs.grad[(their_rows, their_columns)[: theirs.ndim]].view_as(own)
 
-    def pairs(self, other: Recurrent) -> Iterator[tuple[Part, Part]]:
+    def pairs(self, other: RecurrentDecoder) -> Iterator[tuple[Part, Part]]:
         """Which part of which parameter here is which there: parameter, rows and columns of each."""
         yield (self.words.weight, ALL, ALL), (other.words.weight, ALL, ALL)
         yield (self.vocabulary.bias, ALL, ALL), (other.vocabulary.bias, ALL, ALL)

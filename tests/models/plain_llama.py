@@ -5,11 +5,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from src.models.decoders.llama import Llama
+from src.models.decoders.llama import LlamaDecoder
 from src.models.layers.llama_blocks import DecoderBlock, EncoderBlock
 
 
-def logits(decoder: Llama, grid: Tensor, words: Tensor) -> Tensor:
+def logits(decoder: LlamaDecoder, grid: Tensor, words: Tensor) -> Tensor:
     """[t, V] of one photo's grid [N, C] and one caption's words [t]."""
     config = decoder.config
     places = grid @ decoder.grid.weight.T

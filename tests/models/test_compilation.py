@@ -10,17 +10,17 @@ import torch
 from src.common.errors import UserError
 from src.config.schema import Config, DecoderConfig, LlamaConfig, ModelConfig
 from src.models.compilation import compile_blocks
-from src.models.decoders.llama import Llama
-from src.training.config_checks import check
+from src.models.decoders.llama import LlamaDecoder
+from src.training.config_checks import check_config
 from tests.tiny import tiny_config
 
 V, C = 23, 10
 
 
-def make() -> Llama:
+def make() -> LlamaDecoder:
     torch.manual_seed(0)
     sizes = LlamaConfig(dim=16, layers=1, heads=4, kv_heads=2, feed_forward=1.5, encoder_layers=1)
-    return Llama(DecoderConfig(kind="llama", dropout=0.0, word_dropout=0.0, grid_dropout=0.0, llama=sizes), V, C)
+    return LlamaDecoder(DecoderConfig(kind="llama", dropout=0.0, word_dropout=0.0, grid_dropout=0.0, llama=sizes), V, C)
 
 
 @pytest.mark.slow
@@ -46,8 +46,8 @@ def test_no_compiler_is_told_in_one_line() -> None:
     """In a process of its own, since torch looks for a compiler once."""
     code = """
 import torch
-from src.errors import run_command
-from src.model.compiling import try_compiler
+from src.common.errors import run_command
+from src.models.compilation import try_compiler
 run_command(lambda: try_compiler(torch.device("cpu")))
 """
     broken = {**os.environ, "CXX": "/bin/false"}
@@ -61,7 +61,7 @@ def checked(decoder: DecoderConfig, compiled: bool) -> None:
     config: Config = tiny_config()
     config.model = ModelConfig(decoder=decoder)
     config.data.cache, config.train.compile = False, compiled
-    check(config)
+    check_config(config)
 
 
 def test_what_cannot_be_is_told_before_photos_are_read() -> None:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from src.config.schema import DecoderConfig, GenerationConfig
 from src.data.tokenizer import END, PAD, UNK
-from src.models.decoders.recurrent import Recurrent
-from src.models.generation import generate, generate_all, nucleus, repeats
+from src.models.decoders.recurrent import RecurrentDecoder
+from src.models.generation import generate, generate_beams, repeated_ngrams, top_p_filter
 
 STYLE, WORDS = 3, [4, 5, 6]
 SPECIAL = [PAD, UNK, STYLE]
@@ -19,9 +19,9 @@ V, C, LONGEST = 7, 5, 3
 
 
 @pytest.fixture
-def decoder() -> Recurrent:
+def decoder() -> RecurrentDecoder:
     torch.manual_seed(3)
-    decoder = Recurrent(DecoderConfig(embedding=8, hidden=8, attention_size=4), V, C)
+    decoder = RecurrentDecoder(DecoderConfig(embedding=8, hidden=8, attention_size=4), V, C)
     with torch.no_grad():  # far from even, and fond of what must never be produced
         for parameter in decoder.parameters():
             parameter.mul_(4).add_(0.1 * torch.randn_like(parameter))
@@ -35,7 +35,7 @@ def grid() -> Tensor:
 
 
 @torch.inference_mode()
-def scored(decoder: Recurrent, grid: Tensor, caption: tuple[int, ...]) -> float:
+def scored(decoder: RecurrentDecoder, grid: Tensor, caption: tuple[int, ...]) -> float:
     """Log probability of a caption and its end, given that no special token is produced, nor an end at the start."""
     tokens = torch.tensor([[[STYLE, *caption, END]]])
     logits = decoder(grid.unsqueeze(0), tokens)[0, 0]
@@ -44,21 +44,21 @@ def scored(decoder: Recurrent, grid: Tensor, caption: tuple[int, ...]) -> float:
     return float(logits.log_softmax(dim=1).gather(1, tokens[0, 0, 1:].unsqueeze(1)).sum())
 
 
-def best(decoder: Recurrent, grid: Tensor, penalty: float) -> tuple[tuple[int, ...], float]:
+def best(decoder: RecurrentDecoder, grid: Tensor, penalty: float) -> tuple[tuple[int, ...], float]:
     captions = itertools.chain.from_iterable(itertools.product(WORDS, repeat=n) for n in range(1, LONGEST + 1))
     rated = {c: scored(decoder, grid, c) / (len(c) + 1) ** penalty for c in captions}
     return max(rated.items(), key=lambda item: item[1])
 
 
-def run(decoder: Recurrent, grid: Tensor, **changes: object) -> list:
+def run(decoder: RecurrentDecoder, grid: Tensor, **changes: object) -> list:
     config = replace(GenerationConfig(max_length=LONGEST, no_repeat=0), **changes)  # type: ignore[arg-type]
     return generate(decoder, grid, torch.full((len(grid),), STYLE), config, SPECIAL, attention=True)
 
 
-def test_a_wide_beam_finishes_every_caption_there_is(decoder: Recurrent, grid: Tensor) -> None:
+def test_a_wide_beam_finishes_every_caption_there_is(decoder: RecurrentDecoder, grid: Tensor) -> None:
     captions = [c for n in range(1, LONGEST + 1) for c in itertools.product(WORDS, repeat=n)]
     config = GenerationConfig(max_length=LONGEST, no_repeat=0, beam=3 * len(captions), length_penalty=0.7)
-    found = generate_all(decoder, grid, torch.full((len(grid),), STYLE), config, SPECIAL, attention=True)
+    found = generate_beams(decoder, grid, torch.full((len(grid),), STYLE), config, SPECIAL, attention=True)
     for beam, one in zip(found, grid, strict=True):
         expected = {c: scored(decoder, one, c) / (len(c) + 1) ** 0.7 for c in captions}
         assert {tuple(each.tokens): each.score for each in beam} == pytest.approx(expected, abs=1e-4)
@@ -67,16 +67,18 @@ def test_a_wide_beam_finishes_every_caption_there_is(decoder: Recurrent, grid: T
 
 
 @pytest.mark.parametrize("changes", [{"beam": 2}, {"beam": 3, "no_repeat": 2}, {"method": "greedy"}])
-def test_the_first_of_a_beam_is_the_caption(decoder: Recurrent, grid: Tensor, changes: dict) -> None:
+def test_the_first_of_a_beam_is_the_caption(decoder: RecurrentDecoder, grid: Tensor, changes: dict) -> None:
     config = replace(GenerationConfig(max_length=LONGEST, no_repeat=0), **changes)
-    beams = generate_all(decoder, grid, torch.full((len(grid),), STYLE), config, SPECIAL)
+    beams = generate_beams(decoder, grid, torch.full((len(grid),), STYLE), config, SPECIAL)
     for beam, one in zip(beams, run(decoder, grid, **changes), strict=True):
         assert beam[0].tokens == one.tokens
         assert beam[0].score == pytest.approx(one.score, abs=1e-5)
         assert len(beam) == (1 if config.method == "greedy" else config.beam)
 
 
-def test_several_samples_of_a_photo_are_drawn_as_likely_as_the_model_says(decoder: Recurrent, grid: Tensor) -> None:
+def test_several_samples_of_a_photo_are_drawn_as_likely_as_the_model_says(
+    decoder: RecurrentDecoder, grid: Tensor
+) -> None:
     with torch.no_grad():  # probabilities that can be told apart
         decoder.vocabulary.weight.mul_(0.3)
     photos, each = grid[:2], 4000
@@ -92,7 +94,7 @@ def test_several_samples_of_a_photo_are_drawn_as_likely_as_the_model_says(decode
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 1.5])
-def test_a_full_beam_is_brute_force(decoder: Recurrent, grid: Tensor, penalty: float) -> None:
+def test_a_full_beam_is_brute_force(decoder: RecurrentDecoder, grid: Tensor, penalty: float) -> None:
     found = run(decoder, grid, method="beam", beam=40, length_penalty=penalty)
     for photo, caption in zip(grid, found, strict=True):
         tokens, score = best(decoder, photo, penalty)
@@ -100,7 +102,7 @@ def test_a_full_beam_is_brute_force(decoder: Recurrent, grid: Tensor, penalty: f
         assert caption.score == pytest.approx(score, abs=1e-4)
 
 
-def test_a_beam_of_one_is_greedy(decoder: Recurrent, grid: Tensor) -> None:
+def test_a_beam_of_one_is_greedy(decoder: RecurrentDecoder, grid: Tensor) -> None:
     greedy = run(decoder, grid, method="greedy", max_length=8, length_penalty=0.0)
     beam = run(decoder, grid, method="beam", beam=1, max_length=8, length_penalty=0.0)
     assert [g.tokens for g in greedy] == [g.tokens for g in beam]
@@ -111,7 +113,7 @@ def test_a_beam_of_one_is_greedy(decoder: Recurrent, grid: Tensor) -> None:
 def test_a_beam_of_one_is_greedy_where_bf16_makes_words_equal() -> None:
     torch.manual_seed(3)
     size = 400
-    decoder = Recurrent(DecoderConfig(embedding=8, hidden=8, attention_size=4), size, C).eval()
+    decoder = RecurrentDecoder(DecoderConfig(embedding=8, hidden=8, attention_size=4), size, C).eval()
     decoder.vocabulary.bias.data.add_(4.0)  # there bf16 numbers are 1 / 32 apart
     many = torch.randn(32, 4, C)
     with torch.autocast("cpu", torch.bfloat16):
@@ -122,7 +124,7 @@ def test_a_beam_of_one_is_greedy_where_bf16_makes_words_equal() -> None:
     assert [g.tokens for g in greedy] == [g.tokens for g in beam]
 
 
-def test_greedy_takes_the_likeliest_word(decoder: Recurrent, grid: Tensor) -> None:
+def test_greedy_takes_the_likeliest_word(decoder: RecurrentDecoder, grid: Tensor) -> None:
     for photo, caption in zip(grid, run(decoder, grid, method="greedy"), strict=True):
         tokens = [STYLE]
         for _ in range(LONGEST):
@@ -134,7 +136,7 @@ def test_greedy_takes_the_likeliest_word(decoder: Recurrent, grid: Tensor) -> No
 
 
 @pytest.mark.parametrize("method", ["greedy", "beam", "nucleus"])
-def test_special_tokens_are_never_produced(decoder: Recurrent, grid: Tensor, method: str) -> None:
+def test_special_tokens_are_never_produced(decoder: RecurrentDecoder, grid: Tensor, method: str) -> None:
     produced = {t for g in run(decoder, grid, method=method, max_length=12, beam=3) for t in g.tokens}
     assert produced
     assert produced <= set(WORDS)
@@ -142,7 +144,7 @@ def test_special_tokens_are_never_produced(decoder: Recurrent, grid: Tensor, met
 
 @pytest.mark.parametrize("method", ["greedy", "beam", "nucleus"])
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_no_sequence_stands_twice(decoder: Recurrent, grid: Tensor, method: str, size: int) -> None:
+def test_no_sequence_stands_twice(decoder: RecurrentDecoder, grid: Tensor, method: str, size: int) -> None:
     with torch.no_grad():
         decoder.vocabulary.bias[END] = -4.0  # captions as long as they may be
     for caption in run(decoder, grid, method=method, max_length=12, no_repeat=size):
@@ -152,7 +154,7 @@ def test_no_sequence_stands_twice(decoder: Recurrent, grid: Tensor, method: str,
     assert any(len(g.tokens) > len(set(zip(g.tokens, g.tokens[1:], strict=False))) + 1 for g in free)
 
 
-def test_nucleus_is_seeded_and_cold_is_greedy(decoder: Recurrent, grid: Tensor) -> None:
+def test_nucleus_is_seeded_and_cold_is_greedy(decoder: RecurrentDecoder, grid: Tensor) -> None:
     def words(**changes: object) -> list[list[int]]:
         return [g.tokens for g in run(decoder, grid, method="nucleus", max_length=8, **changes)]
 
@@ -163,26 +165,26 @@ def test_nucleus_is_seeded_and_cold_is_greedy(decoder: Recurrent, grid: Tensor) 
 
 def test_nucleus_keeps_the_least_that_holds_the_mass() -> None:
     logp = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    assert nucleus(logp, 1.0, 0.79)[0].nonzero().flatten().tolist() == [0, 1]
-    assert nucleus(logp, 1.0, 0.81)[0].nonzero().flatten().tolist() == [0, 1, 2]
-    assert nucleus(logp, 1.0, 0.0)[0].nonzero().flatten().tolist() == [0]
-    torch.testing.assert_close(nucleus(logp, 2.0, 1.0), (logp / 2).softmax(dim=1))
+    assert top_p_filter(logp, 1.0, 0.79)[0].nonzero().flatten().tolist() == [0, 1]
+    assert top_p_filter(logp, 1.0, 0.81)[0].nonzero().flatten().tolist() == [0, 1, 2]
+    assert top_p_filter(logp, 1.0, 0.0)[0].nonzero().flatten().tolist() == [0]
+    torch.testing.assert_close(top_p_filter(logp, 2.0, 1.0), (logp / 2).softmax(dim=1))
 
 
 def test_repeats_bans_what_would_stand_twice() -> None:
     tokens = torch.tensor([[4, 5, 6, 4, 5], [4, 4, 4, 4, 4], [4, 5, 6, 7, 8]])
-    assert repeats(tokens, 3, 9).nonzero().tolist() == [[0, 6], [1, 4]]
-    assert repeats(tokens, 1, 9)[0].nonzero().flatten().tolist() == [4, 5, 6]
-    assert not repeats(tokens[:, :2], 3, 9).any()
+    assert repeated_ngrams(tokens, 3, 9).nonzero().tolist() == [[0, 6], [1, 4]]
+    assert repeated_ngrams(tokens, 1, 9)[0].nonzero().flatten().tolist() == [4, 5, 6]
+    assert not repeated_ngrams(tokens[:, :2], 3, 9).any()
 
 
-def test_attention_is_kept_for_each_token(decoder: Recurrent, grid: Tensor) -> None:
+def test_attention_is_kept_for_each_token(decoder: RecurrentDecoder, grid: Tensor) -> None:
     for caption in run(decoder, grid, method="beam", beam=3):
         assert caption.attention.shape == (len(caption.tokens) + 1, 4)
         torch.testing.assert_close(caption.attention.sum(dim=1), torch.ones(len(caption.tokens) + 1))
 
 
-def test_photos_do_not_touch_each_other(decoder: Recurrent, grid: Tensor) -> None:
+def test_photos_do_not_touch_each_other(decoder: RecurrentDecoder, grid: Tensor) -> None:
     together = run(decoder, grid, method="beam", beam=2, max_length=8)
     alone = [run(decoder, grid[i : i + 1], method="beam", beam=2, max_length=8)[0] for i in range(len(grid))]
     assert [g.tokens for g in together] == [g.tokens for g in alone]
@@ -202,7 +204,7 @@ class Pair:
 class Ensemble:
     """The same interface over several decoders: their probabilities' mean."""
 
-    def __init__(self, decoders: list[Recurrent]) -> None:
+    def __init__(self, decoders: list[RecurrentDecoder]) -> None:
         self.decoders = decoders
 
     def start(self, grid: Tensor) -> Pair:
@@ -214,7 +216,7 @@ class Ensemble:
         return p.log(), Pair([s for _, s, _ in steps]), steps[0][2]
 
 
-def test_any_decoder_will_do(decoder: Recurrent, grid: Tensor) -> None:
+def test_any_decoder_will_do(decoder: RecurrentDecoder, grid: Tensor) -> None:
     twice = generate(Ensemble([decoder, decoder]), grid, torch.full((6,), STYLE), GenerationConfig(), SPECIAL)
     once = generate(decoder, grid, torch.full((6,), STYLE), GenerationConfig(), SPECIAL)
     assert [g.tokens for g in twice] == [g.tokens for g in once]

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from src.config.schema import BackboneConfig, DecoderConfig, LlamaConfig
 from src.models.backbones.backbone import Backbone
-from src.models.decoders.llama import Llama
+from src.models.decoders.llama import LlamaDecoder
 from tests.benchmarks.checkpointing import kept
 
 V, C, B, N = 50, 16, 2, 9
 
 
-def decoder(checkpointing: bool) -> Llama:
+def decoder(checkpointing: bool) -> LlamaDecoder:
     torch.manual_seed(0)
     llama = LlamaConfig(dim=32, layers=2, heads=4, kv_heads=2, encoder_layers=2, checkpointing=checkpointing)
-    return Llama(DecoderConfig(kind="llama", dropout=0.3, word_dropout=0.2, llama=llama), V, C).train()
+    return LlamaDecoder(DecoderConfig(kind="llama", dropout=0.3, word_dropout=0.2, llama=llama), V, C).train()
 
 
 def backbone(checkpointing: bool) -> Backbone:
@@ -26,7 +26,7 @@ def backbone(checkpointing: bool) -> Backbone:
     return Backbone(config).train()
 
 
-def caption_loss(model: Llama) -> Tensor:
+def caption_loss(model: LlamaDecoder) -> Tensor:
     seeded = torch.Generator().manual_seed(1)
     tokens = torch.randint(4, V, (B, 5, 12), generator=seeded)
     return model.loss(torch.randn(B, N, C, generator=seeded), tokens)

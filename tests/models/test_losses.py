@@ -22,19 +22,19 @@ def test_caption_ce_is_torchs(smoothing: float) -> None:
     expected = F.cross_entropy(
         logits.view(-1, 11), tokens[:, :, 1:].reshape(-1), ignore_index=0, label_smoothing=smoothing
     )
-    torch.testing.assert_close(losses.caption_ce(logits, tokens, smoothing), expected)
+    torch.testing.assert_close(losses.caption_cross_entropy(logits, tokens, smoothing), expected)
 
 
 def test_caption_ce_looks_one_ahead() -> None:
     tokens = torch.tensor([[3, 5, 4, 2]])
     logits = 50.0 * F.one_hot(tokens[:, 1:], 6).float()
-    assert losses.caption_ce(logits, tokens) < 1e-6
-    assert losses.caption_ce(50.0 * F.one_hot(tokens[:, :-1], 6).float(), tokens) > 1
+    assert losses.caption_cross_entropy(logits, tokens) < 1e-6
+    assert losses.caption_cross_entropy(50.0 * F.one_hot(tokens[:, :-1], 6).float(), tokens) > 1
 
 
 def test_caption_ce_of_padding_is_0() -> None:
     logits = torch.randn(1, 2, 3, 7, requires_grad=True)
-    loss = losses.caption_ce(logits, torch.zeros(1, 2, 4, dtype=torch.long))
+    loss = losses.caption_cross_entropy(logits, torch.zeros(1, 2, 4, dtype=torch.long))
     loss.backward()
     assert loss == 0
     assert logits.grad is not None
@@ -50,7 +50,7 @@ def test_linear_ce_is_torchs_in_slices(smoothing: float, scaled: bool, monkeypat
     theirs = [value.detach().clone().requires_grad_() for value in ours]
     target = torch.randint(1, 13, (10,))
     scale = torch.randn(10) if scaled else None
-    loss = losses.linear_ce(*ours, target, smoothing, scale)
+    loss = losses.linear_cross_entropy(*ours, target, smoothing, scale)
     each = F.cross_entropy(F.linear(*theirs), target, label_smoothing=smoothing, reduction="none")
     expected = (each if scale is None else scale * each).mean()
     (3 * loss).backward()
@@ -59,7 +59,7 @@ def test_linear_ce_is_torchs_in_slices(smoothing: float, scaled: bool, monkeypat
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a.grad, b.grad)
     with torch.no_grad():
-        torch.testing.assert_close(losses.linear_ce(*ours, target, smoothing, scale), expected)
+        torch.testing.assert_close(losses.linear_cross_entropy(*ours, target, smoothing, scale), expected)
 
 
 def test_mos_losses_are_their_formulas() -> None:

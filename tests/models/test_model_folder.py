@@ -13,12 +13,12 @@ from src.common.errors import UserError
 from src.config.schema import BackboneConfig, Config, DecoderConfig, ModelConfig, MosConfig, TokenizerConfig
 from src.data.tokenizer import Tokenizer
 from src.models.backbones.backbone import Backbone
-from src.models.model_folder import load, save
-from src.models.multitask import Multitask
+from src.models.model_folder import load_model_folder, save_model
+from src.models.multitask import MultitaskModel
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> tuple[Path, Multitask, Tokenizer]:
+def saved(tmp_path: Path) -> tuple[Path, MultitaskModel, Tokenizer]:
     weights = tmp_path / "weights.safetensors"
     import timm
 
@@ -28,17 +28,17 @@ def saved(tmp_path: Path) -> tuple[Path, Multitask, Tokenizer]:
         model=ModelConfig(backbone, MosConfig(hidden=8), DecoderConfig(embedding=8, hidden=8, attention_size=4))
     )
     tokenizer = Tokenizer.train(["a dog runs", "개가 달린다"], TokenizerConfig(min_count=1), ["x", "y"])
-    model = Multitask(config.model, Backbone(backbone), tokenizer.size, len(tokenizer.styles)).eval()
+    model = MultitaskModel(config.model, Backbone(backbone), tokenizer.size, len(tokenizer.styles)).eval()
     model.fit_scale(torch.randn(5, model.backbone.level_size), torch.arange(5.0))
     torch.nn.init.normal_(model.mos.body[-1].weight)  # type: ignore[union-attr, arg-type]
-    save(tmp_path / "model", model, tokenizer.to_json(), config, {"mos_mean": 2.0, "comment": "맑은 날"})
+    save_model(tmp_path / "model", model, tokenizer.to_json(), config, {"mos_mean": 2.0, "comment": "맑은 날"})
     weights.unlink()
     return tmp_path / "model", model, tokenizer
 
 
-def test_answers_are_the_same_after_loading(saved: tuple[Path, Multitask, Tokenizer]) -> None:
+def test_answers_are_the_same_after_loading(saved: tuple[Path, MultitaskModel, Tokenizer]) -> None:
     folder, model, tokenizer = saved
-    loaded = load(folder)
+    loaded = load_model_folder(folder)
     pixels, style = torch.rand(2, 3, 64, 64), torch.tensor([3, 4])
     with torch.inference_mode():
         features = model.backbone(pixels)
@@ -54,41 +54,41 @@ def test_answers_are_the_same_after_loading(saved: tuple[Path, Multitask, Tokeni
     assert loaded.config.model.decoder.hidden == 8
 
 
-def test_words_stay_tied(saved: tuple[Path, Multitask, Tokenizer]) -> None:
-    decoder = load(saved[0]).model.decoder
+def test_words_stay_tied(saved: tuple[Path, MultitaskModel, Tokenizer]) -> None:
+    decoder = load_model_folder(saved[0]).model.decoder
     assert decoder is not None
     assert decoder.vocabulary.weight is decoder.words.weight
     names = load_file(saved[0] / "model.safetensors")
     assert ("decoder.words.weight" in names) != ("decoder.vocabulary.weight" in names)
 
 
-def test_saving_again_replaces_the_folder(saved: tuple[Path, Multitask, Tokenizer]) -> None:
+def test_saving_again_replaces_the_folder(saved: tuple[Path, MultitaskModel, Tokenizer]) -> None:
     folder, model, tokenizer = saved
-    config = load(folder).config
+    config = load_model_folder(folder).config
     (folder / "stray").write_text("of an older version")
-    save(folder, model, tokenizer.to_json(), config, {"again": 1})
-    assert load(folder).meta == {"again": 1}
+    save_model(folder, model, tokenizer.to_json(), config, {"again": 1})
+    assert load_model_folder(folder).meta == {"again": 1}
     assert sorted(p.name for p in folder.parent.iterdir()) == ["model"]
     assert len(list(folder.iterdir())) == 4
 
 
-def test_a_failed_save_leaves_the_older_one(saved: tuple[Path, Multitask, Tokenizer]) -> None:
+def test_a_failed_save_leaves_the_older_one(saved: tuple[Path, MultitaskModel, Tokenizer]) -> None:
     folder, model, tokenizer = saved
     with pytest.raises(TypeError):
-        save(folder, model, tokenizer.to_json(), load(folder).config, {"bad": object()})
-    assert load(folder).meta["mos_mean"] == 2.0
+        save_model(folder, model, tokenizer.to_json(), load_model_folder(folder).config, {"bad": object()})
+    assert load_model_folder(folder).meta["mos_mean"] == 2.0
     assert [p.name for p in folder.parent.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.yaml", "tokenizer.json", "meta.json"])
-def test_a_missing_or_damaged_file_is_named(saved: tuple[Path, Multitask, Tokenizer], name: str) -> None:
+def test_a_missing_or_damaged_file_is_named(saved: tuple[Path, MultitaskModel, Tokenizer], name: str) -> None:
     file = saved[0] / name
     file.write_bytes(b"\x00{: not this")
     with pytest.raises(UserError, match=name):
-        load(saved[0])
+        load_model_folder(saved[0])
     file.unlink()
     with pytest.raises(UserError, match=name):
-        load(saved[0])
+        load_model_folder(saved[0])
 
 
 class Bomb:
@@ -97,32 +97,32 @@ class Bomb:
 
 
 def test_a_pickle_is_refused_and_not_run(
-    saved: tuple[Path, Multitask, Tokenizer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    saved: tuple[Path, MultitaskModel, Tokenizer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (saved[0] / "model.safetensors").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(UserError, match=r"model\.safetensors"):
-        load(saved[0])
+        load_model_folder(saved[0])
     assert not Path("exploded").exists()
 
 
-def test_foreign_weights_are_refused(saved: tuple[Path, Multitask, Tokenizer]) -> None:
+def test_foreign_weights_are_refused(saved: tuple[Path, MultitaskModel, Tokenizer]) -> None:
     file = saved[0] / "model.safetensors"
     state = load_file(file)
     save_file(state, file)
     with pytest.raises(UserError, match="not a model of this project"):
-        load(saved[0])
+        load_model_folder(saved[0])
     head = {"format": "multitask-1", "vocabulary": "10", "styles": "2"}
     save_file({"a": torch.zeros(1)}, file, metadata=head)
     with pytest.raises(UserError, match="does not fit"):
-        load(saved[0])
+        load_model_folder(saved[0])
 
 
-def test_another_config_is_refused(saved: tuple[Path, Multitask, Tokenizer]) -> None:
+def test_another_config_is_refused(saved: tuple[Path, MultitaskModel, Tokenizer]) -> None:
     folder, model, tokenizer = saved
-    config = load(folder).config
+    config = load_model_folder(folder).config
     other = replace(config, model=replace(config.model, decoder=replace(config.model.decoder, hidden=16)))
-    save(folder, model, tokenizer.to_json(), other, {})
+    save_model(folder, model, tokenizer.to_json(), other, {})
     with pytest.raises(UserError, match=r"model\.safetensors does not fit"):
-        load(folder)
+        load_model_folder(folder)
     assert json.loads((folder / "meta.json").read_text()) == {}

@@ -9,9 +9,9 @@ import torch
 
 from src.common.errors import UserError
 from src.config.schema import BackboneConfig, DecoderConfig, GenerationConfig, ModelConfig, MosConfig
-from src.data.batch import Batch, View
+from src.data.batch import Batch, TaskInput
 from src.models.backbones.backbone import Backbone
-from src.models.multitask import Multitask
+from src.models.multitask import MultitaskModel
 
 V = 12
 NAN = float("nan")
@@ -24,10 +24,10 @@ CONFIG = ModelConfig(
 )
 
 
-def make(**changes: object) -> Multitask:
+def make(**changes: object) -> MultitaskModel:
     torch.manual_seed(0)
     config = replace(CONFIG, **changes)  # type: ignore[arg-type]
-    return Multitask(config, Backbone(config.backbone), V, styles=2)
+    return MultitaskModel(config, Backbone(config.backbone), V, styles=2)
 
 
 def batch(shared: bool = True) -> Batch:
@@ -35,14 +35,14 @@ def batch(shared: bool = True) -> Batch:
     pixels, rows = torch.rand(4, 3, 64, 64), torch.arange(4)
     tokens = torch.randint(5, V, (4, 2, 6))
     tokens[:, :, 0], tokens[:, :, -1] = 3, 2
-    quality = View(rows, pixels)
-    captioning = View(rows, pixels if shared else pixels.clone())
+    quality = TaskInput(rows, pixels)
+    captioning = TaskInput(rows, pixels if shared else pixels.clone())
     return Batch(
         list("abcd"), ["x"] * 4, torch.full((4,), 3), torch.tensor([5.0, 6, 7, 4]), tokens, quality, captioning
     )
 
 
-def counted(model: Multitask) -> Callable[[], int]:
+def counted(model: MultitaskModel) -> Callable[[], int]:
     calls: list[int] = []
     model.backbone.network.conv_stem.register_forward_hook(lambda *_: calls.append(1))
     return lambda: len(calls)
@@ -81,7 +81,9 @@ def test_cached_features_are_as_good_as_pixels() -> None:
     with torch.no_grad():
         features = model.backbone(live.quality.pixels)  # type: ignore[union-attr, arg-type]
     rows = torch.arange(4)
-    cached = replace(live, quality=View(rows, None, features.levels), captioning=View(rows, None, features.grid))
+    cached = replace(
+        live, quality=TaskInput(rows, None, features.levels), captioning=TaskInput(rows, None, features.grid)
+    )
     calls = counted(model)
     losses = model.losses(cached)
     assert calls() == 0
@@ -94,9 +96,9 @@ def test_missing_labels_never_contribute() -> None:
     holes.tokens[2] = 0
     holes.tokens[0, 1] = 0
     rows = torch.tensor([0, 2, 3])
-    few = replace(holes, quality=View(rows, whole.quality.pixels[rows]))  # type: ignore[union-attr, index]
+    few = replace(holes, quality=TaskInput(rows, whole.quality.pixels[rows]))  # type: ignore[union-attr, index]
     rows = torch.tensor([0, 1, 3])
-    few = replace(few, captioning=View(rows, whole.captioning.pixels[rows]))  # type: ignore[union-attr, index]
+    few = replace(few, captioning=TaskInput(rows, whole.captioning.pixels[rows]))  # type: ignore[union-attr, index]
     with_holes, without = model.losses(holes), model.losses(few)
     for name, value in with_holes.items():
         torch.testing.assert_close(value, without[name], atol=1e-5, rtol=1e-4)
@@ -136,7 +138,7 @@ def test_prediction_covers_the_rows_of_each_view() -> None:
     model, whole = make().eval(), batch()
     model.fit_scale(torch.randn(9, model.backbone.level_size), torch.arange(9.0))
     rows = torch.tensor([1, 3])
-    part = replace(whole, quality=View(rows, whole.quality.pixels[rows]))  # type: ignore[union-attr, index]
+    part = replace(whole, quality=TaskInput(rows, whole.quality.pixels[rows]))  # type: ignore[union-attr, index]
     mos, captions = model.predict(part, GenerationConfig(max_length=5))
     assert mos.isnan().tolist() == [True, False, True, False]
     torch.testing.assert_close(mos[rows], model(part).mos)

@@ -63,7 +63,7 @@ def test_attention_shows_the_photo_where_the_weight_is() -> None:
     photo = np.zeros((70, 140, 3), dtype=np.uint8)
     weights = np.full((2, 49), 0.001)
     weights[0, 0] = weights[1, 48] = 1.0
-    figure = plots.attention(photo, ["top", "bottom"], weights)
+    figure = plots.attention_figure(photo, ["top", "bottom"], weights)
     top, bottom = (np.asarray(figure.axes[i].images[0].get_array()) for i in (1, 2))
     assert np.unravel_index(top[..., 0].argmin(), top.shape[:2]) < (10, 20)
     assert top[:10, :20].mean() < 120 < top[20:].mean()
@@ -71,7 +71,7 @@ def test_attention_shows_the_photo_where_the_weight_is() -> None:
     assert [figure.axes[i].get_title() for i in (1, 2)] == ["top", "bottom"]
     draw(figure)
     with pytest.raises(ValueError, match=r"\(2, 48\)"):
-        plots.attention(photo, ["a", "b"], weights[:, :48])
+        plots.attention_figure(photo, ["a", "b"], weights[:, :48])
 
 
 def test_sample_sheet_takes_photos_of_any_size() -> None:
@@ -103,9 +103,9 @@ def test_parameters_are_placed_by_logarithm_or_by_word() -> None:
     np.testing.assert_allclose(np.asarray(kind.lines[0].get_xdata()), [1, 0])
     np.testing.assert_allclose(np.asarray(layers.lines[0].get_xydata()), [[0.5, 2.0]])
     assert [label.get_text() for label in kind.get_xticklabels()] == ["gru", "lstm"]
-    assert plots.Scale([1e-4, 1e-2], log=True).place(1e-3) == pytest.approx(0.5)
-    assert plots.Scale([1e-4, 1e-2]).place(1e-3) < 0.1
-    assert plots.Scale([1, 3]).place(2) == pytest.approx(0.5)
+    assert plots.ParameterScale([1e-4, 1e-2], log=True).place(1e-3) == pytest.approx(0.5)
+    assert plots.ParameterScale([1e-4, 1e-2]).place(1e-3) < 0.1
+    assert plots.ParameterScale([1, 3]).place(2) == pytest.approx(0.5)
     draw(figure)
 
 

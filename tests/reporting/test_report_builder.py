@@ -19,17 +19,17 @@ from src.common.files import write_text
 from src.compare import main as compare
 from src.config.schema import TrackConfig, to_dict
 from src.evaluate import main as evaluate
-from src.evaluation.score_table import cell
+from src.evaluation.score_table import score_cell
 from src.metrics.compute import Score
 from src.report import main
-from src.reporting.gallery import picked
-from src.reporting.html import LIMIT, Gallery, Page, Photo, Section, write_page
+from src.reporting.gallery import pick_examples
+from src.reporting.html import LIMIT, Gallery, GalleryPhoto, Page, Section, write_page
 from src.reporting.images import photo_uri
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_registry import open_client
-from src.tuning.comparison_config import Comparison, Variant
-from src.tuning.comparison_variant import Row
-from src.tuning.study import storage
+from src.tuning.comparison_config import ComparisonConfig, VariantConfig
+from src.tuning.comparison_variant import VariantRow
+from src.tuning.study import study_storage
 from src.tuning.sweep_config import trial_name
 from tests.tiny import make_model, tiny_config
 from tests.training.test_run import experiment, make_data
@@ -123,14 +123,14 @@ def test_models_side_by_side(made: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_points_lie_where_the_figure_has_them() -> None:
-    from src.plots.report_figures import photo_map
-    from src.reporting.images import figure_png, places
+    from src.plots.report_figures import embedding_scatter
+    from src.reporting.images import figure_png, point_positions
 
     points = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, -1.0], [2.0, 2.0], [-1.0, 1.0]])
-    figure = photo_map(points, np.full(5, 8.0), [0, 0, 1, 1, -1], ["a", "b"], "PCA")
+    figure = embedding_scatter(points, np.full(5, 8.0), [0, 0, 1, 1, -1], ["a", "b"], "PCA")
     drawn = cv2.imdecode(np.frombuffer(figure_png(figure), np.uint8), cv2.IMREAD_GRAYSCALE)
     for axes in figure.axes[:2]:
-        for x, y in places(axes, points):
+        for x, y in point_positions(axes, points):
             assert drawn[round(y * drawn.shape[0]), round(x * drawn.shape[1])] < 240
 
 
@@ -140,7 +140,9 @@ def test_a_sweeps_report_holds_its_search(
     monkeypatch.chdir(made)
     folder = Path("runs/sweep-hunt")
     folder.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(storage=storage(folder), study_name="hunt", direction="maximize", load_if_exists=True)
+    study = optuna.create_study(
+        storage=study_storage(folder), study_name="hunt", direction="maximize", load_if_exists=True
+    )
     study.set_user_attr("objective", ["selected"])
     study.optimize(lambda trial: -abs(trial.suggest_float("train.lr", 0, 1) - 0.5), n_trials=8)
     history = Path("runs") / trial_name("hunt", study.best_params) / "history.jsonl"
@@ -192,7 +194,9 @@ def test_bad_input_is_one_line(made: Path, monkeypatch: pytest.MonkeyPatch, word
 
 
 def test_a_page_escapes_what_it_shows_and_keeps_its_limit(tmp_path: Path) -> None:
-    photo = Photo(photo_uri(np.zeros((4, 9, 3), np.uint8), 8), "<b>", "</script><script>alert(1)</script>", ["&"])
+    photo = GalleryPhoto(
+        photo_uri(np.zeros((4, 9, 3), np.uint8), 8), "<b>", "</script><script>alert(1)</script>", ["&"]
+    )
     page = Page("a < b", [], [Section("One", "", [Gallery("all", [photo])])], [("data:,", "</script>")])
     write_page(page, tmp_path / "x.html")
     text = (tmp_path / "x.html").read_text()
@@ -205,7 +209,7 @@ def test_a_page_escapes_what_it_shows_and_keeps_its_limit(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 17, 18, 100])
 def test_best_median_and_worst_are_different_photos(count: int) -> None:
-    best, middle, worst = (one.tolist() for one in picked(np.arange(count)))
+    best, middle, worst = (one.tolist() for one in pick_examples(np.arange(count)))
     shown = best + middle + worst
     assert len(shown) == len(set(shown)) >= min(count, 3)
     assert best == list(range(len(best)))
@@ -220,11 +224,11 @@ def test_a_comparisons_variants_answer_as_they_were_compared(made: Path, monkeyp
     base = tiny_config()
     base.data.val = 0.5  # the model's own is another
     given: list[dict[str, Any]] = [{"generate.method": "greedy", "generate.max_length": 2}, {"generate.beam": 3}]
-    variants = [Variant(f"v{i}", overrides=one, model="run/model") for i, one in enumerate(given)]
-    tree = {"comparison": asdict(Comparison("val", 4, variants)), **to_dict(base)}
+    variants = [VariantConfig(f"v{i}", overrides=one, model="run/model") for i, one in enumerate(given)]
+    tree = {"comparison": asdict(ComparisonConfig("val", 4, variants)), **to_dict(base)}
     write_text(folder / "config.yaml", yaml.safe_dump(tree))
     for one in variants:
-        write_text(folder / f"rows/{one.name}.json", json.dumps({"row": asdict(Row(one.name, "evaluated"))}))
+        write_text(folder / f"rows/{one.name}.json", json.dumps({"row": asdict(VariantRow(one.name, "evaluated"))}))
     assert main(["--comparison", "twice", "--meteor", "false", "--log", "false"]) == 0
     text, _ = read(Path("reports/compare-twice.html"))
     Path("base.yaml").write_text(yaml.safe_dump(to_dict(base)))
@@ -232,7 +236,7 @@ def test_a_comparisons_variants_answer_as_they_were_compared(made: Path, monkeyp
     for overrides in given:
         words = [f"--{key}={value}" for key, value in overrides.items()]
         evaluate(["--model", "run/model", "--config", "base.yaml", "--meteor", "false", "--json", "v.json", *words])
-        cells.append(cell(Score(**json.loads(Path("v.json").read_text())["scores"]["all"]["bleu_1"])))
+        cells.append(score_cell(Score(**json.loads(Path("v.json").read_text())["scores"]["all"]["bleu_1"])))
     assert cells[0] != cells[1]
     row = "".join(f"<td>{one}</td>" for one in ["bleu_1", *cells])
     assert row in text

@@ -19,12 +19,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from src.common.errors import UserError
-from src.inference.predictor import Ask
+from src.inference.predictor import RequestOptions
 from src.serve import main, make_options
 from src.serving.api import make_app
 from src.serving.batching import Batcher, QueueFull
-from src.serving.limits import Bounds
-from src.serving.server import load, load_all
+from src.serving.limits import RequestLimits
+from src.serving.server import load_served_model, load_served_models
 from tests.servers import free_port, wait_until_up
 from tests.tiny import make_model, tiny_config, write_photo
 
@@ -36,7 +36,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(model: Path) -> Iterator[TestClient]:
-    with TestClient(make_app({"tiny": load(str(model))}, Bounds(photos=3, queue=4, megabytes=0.5))) as client:
+    with TestClient(
+        make_app({"tiny": load_served_model(str(model))}, RequestLimits(photos=3, queue=4, megabytes=0.5))
+    ) as client:
         yield client
 
 
@@ -56,7 +58,7 @@ def test_photos_are_answered_in_their_order(client: TestClient, photo: bytes, mo
     response = send(client, photo, b"no photo", beams=2)
     assert response.status_code == 200
     first, second = response.json()
-    served = load(str(model))
+    served = load_served_model(str(model))
     expected = served.answerer.answer([photo], served.ask)[0]
     assert first["mos"] == pytest.approx(expected.mos, abs=1e-4)  # type: ignore[union-attr]
     assert [one["text"] for one in first["captions"]] == [one.text for one in expected.captions]  # type: ignore[union-attr]
@@ -71,8 +73,8 @@ def test_beam_and_attention_are_the_requests_own(client: TestClient, photo: byte
     wide = send(client, photo, beam=5, beams=9, attention="true").json()[0]
     assert [len(one["captions"]) for one in (narrow, wide)] == [1, 5]
     assert narrow["captions"][0]["attention"] is None
-    served = load(str(model))
-    ask = Ask(replace(served.ask.generation, method="beam", beam=5), attention=True)
+    served = load_served_model(str(model))
+    ask = RequestOptions(replace(served.ask.generation, method="beam", beam=5), attention=True)
     for got, one in zip(wide["captions"], served.answerer.answer([photo], ask)[0].captions, strict=True):  # type: ignore[union-attr]
         assert (got["text"], got["attention"]["words"]) == (one.text, one.words)
         np.testing.assert_allclose(got["attention"]["weights"], one.attention[:-1], atol=1e-4)
@@ -90,7 +92,7 @@ def test_several_models_answer_by_their_names(model: Path, tmp_path: Path, photo
     styled = make_model(tmp_path / "third", styles=("one", "two"))
     first = model.parent.name
     options = make_options().parse_args(["--model", str(model), str(other)])
-    models = load_all(options) | {"third": load(str(styled), style="one")}
+    models = load_served_models(options) | {"third": load_served_model(str(styled), style="one")}
     with TestClient(make_app(models)) as client:
         known = client.get("/models").json()
         assert [one["name"] for one in known] == [first, "second", "third"]
@@ -105,7 +107,7 @@ def test_several_models_answer_by_their_names(model: Path, tmp_path: Path, photo
         assert "third has one, two" in send(client, photo, model="third", style="three").json()["detail"]
         assert "second has none" in send(client, photo, model="second", style="one").json()["detail"]
     with pytest.raises(UserError, match="two models are called second"):
-        load_all(make_options().parse_args(["--model", str(other), str(other.parent)]))
+        load_served_models(make_options().parse_args(["--model", str(other), str(other.parent)]))
 
 
 def test_health_readiness_and_what_it_says_of_itself(client: TestClient) -> None:
@@ -144,8 +146,8 @@ def test_what_is_too_much_is_refused_and_counted(client: TestClient, photo: byte
 
 
 def test_a_full_queue_is_answered_with_429(model: Path, photo: bytes) -> None:
-    served = load(str(model))
-    with TestClient(make_app({"tiny": served}, Bounds(photos=2, queue=2))) as client:
+    served = load_served_model(str(model))
+    with TestClient(make_app({"tiny": served}, RequestLimits(photos=2, queue=2))) as client:
         with served.answerer.lock:  # the model is busy
             threads = [threading.Thread(target=send, args=(client, photo, photo)) for _ in range(1)]
             for thread in threads:
@@ -167,7 +169,7 @@ def test_what_nobody_foresaw_is_counted_as_500(
     def fails(*_: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("src.serving.api.work", fails)
+    monkeypatch.setattr("src.serving.api.predict_requests", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         send(client, photo)
     assert 'requests_total{status="500"} 1.0' in client.get("/metrics").text
@@ -227,14 +229,14 @@ def test_where_nothing_can_listen_is_named_before_the_model_is_loaded(
 def test_a_model_of_several_styles_is_served_in_the_one_asked_for(tmp_path: Path) -> None:
     model = str(make_model(tmp_path / "two", styles=("first", "second")))
     with pytest.raises(UserError, match="^--style: choose.*first, second"):
-        load(model)
+        load_served_model(model)
     with pytest.raises(UserError, match="^--style third: .*first, second"):
-        load(model, style="third")
-    (served,) = load_all(make_options().parse_args(["--model", model, "--style", "second"])).values()
+        load_served_model(model, style="third")
+    (served,) = load_served_models(make_options().parse_args(["--model", model, "--style", "second"])).values()
     assert served.answerer.style(served.ask) == served.answerer.about.tokenizer.style("second")
     mute = str(make_model(tmp_path / "mute", tiny_config(captions=False)))
     with pytest.raises(UserError, match="^--style: no captions are written"):
-        load(mute, style="second")
+        load_served_model(mute, style="second")
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from streamlit.testing.v1 import AppTest
 
 from src.app import main
 from src.common.errors import UserError
-from src.inference.predictor import Caption
-from src.serving.page.attention_view import maps
-from src.serving.page.mos_scale import spread
-from src.serving.page_server import Options, server_command
+from src.inference.predictor import BeamCaption
+from src.serving.page.attention_view import attention_maps
+from src.serving.page.mos_scale import histogram_bars
+from src.serving.page_server import PageOptions, streamlit_command
 from tests.servers import free_port, wait_until_up
 from tests.tiny import make_model, tiny_config, write_photo
 
@@ -55,13 +55,13 @@ def page(elsewhere: Path, models: tuple[str, str]) -> AppTest:
     (elsewhere / "open" / "broken.jpg").write_bytes(b"no photo")
     foreign = os.fsdecode(b"\xc7\xd1")  # no UTF-8
     write_photo(elsewhere / "open" / foreign / f"{foreign}.jpg", 4)
-    return AppTest.from_function(script, args=(Options(models, ("open",)),), default_timeout=60)
+    return AppTest.from_function(script, args=(PageOptions(models, ("open",)),), default_timeout=60)
 
 
-def script(options: "Options") -> None:
-    from src.serving.page.main import show
+def script(options: "PageOptions") -> None:
+    from src.serving.page.main import show_page
 
-    show(options)
+    show_page(options)
 
 
 def run(page: AppTest) -> AppTest:
@@ -100,7 +100,7 @@ def test_a_photo_gets_mos_beam_and_time_of_each_model(page: AppTest, photo: byte
 def test_a_model_that_is_named_is_offered_once(elsewhere: Path) -> None:
     make_model(elsewhere / "runs" / "demo" / "model")
     make_model(elsewhere / "runs" / "other" / "model")
-    page = AppTest.from_function(script, args=(Options(("runs/demo",)),), default_timeout=60)
+    page = AppTest.from_function(script, args=(PageOptions(("runs/demo",)),), default_timeout=60)
     assert run(page).multiselect[0].options == ["demo", "other"]
 
 
@@ -162,7 +162,7 @@ def test_runs_are_held_side_by_side(page: AppTest) -> None:
 
 
 def test_without_any_model_the_page_says_what_to_do(elsewhere: Path) -> None:
-    page = AppTest.from_function(script, args=(Options(),), default_timeout=60)
+    page = AppTest.from_function(script, args=(PageOptions(),), default_timeout=60)
     assert "src.train" in run(page).error[0].value
     assert len(page.error) == 1
 
@@ -171,7 +171,7 @@ def test_the_spread_of_training_photos_is_their_histogram() -> None:
     import numpy as np
 
     mos = np.random.default_rng(0).normal(5, 1, 10_000)
-    bars = spread(np.percentile(mos, range(101)).tolist(), float(mos.min()), float(mos.max()))
+    bars = histogram_bars(np.percentile(mos, range(101)).tolist(), float(mos.min()), float(mos.max()))
     counted, _ = np.histogram(mos, bins=len(bars))
     np.testing.assert_allclose(bars, counted / counted.max(), atol=0.06)
 
@@ -179,16 +179,16 @@ def test_the_spread_of_training_photos_is_their_histogram() -> None:
 def test_attention_that_says_nothing_is_not_shown() -> None:
     import numpy as np
 
-    assert maps(Caption("a b", 0.0, ["a", "b"], np.full((3, 4), 0.25))) == {}
-    assert maps(Caption("a b", 0.0, ["a", "b"], np.eye(3, 6))) == {}  # no square
-    shown = maps(Caption("a b", 0.0, ["a", "b"], np.eye(3, 4)))
+    assert attention_maps(BeamCaption("a b", 0.0, ["a", "b"], np.full((3, 4), 0.25))) == {}
+    assert attention_maps(BeamCaption("a b", 0.0, ["a", "b"], np.eye(3, 6))) == {}  # no square
+    shown = attention_maps(BeamCaption("a b", 0.0, ["a", "b"], np.eye(3, 4)))
     assert (shown["side"], shown["words"], shown["maps"][0]) == (2, ["a", "b", "(end)"], [1, 0, 0, 0])
 
 
 def test_the_server_listens_on_this_machine_and_tells_nobody() -> None:
-    options = Options(("a", "b"), photos=3)
-    assert Options.from_json(options.to_json()) == options
-    command = " ".join(server_command("127.0.0.1", 8501, options))
+    options = PageOptions(("a", "b"), photos=3)
+    assert PageOptions.from_json(options.to_json()) == options
+    command = " ".join(streamlit_command("127.0.0.1", 8501, options))
     assert "--server.address 127.0.0.1" in command
     assert "--browser.gatherUsageStats false" in command
     assert "--server.maxUploadSize 20 " in command

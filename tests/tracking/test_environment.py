@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from src.tracking.environment import git_version, gpu_resources, gpus, tree_memory, versions
+from src.tracking.environment import git_version, gpu_names, gpu_resources, library_versions, tree_memory
 
 
 def git(*words: str) -> str:
@@ -61,7 +61,7 @@ def test_gpus_that_the_process_may_use(elsewhere: Path, monkeypatch: pytest.Monk
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(elsewhere), prepend=os.pathsep)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert gpus() == ["NVIDIA H200"]
+    assert gpu_names() == ["NVIDIA H200"]
     used = {"system/gpu0_memory_gb": 1.048576, "system/gpu0_percent": 37.0, "system/gpu1_memory_gb": 0.02097152}
     assert gpu_resources() == pytest.approx(used)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
@@ -71,8 +71,8 @@ def test_gpus_that_the_process_may_use(elsewhere: Path, monkeypatch: pytest.Monk
 
 
 def test_versions_and_command() -> None:
-    assert versions()["numpy"] == np.__version__
-    assert versions()["python"] == sys.version.split()[0]
+    assert library_versions()["numpy"] == np.__version__
+    assert library_versions()["python"] == sys.version.split()[0]
     code = "from src.tracking.environment import command_line; print(command_line())"
     done = subprocess.run([sys.executable, "-c", code, "two words"], capture_output=True, text=True, check=True)
     assert done.stdout == "python -c 'two words'\n"

@@ -22,8 +22,8 @@ import yaml
 from src.common.errors import UserError
 from src.config.schema import Config, DataConfig, SourceConfig, TrackConfig, to_dict
 from src.tracking.mlflow_sync import Outbox, make_client, tracking_uri
-from src.tracking.mlflow_tracker import Tracker, end_abandoned, flatten, send_missed
-from src.tracking.mlflow_ui import server_command, server_environment
+from src.tracking.mlflow_tracker import Tracker, end_abandoned, flatten_tree, send_missed
+from src.tracking.mlflow_ui import server_environment, ui_server_command
 from src.ui import main
 from tests.servers import free_port
 
@@ -46,7 +46,7 @@ def test_sqlite_run_carries_config_scores_and_files(elsewhere: Path) -> None:
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "one"
     assert run.data.params["data.sources.0.path"] == "photos"
-    assert run.data.params == {key: str(value) for key, value in flatten(CONFIG).items()}
+    assert run.data.params == {key: str(value) for key, value in flatten_tree(CONFIG).items()}
     assert run.data.tags["data"] == "abc"
     history = client.get_metric_history(tracker.run_id, "train/loss")
     assert [point.step for point in history] == list(range(2500))
@@ -286,7 +286,7 @@ def test_server_that_comes_late_and_dies(elsewhere: Path, caplog: pytest.LogCapt
 @contextmanager
 def server(database: str, port: int) -> Iterator[None]:
     """A real MLflow server, killed at the end of the block."""
-    command = [*server_command(database, port), "--artifacts-destination", "served"]
+    command = [*ui_server_command(database, port), "--artifacts-destination", "served"]
     command[command.index("--default-artifact-root") + 1] = "mlflow-artifacts:/"
     with Path("server.log").open("wb") as log:
         process = subprocess.Popen(command, env=server_environment(), stdout=log, stderr=log, start_new_session=True)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from src.common.errors import UserError
 from src.config.schema import BackboneConfig, Config, DataConfig, SourceConfig, TokenizerConfig
 from src.data.batch import Batch
-from src.data.dataloader import Loader
-from src.data.dataset import Look, Photos
+from src.data.dataloader import ResumableDataLoader
+from src.data.dataset import ImageDataset, InputOptions
 from src.models.backbones.backbone import Backbone
-from src.training.datamodule import Data, build_for_config
+from src.training.datamodule import DataModule, build_feature_store
 from tests.inference.test_feature_extractor import Tiny
 
 WORDS = ["dark", "bright", "sharp", "blurred", "red", "green", "calm", "busy"]
@@ -81,7 +81,7 @@ def contents(batch: Batch) -> tuple:
 
 
 def test_parts_and_labels(config) -> None:
-    data = Data(config)
+    data = DataModule(config)
     assert {part: len(samples) for part, samples in data.parts.items()} == {"train": 35, "val": 10, "test": 5}
     assert data.tokenizer.styles == ["samsung", "flickr"]
     val = list(data.val_loader())
@@ -93,27 +93,27 @@ def test_parts_and_labels(config) -> None:
 
 
 def test_the_vocabulary_is_of_the_training_part_only(config, tmp_path) -> None:
-    data = Data(config)
+    data = DataModule(config)
     held_out = data.parts["val"][0]
     path = tmp_path / "challenge" / "train.csv"
     path.write_text(
         path.read_text().replace(f"{held_out.name}.jpg,{held_out.mos},", f"{held_out.name}.jpg,{held_out.mos},unseen ")
     )
-    again = Data(config)
+    again = DataModule(config)
     assert any("unseen" in text for s in again.parts["val"] for text in s.captions)
     assert again.tokenizer.to_json() == data.tokenizer.to_json()
     assert again.data_hash != data.data_hash
 
 
 def test_meta_is_what_the_training_photos_say(config) -> None:
-    data = Data(config)
+    data = DataModule(config)
     mos = [s.mos for s in data.parts["train"] if s.mos is not None]
     meta = json.loads(json.dumps(data.meta()))
     assert meta["mos_mean"] == pytest.approx(np.mean(mos))
     assert meta["mos_std"] == pytest.approx(np.std(mos))
     assert meta["mos_range"] == [min(mos), max(mos)]
     assert meta["photos"] == {"train": 35, "val": 10, "test": 5}
-    assert meta["data_hash"] == Data(config).data_hash
+    assert meta["data_hash"] == DataModule(config).data_hash
     assert set(meta["comments"]) == {"samsung", "flickr"}
     assert meta["comment"] == meta["comments"]["samsung"]
     texts = [t for s in data.parts["train"] if s.source == "samsung" for t in s.captions]
@@ -122,7 +122,7 @@ def test_meta_is_what_the_training_photos_say(config) -> None:
 
 
 def test_every_batch_has_rated_and_captioned_photos(config) -> None:
-    for batch in Data(config).train_loader():
+    for batch in DataModule(config).train_loader():
         assert batch.quality
         assert len(batch.quality.rows) >= 2
         assert sorted(set(batch.sources)) == ["flickr8k", "samsung"]
@@ -131,22 +131,22 @@ def test_every_batch_has_rated_and_captioned_photos(config) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_goes_on_within_an_epoch(config, workers) -> None:
     config.data.workers = workers
-    whole = Data(config).train_loader()
+    whole = DataModule(config).train_loader()
     expected = [[contents(batch) for batch in whole] for _ in range(3)]
     config.data.workers = 0
-    assert [contents(batch) for batch in Data(config).train_loader()] == expected[0]
+    assert [contents(batch) for batch in DataModule(config).train_loader()] == expected[0]
     config.data.workers = workers
     assert expected[0] != expected[1]
     assert len(whole) == len(expected[0]) == 9
     for done in (1, 8, 9):
-        cut = Data(config).train_loader()
+        cut = DataModule(config).train_loader()
         first = list(cut)
         assert [contents(batch) for batch in first] == expected[0]
         for count, _ in enumerate(iter(cut), 1):
             if count == done:
                 state = json.loads(json.dumps(cut.state_dict()))
                 break
-        again = Data(config).train_loader()
+        again = DataModule(config).train_loader()
         again.load_state_dict(state)
         rest = [contents(batch) for batch in again]
         assert rest == (expected[1][done:] if done < 9 else expected[2])
@@ -190,11 +190,11 @@ def test_lightning_goes_on_with_exactly_the_next_batch(config, tmp_path, die_at)
     seen: list[list[str]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer(tmp_path / "whole").fit(learner(expected), Data(config).train_loader())
+        trainer(tmp_path / "whole").fit(learner(expected), DataModule(config).train_loader())
         with pytest.raises(RuntimeError, match="killed"):
-            trainer(tmp_path / "cut").fit(learner(seen, die_at), Data(config).train_loader())
+            trainer(tmp_path / "cut").fit(learner(seen, die_at), DataModule(config).train_loader())
         last = tmp_path / "cut" / "last.ckpt"
-        trainer(tmp_path / "cut").fit(learner(seen), Data(config).train_loader(), ckpt_path=str(last))
+        trainer(tmp_path / "cut").fit(learner(seen), DataModule(config).train_loader(), ckpt_path=str(last))
     assert len(expected) == 27
     assert seen == expected
 
@@ -203,7 +203,7 @@ def test_loaders_leave_the_global_random_state_alone(config) -> None:
     torch.manual_seed(0)
     np.random.seed(0)
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()
-    data = Data(config)
+    data = DataModule(config)
     for loader in (data.train_loader(), data.val_loader()):
         list(loader)
     assert torch.equal(torch.get_rng_state(), before[0])
@@ -216,7 +216,7 @@ def test_cached_features_are_the_live_ones(config) -> None:
     config.model.backbone = BackboneConfig(name="resnet10t", weights="none")
     torch.manual_seed(0)
     backbone = Backbone(config.model.backbone).eval()
-    cached, live = Data(config, backbone, progress=False), Data(config)
+    cached, live = DataModule(config, backbone, progress=False), DataModule(config)
     assert cached.cached
     for one, other in zip(cached.train_loader(), live.train_loader(), strict=True):
         assert one.names == other.names
@@ -233,26 +233,26 @@ def test_the_cache_holds_only_what_the_heads_learn_from(config) -> None:
     config.model.backbone = BackboneConfig(name="resnet10t", weights="none")
     torch.manual_seed(0)
     backbone = Backbone(config.model.backbone)
-    data = Data(config, backbone, progress=False)
+    data = DataModule(config, backbone, progress=False)
     built = data.build()
     wanted = data.parts["train"] + data.parts["val"]
     assert built.photos == len(wanted)
     assert len(data.stores["grid"]) == len(wanted)
     assert len(data.stores["levels"]) == sum(s.mos is not None for s in wanted)
-    assert Data(config, backbone, progress=False).build().photos == 0
+    assert DataModule(config, backbone, progress=False).build().photos == 0
     assert data.build(["test"]).photos == len(data.parts["test"])
     config.model.decoder.enabled = False
-    alone = Data(config, backbone, progress=False)
+    alone = DataModule(config, backbone, progress=False)
     assert set(alone.stores) == {"levels"}
     assert all(sample.mos is not None for sample in alone.parts["train"])
 
 
 def test_build_for_config_makes_its_own_backbone(config) -> None:
     config.model.backbone = BackboneConfig(name="resnet10t", weights="none")
-    assert build_for_config(config).photos == 45
+    assert build_feature_store(config).photos == 45
     config.data.cache = False
     with pytest.raises(UserError, match="nothing to compute"):
-        build_for_config(config)
+        build_feature_store(config)
 
 
 class Head:
@@ -266,9 +266,9 @@ def test_scales_are_of_the_training_photos(config) -> None:
     torch.manual_seed(0)
     backbone = Tiny()
     cached, live = Head(), Head()
-    Data(config, backbone, progress=False).fit_scale(cached)
+    DataModule(config, backbone, progress=False).fit_scale(cached)
     config.data.cache = False
-    data = Data(config, backbone, progress=False)
+    data = DataModule(config, backbone, progress=False)
     data.fit_scale(live)
     torch.testing.assert_close(cached.levels, live.levels, rtol=0.01, atol=0.01)
     assert sorted(cached.mos.tolist()) == pytest.approx(sorted(s.mos for s in data.parts["train"] if s.mos is not None))
@@ -279,7 +279,7 @@ def test_unreadable_photos_are_counted_in_one_warning(config, tmp_path) -> None:
     config.data.sources[0].path = str(tmp_path / "broken")
     config.data.val = 0.1
     for backbone in (Tiny(), None):
-        data = Data(config, backbone, progress=False)
+        data = DataModule(config, backbone, progress=False)
         broken = {s.name for s in data.parts["train"] if s.source == "samsung" and int(s.name[1:]) >= 14}
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -298,7 +298,7 @@ def test_photos_none_of_which_can_be_read_train_nothing(config, tmp_path) -> Non
     write_challenge(tmp_path / "broken", 6, broken=6)
     config.data.sources = [SourceConfig(format="samsung", path=str(tmp_path / "broken"), name="samsung")]
     config.data.cache = False
-    data = Data(config, Tiny(), progress=False)
+    data = DataModule(config, Tiny(), progress=False)
     with pytest.raises(UserError, match="none of the photos can be read, p"):
         list(data.train_loader())
     with pytest.raises(UserError, match="none of the train photos can be read"):
@@ -308,26 +308,26 @@ def test_photos_none_of_which_can_be_read_train_nothing(config, tmp_path) -> Non
 def test_errors_say_what_to_do(config) -> None:
     config.data.test = 0.0
     with pytest.raises(UserError, match="no labelled test photos: set data.test"):
-        Data(config).test_loader()
+        DataModule(config).test_loader()
     config.data.sources = config.data.sources[1:]
     config.model.decoder.enabled = False
     with pytest.raises(UserError, match="no training photo carries a label"):
-        Data(config)
+        DataModule(config)
 
 
 def test_augmentation_with_the_cache_is_warned_of(config) -> None:
     config.data.augment_captions = True
     with pytest.warns(UserWarning, match="augment_captions changes live photos only"):
-        Data(config, Tiny())
+        DataModule(config, Tiny())
 
 
 def test_a_loader_of_no_training_has_no_state(config) -> None:
-    data = Data(config)
+    data = DataModule(config)
     photos = data.photos("val")
-    assert isinstance(photos, Photos)
-    assert photos.look == Look.of(config, labelled=True)
+    assert isinstance(photos, ImageDataset)
+    assert photos.look == InputOptions.of(config, labelled=True)
     loader = data.val_loader()
-    assert isinstance(loader, Loader)
+    assert isinstance(loader, ResumableDataLoader)
     assert loader.state_dict() == {}
     assert [name for batch in data.val_loader(most=5) for name in batch.names] == photos.names[::2]
     assert len(list(loader)) == len(list(loader)) == len(loader) == 3

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 
-from src.common.ray_cluster import ray_here
+from src.common.ray_cluster import ray_session
 from src.config.loader import load_config
 from src.config.schema import Config
 from src.tracking.mlflow_sync import tracking_uri
@@ -63,7 +63,7 @@ def make(folder: Path, name: str, **settings: Any) -> Config:
 @pytest.mark.slow
 def test_two_workers_learn_as_one_and_go_on_after_a_death(elsewhere: Path) -> None:
     found, logs = {}, {}
-    with ray_here(tracking_uri()):
+    with ray_session(tracking_uri()):
         for workers, name in ((1, "one"), (2, "two")):
             logs[workers] = Losses(elsewhere / "runs" / name, dies=7 if workers == 2 else -1)
             found[workers] = train(make(elsewhere, name, **{"train.workers": workers}), more=[logs[workers]])

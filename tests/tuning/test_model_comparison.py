@@ -17,8 +17,8 @@ from src.common.errors import UserError
 from src.compare import main
 from src.tracking.run_registry import list_runs
 from src.tuning.comparison_config import load_comparison
-from src.tuning.comparison_variant import Row
-from src.tuning.model_comparison import markdown
+from src.tuning.comparison_variant import VariantRow
+from src.tuning.model_comparison import markdown_table
 from tests.tiny import make_model, tiny_config
 from tests.training.test_run import PHOTOS, experiment
 
@@ -139,9 +139,9 @@ def test_the_comparisons_that_come_along_are_right(file: Path) -> None:
 
 
 def test_markdown_has_a_column_a_variant_and_leaves_out_what_none_has() -> None:
-    one = Row("one", "trained", "official", numbers={"parameters": 1234567.0, "predict_ms": 12.345})
+    one = VariantRow("one", "trained", "official", numbers={"parameters": 1234567.0, "predict_ms": 12.345})
     one.scores = {"cider_d": {"value": 0.50211, "low": 0.4671, "high": 0.5391}, "vocabulary_used": _count(431.0)}
-    lines = markdown([one, Row("two")]).splitlines()
+    lines = markdown_table([one, VariantRow("two")]).splitlines()
     assert lines[0] == "|  | one | two |"
     assert "| parameters, all | 1,234,567 | - |" in lines
     assert "| prediction, ms a photo | 12.3 | - |" in lines

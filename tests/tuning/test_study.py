@@ -13,19 +13,19 @@ from src.common.files import write_text
 from src.sweep import main
 from src.tuning.study import (
     FAILURE,
-    balance,
+    balanced_sum,
     best_trial,
-    figures,
-    front,
-    importances,
-    keep_one_kind,
+    check_same_kind,
+    make_sampler,
     open_study,
-    sampler,
+    parameter_importances,
+    pareto_indices,
     spent_hours,
     start_points,
+    study_figures,
     trial_rows,
 )
-from src.tuning.sweep_config import Resources, Space, Sweep, inside, trial_name
+from src.tuning.sweep_config import SearchSpace, SweepConfig, TrialResources, domain_contains, trial_name
 
 SPACE: dict[str, Any] = {
     "train.lr": {"log": [1e-4, 1e-1]},
@@ -34,9 +34,9 @@ SPACE: dict[str, Any] = {
 }
 
 
-def make(folder: Path, **settings: Any) -> tuple[Sweep, optuna.Study]:
+def make(folder: Path, **settings: Any) -> tuple[SweepConfig, optuna.Study]:
     """A sweep's study in its database."""
-    sweep = Sweep(**{"name": "little", "space": SPACE, "startup": 3, **settings})
+    sweep = SweepConfig(**{"name": "little", "space": SPACE, "startup": 3, **settings})
     place = folder / "runs" / f"sweep-{sweep.name}"
     place.mkdir(parents=True, exist_ok=True)
     return sweep, open_study(sweep, place)
@@ -45,7 +45,7 @@ def make(folder: Path, **settings: Any) -> tuple[Sweep, optuna.Study]:
 def ask(study: optuna.Study) -> optuna.Trial:
     """Draws a trial's values."""
     trial = study.ask()
-    Space(SPACE)(trial)
+    SearchSpace(SPACE)(trial)
     return trial
 
 
@@ -107,8 +107,14 @@ def test_a_sweep_goes_on_with_trials_of_one_kind_only(elsewhere: Path) -> None:
     ]
     for changed, keys in others:
         with pytest.raises(UserError, match=rf"little: holds trials made otherwise \({keys}\); restore these"):
-            keep_one_kind(study, Sweep(**{"name": "little", "space": SPACE, **changed}))
-    more = {"trials": 99, "hours": 2, "at_once": 3, "resources": Resources(workers=2), "final": {"train.epochs": 9}}
+            check_same_kind(study, SweepConfig(**{"name": "little", "space": SPACE, **changed}))
+    more = {
+        "trials": 99,
+        "hours": 2,
+        "at_once": 3,
+        "resources": TrialResources(workers=2),
+        "final": {"train.epochs": 9},
+    }
     _, study = make(elsewhere, **more, algorithm="random", fixed={"train.threads": 2})
     assert len(study.trials) == 1
 
@@ -116,19 +122,19 @@ def test_a_sweep_goes_on_with_trials_of_one_kind_only(elsewhere: Path) -> None:
 def test_a_study_that_does_not_say_what_its_trials_are_made_of_goes_on() -> None:
     older = optuna.create_study()
     older.set_user_attr("objective", ["selected"])
-    keep_one_kind(older, Sweep(space=SPACE))
+    check_same_kind(older, SweepConfig(space=SPACE))
     with pytest.raises(UserError, match=r"\(train.epochs\)"):
-        keep_one_kind(older, Sweep(space=SPACE, fixed={"train.epochs": 8}))
+        check_same_kind(older, SweepConfig(space=SPACE, fixed={"train.epochs": 8}))
 
 
 def test_front_and_balance_agree_with_brute_force() -> None:
     points = np.random.default_rng(0).integers(0, 6, (40, 2)).astype(float)
-    kept = set(front(points.tolist()))
+    kept = set(pareto_indices(points.tolist()))
     for i, a in enumerate(points):
         beaten = any((b >= a).all() and (b > a).any() for b in points)
         assert (i in kept) != beaten
     places = (points - points.min(0)) / (points.max(0) - points.min(0))
-    assert balance(points.tolist()) == pytest.approx(places.sum(1).tolist())
+    assert balanced_sum(points.tolist()) == pytest.approx(places.sum(1).tolist())
 
 
 def test_two_objectives_mark_their_front_and_train_a_balanced_one_out(tmp_path: Path) -> None:
@@ -140,7 +146,7 @@ def test_two_objectives_mark_their_front_and_train_a_balanced_one_out(tmp_path: 
     assert [rows[0]["trial"], rows[-1]["trial"]] == [1, 3]
     assert {t.number for t in study.best_trials} == {0, 1, 2}  # Optuna's own front
     assert best_trial(study).number == 1
-    assert "front" in dict(figures(study))
+    assert "front" in dict(study_figures(study))
     with pytest.raises(UserError, match=r"\(objective\); restore these, or give the sweep another name"):
         make(tmp_path)
 
@@ -149,35 +155,35 @@ def test_two_objectives_mark_their_front_and_train_a_balanced_one_out(tmp_path: 
     ("algorithm", "objectives"), [("tpe", 1), ("tpe", 2), ("gp", 1), ("gp", 2), ("random", 1), ("nsga2", 2)]
 )
 def test_algorithms_draw_inside_the_space(tmp_path: Path, algorithm: str, objectives: int) -> None:
-    sweep = Sweep(space=SPACE, algorithm=algorithm, startup=3)
-    study = optuna.create_study(directions=["maximize"] * objectives, sampler=sampler(sweep))
+    sweep = SweepConfig(space=SPACE, algorithm=algorithm, startup=3)
+    study = optuna.create_study(directions=["maximize"] * objectives, sampler=make_sampler(sweep))
     for _ in range(5):
         trial = ask(study)
-        assert all(inside(SPACE[key], value) for key, value in trial.params.items())
+        assert all(domain_contains(SPACE[key], value) for key, value in trial.params.items())
         assert trial.params.keys() == SPACE.keys()
         study.tell(trial, list(trial.params.values())[:objectives])
 
 
 def test_a_search_gone_on_with_does_not_draw_its_first_values_once_more(tmp_path: Path) -> None:
-    sweep = Sweep(space=SPACE, startup=10)
-    study = optuna.create_study(sampler=sampler(sweep))
+    sweep = SweepConfig(space=SPACE, startup=10)
+    study = optuna.create_study(sampler=make_sampler(sweep))
     first = [ask(study).params for _ in range(3)]
-    study.sampler = sampler(sweep, drawn=len(study.trials))
+    study.sampler = make_sampler(sweep, drawn=len(study.trials))
     assert [params for params in (ask(study).params for _ in range(3)) if params in first] == []
-    study.sampler = sampler(sweep)
+    study.sampler = make_sampler(sweep)
     assert ask(study).params == first[0]  # which is what it would do otherwise
 
 
 def test_figures_name_the_key_that_matters(tmp_path: Path) -> None:
     _, study = make(tmp_path, algorithm="random")
-    assert importances(study) == {} or sum(importances(study).values()) == 0
+    assert parameter_importances(study) == {} or sum(parameter_importances(study).values()) == 0
     for _ in range(30):
         trial = ask(study)
         study.tell(trial, 10 * trial.params["model.mos.dropout"] + 0.1 * trial.params["model.decoder.dropout"])
-    shares = importances(study)
+    shares = parameter_importances(study)
     assert sum(shares.values()) == pytest.approx(1)
     assert max(shares, key=lambda key: shares[key]) == "model.mos.dropout"
-    made = dict(figures(study))
+    made = dict(study_figures(study))
     assert list(made) == ["history_selected", "values_selected", "parallel_selected", "importances_selected"]
     labels = [label.get_text() for label in made["importances_selected"].axes[0].get_yticklabels()]
     assert labels[-1] == "mos.dropout"  # the largest on top
@@ -189,7 +195,7 @@ def test_starting_points_come_from_an_earlier_sweep_and_presets(tmp_path: Path) 
         earlier.tell(ask(earlier), score)
     (tmp_path / "preset.yaml").write_text("train: {lr: 0.01}\nmodel: {mos: {dropout: 0.9}, decoder: {dropout: 0.4}}")
     narrow = {key: SPACE[key] for key in ("train.lr", "model.decoder.dropout")}
-    sweep = Sweep(name="next", space=narrow, start=["little", str(tmp_path / "preset.yaml"), {"train.lr": 0.001}])
+    sweep = SweepConfig(name="next", space=narrow, start=["little", str(tmp_path / "preset.yaml"), {"train.lr": 0.001}])
     best = earlier.best_params
     assert start_points(sweep, tmp_path / "runs") == [
         {"train.lr": best["train.lr"], "model.decoder.dropout": best["model.decoder.dropout"]},
@@ -197,7 +203,7 @@ def test_starting_points_come_from_an_earlier_sweep_and_presets(tmp_path: Path) 
         {"train.lr": 0.001},
     ]
     with pytest.raises(UserError, match="sweep-nowhere: holds no trials"):
-        start_points(Sweep(space=narrow, start=["nowhere"]), tmp_path / "runs")
+        start_points(SweepConfig(space=narrow, start=["nowhere"]), tmp_path / "runs")
 
 
 def test_hours_count_overlapping_trials_once() -> None:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import src
-from src.tracking.run_registry import Run, list_runs
+from src.tracking.run_registry import RunRecord, list_runs
 from tests.tuning.test_sweep_runner import sweep_file
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(src.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
@@ -85,7 +85,7 @@ def little(folder: Path, **settings: object) -> Path:
     return file
 
 
-def trials_of(name: str = "little") -> list[Run]:
+def trials_of(name: str = "little") -> list[RunRecord]:
     return [
         run
         for run in list_runs("multitask")

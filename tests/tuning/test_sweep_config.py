@@ -11,10 +11,10 @@ import yaml
 
 from src.common.errors import UserError
 from src.tuning.sweep_config import (
-    Resources,
-    Space,
-    Sweep,
-    inside,
+    SearchSpace,
+    SweepConfig,
+    TrialResources,
+    domain_contains,
     load_sweep,
     preset_point,
     short_names,
@@ -53,7 +53,7 @@ def test_drawn_values_stay_inside_the_space() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for _ in range(50):
         trial = study.ask()
-        Space(SPACE)(trial)
+        SearchSpace(SPACE)(trial)
         assert 1e-4 <= trial.params["train.lr"] <= 1e-1
         assert trial.params["model.decoder.hidden"] in (64, 128, 192, 256)
         assert trial.params["model.mos.hidden"] in (0, 32)
@@ -112,7 +112,7 @@ def test_a_wrong_sweep_is_refused_before_anything_starts(
 
 
 def test_defaults_search_with_tpe_and_asha() -> None:
-    assert (Sweep().algorithm, Sweep().scheduler) == ("tpe", "asha")
+    assert (SweepConfig().algorithm, SweepConfig().scheduler) == ("tpe", "asha")
 
 
 def test_a_wrong_space_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_conditional_key_is_asked_only_where_its_condition_holds(tmp_path: Pat
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for _ in range(25):
         trial = study.ask()
-        Space(CONDITIONAL)(trial)
+        SearchSpace(CONDITIONAL)(trial)
         assert ("model.mos.hidden" in trial.params) == trial.params["model.mos.enabled"]
         study.tell(trial, trial.params.get("model.mos.hidden", 0))
     assert {trial.params["model.mos.enabled"] for trial in study.trials} == {True, False}
@@ -149,13 +149,13 @@ def test_a_conditional_key_is_asked_only_where_its_condition_holds(tmp_path: Pat
     ],
 )
 def test_inside_agrees_with_what_a_domain_draws(domain: dict[str, Any], within: list[Any], without: list[Any]) -> None:
-    assert all(inside(domain, value) for value in within)
-    assert not any(inside(domain, value) for value in without)
+    assert all(domain_contains(domain, value) for value in within)
+    assert not any(domain_contains(domain, value) for value in without)
 
 
 def test_a_preset_gives_those_of_its_values_that_the_space_can_draw(tmp_path: Path) -> None:
     (tmp_path / "preset.yaml").write_text("train: {lr: 0.02}\nmodel: {mos: {hidden: 48}, decoder: {hidden: 128}}")
-    point = preset_point(Sweep(space=SPACE), str(tmp_path / "preset.yaml"))
+    point = preset_point(SweepConfig(space=SPACE), str(tmp_path / "preset.yaml"))
     assert point == {"train.lr": 0.02, "model.decoder.hidden": 128, "model.decoder.dropout": 0.5}
 
 
@@ -168,18 +168,18 @@ def test_short_names_tell_keys_apart() -> None:
 @pytest.mark.parametrize(
     ("resources", "there", "trials"),
     [
-        (Resources(cpu=1), {"CPU": 8}, 8),
-        (Resources(cpu=2, gpu=0.5), {"CPU": 64, "GPU": 4}, 8),
-        (Resources(workers=2, gpu=1), {"CPU": 96, "GPU": 8}, 4),
-        (Resources(cpu=0.1, workers=3), {"CPU": 0.9}, 3),
-        (Resources(gpu=1), {"CPU": 8}, 1),
+        (TrialResources(cpu=1), {"CPU": 8}, 8),
+        (TrialResources(cpu=2, gpu=0.5), {"CPU": 64, "GPU": 4}, 8),
+        (TrialResources(workers=2, gpu=1), {"CPU": 96, "GPU": 8}, 4),
+        (TrialResources(cpu=0.1, workers=3), {"CPU": 0.9}, 3),
+        (TrialResources(gpu=1), {"CPU": 8}, 1),
     ],
 )
 def test_as_many_trials_at_once_as_there_is_room_for(
-    resources: Resources, there: dict[str, float], trials: int
+    resources: TrialResources, there: dict[str, float], trials: int
 ) -> None:
-    assert trials_at_once(Sweep(resources=resources), there) == trials
-    assert trials_at_once(Sweep(resources=resources, at_once=7), there) == 7
+    assert trials_at_once(SweepConfig(resources=resources), there) == trials
+    assert trials_at_once(SweepConfig(resources=resources, at_once=7), there) == 7
 
 
 @pytest.mark.parametrize("name", ["demo", "real", "real_random"])

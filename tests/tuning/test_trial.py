@@ -9,8 +9,8 @@ from src.common.errors import UserError, is_out_of_memory
 from src.config.loader import load_config
 from src.data.batch import Batch
 from src.tracking.run_registry import list_runs
-from src.training.lightning_module import Learner
-from src.tuning.trial import Failures, kind, train_within_memory
+from src.training.lightning_module import MultitaskModule
+from src.tuning.trial import FailureLimit, failure_kind, train_within_memory
 from tests.training.test_run import experiment
 
 TOO_MUCH = 1 << 50  # bytes
@@ -20,7 +20,7 @@ def test_torch_says_that_memory_ran_out() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(TOO_MUCH, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
-    assert kind(f"RuntimeError: {caught.value}") == "out of memory"
+    assert failure_kind(f"RuntimeError: {caught.value}") == "out of memory"
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"))
     assert not is_out_of_memory(RuntimeError("shapes differ"))
 
@@ -30,14 +30,14 @@ def test_a_batch_too_large_is_halved_once_within_the_same_run(elsewhere: Path, m
     config.track.name = "trial"
     reports: list[dict[str, float]] = []
     monkeypatch.setattr("src.tuning.trial.tune.report", reports.append)
-    step = Learner.training_step
+    step = MultitaskModule.training_step
 
-    def training_step(self: Learner, batch: Batch, batch_idx: int) -> torch.Tensor:
+    def training_step(self: MultitaskModule, batch: Batch, batch_idx: int) -> torch.Tensor:
         if len(batch) > 2:
             torch.empty(TOO_MUCH, dtype=torch.uint8)
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(Learner, "training_step", training_step)
+    monkeypatch.setattr(MultitaskModule, "training_step", training_step)
     result = train_within_memory(config, ["quality"], {"train.lr": 0.1}, {"sweep": "little"})
     assert (config.train.batch_size, config.train.accumulate) == (2, 2)
     assert reports[0].keys() == {"selected", "quality", "epoch"}
@@ -52,7 +52,7 @@ def test_a_batch_too_large_is_halved_once_within_the_same_run(elsewhere: Path, m
 
 
 def test_a_sweep_stops_when_too_many_fail_for_one_reason() -> None:
-    failures = Failures(2)
+    failures = FailureLimit(2)
     failures.add("UserError: the loss at epoch 3, batch 1 is not finite (loss nan); lower train.lr")
     failures.add("ValueError: something else")
     assert not failures.stop_all()
@@ -61,6 +61,6 @@ def test_a_sweep_stops_when_too_many_fail_for_one_reason() -> None:
     assert failures.stop_all()
     with pytest.raises(UserError, match="little: stopped, since 2 trials failed for one reason: UserError: the loss"):
         failures.check("little")
-    never = Failures(0)
+    never = FailureLimit(0)
     never.add("x")
     assert not never.stop_all()

@@ -9,7 +9,7 @@ from src.common.errors import UserError
 from src.config.schema import SourceConfig
 
 
-class NoSplit(UserError):
+class NoOfficialSplit(UserError):
     """A data set that comes without an official split."""
 
 
@@ -23,7 +23,7 @@ def style_names(sources: Sequence[SourceConfig]) -> list[str]:
     return list(dict.fromkeys(source.style or source_name(source) for source in sources))
 
 
-def root(source: SourceConfig) -> Path:
+def source_folder(source: SourceConfig) -> Path:
     """A data set's folder.
 
     Raises:
@@ -58,7 +58,7 @@ def _find(folder: Path, named: str, usual: list[str], key: str, is_there: Callab
     raise UserError(f"{folder}: has no {' or '.join(names)}; name it with the key `{key}` of this data source")
 
 
-def photo_path(folder: Path, name: str) -> Path:
+def image_path(folder: Path, name: str) -> Path:
     """A photo's path, without touching the disk for names in ASCII.
 
     Korean names may be decomposed (NFD, as a Mac writes them) on disk and composed in the table, or the other way.

@@ -7,13 +7,13 @@ from typing import Any
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
 from src.data.formats import karpathy
-from src.data.formats.base import photo_path, root, source_name
+from src.data.formats.base import image_path, source_folder, source_name
 from src.data.sample import Sample
 
 USUAL = ["annotations/captions_*.json", "captions_*.json", "dataset_coco.json"]
 
 
-def read(source: SourceConfig) -> list[Sample]:
+def read_samples(source: SourceConfig) -> list[Sample]:
     """One sample a photo, in the files' order. A photo's name is its folder and file name (val2017/000000000139.jpg).
 
     Raises:
@@ -24,11 +24,11 @@ def read(source: SourceConfig) -> list[Sample]:
     for path in caption_files(source):
         for name, texts in _captions(karpathy.read_json(path), path).items():
             captions = tuple(text for text in texts if text)
-            samples.append(Sample(photo_path(images, name), name, source_name(source), None, captions))
+            samples.append(Sample(image_path(images, name), name, source_name(source), None, captions))
     return samples
 
 
-def written_captions(source: SourceConfig) -> dict[str, list[str]]:
+def raw_captions(source: SourceConfig) -> dict[str, list[str]]:
     """Each photo's captions as they stand in the files, empty ones too."""
     captions: dict[str, list[str]] = {}
     for path in caption_files(source):
@@ -36,7 +36,7 @@ def written_captions(source: SourceConfig) -> dict[str, list[str]]:
     return captions
 
 
-def given_split(source: SourceConfig) -> dict[str, str]:
+def official_split(source: SourceConfig) -> dict[str, str]:
     """train, val or test by photo name: Karpathy's, or by the official file that the photo is in."""
     split: dict[str, str] = {}
     for path in caption_files(source):
@@ -55,7 +55,7 @@ def caption_files(source: SourceConfig) -> list[Path]:
     Raises:
         UserError: there is none, or those of several years, which hold the same photos twice.
     """
-    folder = root(source)
+    folder = source_folder(source)
     for pattern in [source.captions] if source.captions else USUAL:
         paths = sorted(folder.glob(pattern))
         years = {match[0] for path in paths if (match := re.search(r"20\d\d", path.name))}
@@ -70,7 +70,7 @@ def caption_files(source: SourceConfig) -> list[Path]:
 
 
 def _images(source: SourceConfig) -> Path:
-    folder = root(source)
+    folder = source_folder(source)
     if source.images and not (folder / source.images).is_dir():
         raise UserError(f"{folder / source.images}: no such folder; correct the key `images` of this data source")
     named = folder / source.images if source.images else folder / "images"

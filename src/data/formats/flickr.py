@@ -7,7 +7,15 @@ from pathlib import Path
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
 from src.data.formats import karpathy
-from src.data.formats.base import NoSplit, find_file, find_folder, photo_path, read_text, root, source_name
+from src.data.formats.base import (
+    NoOfficialSplit,
+    find_file,
+    find_folder,
+    image_path,
+    read_text,
+    source_folder,
+    source_name,
+)
 from src.data.sample import Sample
 
 CAPTIONS = {
@@ -34,21 +42,21 @@ IMAGES = {
 LISTS = {"train": "train", "dev": "val", "val": "val", "test": "test"}
 
 
-def read(source: SourceConfig) -> list[Sample]:
+def read_samples(source: SourceConfig) -> list[Sample]:
     """One sample a photo, in the caption file's order; then photos that only the split lists name, without captions.
 
     Raises:
         UserError: no caption file, no folder of photos, a line that cannot be read.
     """
-    captions, images = written_captions(source), _images(source)
+    captions, images = raw_captions(source), _images(source)
     samples = []
     for name, texts in captions.items():
         kept = tuple(text for text in texts if text)
-        samples.append(Sample(photo_path(images, name), name, source_name(source), None, kept))
+        samples.append(Sample(image_path(images, name), name, source_name(source), None, kept))
     return samples
 
 
-def written_captions(source: SourceConfig) -> dict[str, list[str]]:
+def raw_captions(source: SourceConfig) -> dict[str, list[str]]:
     """Each photo's captions as they stand in the file, empty ones too."""
     captions = _captions(_caption_file(source))
     for _, name in read_lists(source):
@@ -56,7 +64,7 @@ def written_captions(source: SourceConfig) -> dict[str, list[str]]:
     return _mended(captions, _images(source))
 
 
-def given_split(source: SourceConfig) -> dict[str, str]:
+def official_split(source: SourceConfig) -> dict[str, str]:
     """train, val or test by photo name, from the list files or Karpathy's json.
 
     A photo in two lists is kept for the more careful use: test before val before train.
@@ -65,7 +73,7 @@ def given_split(source: SourceConfig) -> dict[str, str]:
         NoSplit: there are neither.
         UserError: they cannot be read.
     """
-    folder = root(source)
+    folder = source_folder(source)
     path = _caption_file(source)
     if path.suffix == ".json":
         return karpathy.read_split(karpathy.read_json(path), path)
@@ -78,7 +86,7 @@ def given_split(source: SourceConfig) -> dict[str, str]:
         return split
     json = folder / f"dataset_{source.format}.json"
     if not json.is_file():
-        raise NoSplit(
+        raise NoOfficialSplit(
             f"{folder}: has no official split (Flickr_8k.trainImages.txt and its like, or {json.name}); "
             "add it or set split: random"
         )
@@ -90,7 +98,7 @@ def read_lists(source: SourceConfig) -> list[tuple[str, str]]:
 
     Flickr30k Entities lists numbers alone: 100 is 100.jpg where that has captions.
     """
-    folder = root(source)
+    folder = source_folder(source)
     found = []
     for place in (folder, folder / "Flickr8k_text"):
         for path in sorted(place.glob("*.txt")):
@@ -110,11 +118,11 @@ def _with_suffix(listed: list[tuple[str, str]], source: SourceConfig) -> list[tu
 
 
 def _caption_file(source: SourceConfig) -> Path:
-    return find_file(root(source), source.captions, CAPTIONS[source.format], "captions")
+    return find_file(source_folder(source), source.captions, CAPTIONS[source.format], "captions")
 
 
 def _images(source: SourceConfig) -> Path:
-    return find_folder(root(source), source.images, IMAGES[source.format], "images")
+    return find_folder(source_folder(source), source.images, IMAGES[source.format], "images")
 
 
 def _captions(path: Path) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import UserError
-from src.data.formats.base import NoSplit, read_text
+from src.data.formats.base import NoOfficialSplit, read_text
 
 # restval: COCO's validation photos that the split gives to training.
 PARTS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
@@ -69,7 +69,7 @@ def read_split(content: dict[str, Any], path: Path) -> dict[str, str]:
         UserError: an image has an unknown part.
     """
     if not any("split" in image for image in content["images"]):
-        raise NoSplit(f"{path}: has no official split, for no image has `split`; set split: random")
+        raise NoOfficialSplit(f"{path}: has no official split, for no image has `split`; set split: random")
     split = {}
     for image in content["images"]:
         name = _name(image, path)

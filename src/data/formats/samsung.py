@@ -7,15 +7,15 @@ import pandas as pd
 
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
-from src.data.csv_table import index_photos, photo_names, photo_paths, read_table, row
-from src.data.formats.base import NoSplit, find_file, find_folder, photo_path, root, source_name
+from src.data.csv_table import image_names, image_paths, index_images, read_table, row_label
+from src.data.formats.base import NoOfficialSplit, find_file, find_folder, image_path, source_folder, source_name
 from src.data.sample import Sample
 
 MISSING = {"", "nan", "na", "none", "null"}
 LARGEST = 1e15  # a sum of many squares of such mos is finite in float32
 
 
-def read(source: SourceConfig) -> list[Sample]:
+def read_samples(source: SourceConfig) -> list[Sample]:
     """One sample a photo, in the order of first rows; its comments together, its mos the mean of its rows'.
 
     The columns img_path, mos and comments may be missing or empty.
@@ -25,7 +25,7 @@ def read(source: SourceConfig) -> list[Sample]:
     """
     path = table_path(source)
     table = read_table(path, ["img_name"])
-    names = photo_names(table, path)
+    names = image_names(table, path)
     photos = _paths(table, names, source)
     mos = read_mos(table, path)
     comments = _comments(table)
@@ -40,31 +40,31 @@ def read(source: SourceConfig) -> list[Sample]:
     return samples
 
 
-def written_captions(source: SourceConfig) -> dict[str, list[str]]:
+def raw_captions(source: SourceConfig) -> dict[str, list[str]]:
     """Each photo's comments as they stand in the table, empty ones too."""
     path = table_path(source)
     table = read_table(path, ["img_name"])
     comments = _comments(table)
-    return {name: [comments[i] for i in rows] for name, rows in rows_by_name(photo_names(table, path)).items()}
+    return {name: [comments[i] for i in rows] for name, rows in rows_by_name(image_names(table, path)).items()}
 
 
 def table_path(source: SourceConfig) -> Path:
     """The table with the labels: train.csv, or what `captions` names."""
-    return find_file(root(source), source.captions, ["train.csv"], "captions")
+    return find_file(source_folder(source), source.captions, ["train.csv"], "captions")
 
 
-def given_split(source: SourceConfig) -> dict[str, str]:
+def official_split(source: SourceConfig) -> dict[str, str]:
     """Raises NoSplit: the challenge names no validation photos."""
-    raise NoSplit(f"data source {source_name(source)}: format samsung has no official split; set split: random")
+    raise NoOfficialSplit(f"data source {source_name(source)}: format samsung has no official split; set split: random")
 
 
-def disagreeing(source: SourceConfig) -> dict[str, list[float]]:
+def conflicting_mos(source: SourceConfig) -> dict[str, list[float]]:
     """Photos whose rows give different mos, and these."""
     path = table_path(source)
     table = read_table(path, ["img_name"])
     mos = read_mos(table, path)
     found = {}
-    for name, rows in rows_by_name(photo_names(table, path)).items():
+    for name, rows in rows_by_name(image_names(table, path)).items():
         values = {value for i in rows if (value := mos[i]) is not None}
         if len(values) > 1:
             found[name] = sorted(values)
@@ -103,24 +103,24 @@ def _number(text: str, index: int, path: Path) -> float | None:
         value = math.nan
     if not abs(value) <= LARGEST:
         remedy = "correct it or leave it empty"
-        raise UserError(f"{path}: {row(index)}: mos {text!r} is no number within {LARGEST:g} of 0; {remedy}")
+        raise UserError(f"{path}: {row_label(index)}: mos {text!r} is no number within {LARGEST:g} of 0; {remedy}")
     return value
 
 
 def _paths(table: pd.DataFrame, names: list[str], source: SourceConfig) -> list[Path]:
     folder = table_path(source).parent
     if source.images:
-        folder = find_folder(root(source), source.images, [], "images")
+        folder = find_folder(source_folder(source), source.images, [], "images")
         if "img_path" in table and table["img_path"].str.strip().all():
             # The named folder holds the files, wherever the table believes them to be.
-            return [photo_path(folder, Path(path.replace("\\", "/")).name) for path in table["img_path"]]
-        known = index_photos(folder)
+            return [image_path(folder, Path(path.replace("\\", "/")).name) for path in table["img_path"]]
+        known = index_images(folder)
         return [known.get(name, folder / f"{name}.jpg") for name in names]
     if "img_path" not in table and (folder / "train").is_dir():
-        known = index_photos(folder / "train")
+        known = index_images(folder / "train")
         return [known.get(name, folder / "train" / f"{name}.jpg") for name in names]
-    return photo_paths(table, names, folder)
+    return image_paths(table, names, folder)
 
 
 def _list(rows: list[int]) -> str:
-    return ", ".join(map(row, rows[:5]))
+    return ", ".join(map(row_label, rows[:5]))

@@ -9,7 +9,7 @@ from itertools import chain
 
 import numpy as np
 
-from src.metrics.text.ngrams import Counts, Grams
+from src.metrics.text.ngrams import NgramCounts, NgramTable
 from src.metrics.text.ptb_tokenizer import tokenize
 
 # Photos whose n-grams are in memory at one time.
@@ -36,7 +36,7 @@ class Corpus:
     def __init__(self, candidates: Sequence[str], references: Sequence[Sequence[str]], tokenized: bool = False) -> None:
         if len(candidates) != len(references):
             raise ValueError(f"{len(candidates)} candidates but references for {len(references)} photos")
-        self.owner = owners(references)
+        self.owner = reference_owners(references)
         self.candidates = list(candidates) if tokenized else tokenize(candidates)
         self.references = [list(refs) if tokenized else tokenize(refs) for refs in references]
 
@@ -53,9 +53,9 @@ class Corpus:
             yield Corpus(self.candidates[part], self.references[part], tokenized=True)
 
     @cached_property
-    def grams(self) -> Grams:
+    def grams(self) -> NgramTable:
         """Of the candidates, then the references."""
-        return Grams([*self.candidates, *chain.from_iterable(self.references)])
+        return NgramTable([*self.candidates, *chain.from_iterable(self.references)])
 
     @property
     def lengths(self) -> np.ndarray:
@@ -73,7 +73,7 @@ class Corpus:
         photo = np.concatenate([np.arange(len(self)), self.owner])
         return [self._match(table, photo) for table in self.grams.counts]
 
-    def _match(self, table: Counts, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _match(self, table: NgramCounts, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of one length; photo [P + R] is each caption's."""
         keys = photo[table.row] * (int(table.gram.max(initial=0)) + 1) + table.gram
         cut = int(np.searchsorted(table.row, len(self)))
@@ -85,12 +85,12 @@ class Corpus:
         return entry[match], match + cut
 
 
-def flatten(references: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[str]]:
+def flatten_references(references: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[str]]:
     """The photo of each reference [R], and all references one after the other; raises as owners does."""
-    return owners(references), list(chain.from_iterable(references))
+    return reference_owners(references), list(chain.from_iterable(references))
 
 
-def owners(references: Sequence[Sequence[str]]) -> np.ndarray:
+def reference_owners(references: Sequence[Sequence[str]]) -> np.ndarray:
     """The photo of each reference: [R].
 
     Raises:

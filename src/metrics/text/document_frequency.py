@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from src.metrics.text.ngrams import ORDERS, SHIFT, Grams, Numbers
+from src.metrics.text.ngrams import ORDERS, SHIFT, NgramTable, Numbering
 
 # Places looked at in one go, up to so many goes: each of them passes over all words.
 BLOCK, BLOCKS = 2**19, 16
@@ -20,7 +20,7 @@ END = 0  # stands in for a word where a caption ends
 NONE = np.iinfo(np.int64).max  # the key of what was not found
 
 
-class Frequencies:
+class DocumentFrequencies:
     """Counts the photos of each n-gram.
 
     Args:
@@ -29,7 +29,7 @@ class Frequencies:
 
     def __init__(self, references: Sequence[Sequence[str]]) -> None:
         self.photos = len(references)
-        self.words = Numbers({"": END})
+        self.words = Numbering({"": END})
         ids, ends = self._ids(references)
         self.keys = [np.zeros(0, dtype=np.int64) for _ in range(ORDERS)]
         self.many = [np.zeros(0, dtype=np.int64) for _ in range(ORDERS)]
@@ -38,7 +38,7 @@ class Frequencies:
         for order in range(ORDERS):
             self._append(order, np.array([NONE]), np.array([1]))
 
-    def of(self, grams: Grams) -> list[np.ndarray]:
+    def of(self, grams: NgramTable) -> list[np.ndarray]:
         """How many photos have each of these n-grams, at least 1: [G] of 1-grams to N-grams."""
         words = np.array([self.words.get(word, len(self.words)) for word in grams.words], dtype=np.int64)
         place = self._find(0, words)

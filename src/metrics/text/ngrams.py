@@ -16,7 +16,7 @@ SHIFT = 31
 
 
 @dataclass
-class Counts:
+class NgramCounts:
     """The n-grams of one length in C captions, sorted by caption, then n-gram.
 
     Attributes:
@@ -30,7 +30,7 @@ class Counts:
     count: np.ndarray
 
 
-class Numbers(dict[str, int]):
+class Numbering(dict[str, int]):
     """Word -> number; a new word gets the next one."""
 
     def __missing__(self, word: str) -> int:
@@ -38,7 +38,7 @@ class Numbers(dict[str, int]):
         return number
 
 
-class Grams:
+class NgramTable:
     """Numbers the words and n-grams of captions, and counts them.
 
     Args:
@@ -53,7 +53,7 @@ class Grams:
     """
 
     def __init__(self, captions: Sequence[str]) -> None:
-        self.words = Numbers()
+        self.words = Numbering()
         self.ids, self.lengths = self._ids(captions)
         rows, starts, grams = np.repeat(np.arange(len(captions)), self.lengths), np.arange(len(self.ids)), self.ids
         self.keys: list[np.ndarray] = []
@@ -74,7 +74,7 @@ class Grams:
         return np.array(flat, dtype=np.int64), np.diff(np.array(ends, dtype=np.int64), prepend=0)
 
 
-def _count(row: np.ndarray, gram: np.ndarray) -> Counts:
+def _count(row: np.ndarray, gram: np.ndarray) -> NgramCounts:
     size = int(gram.max(initial=0)) + 1
     keys, count = np.unique(row * size + gram, return_counts=True)
-    return Counts(keys // size, keys % size, count)
+    return NgramCounts(keys // size, keys % size, count)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from src.common.errors import UserError, is_out_of_memory, one_line
 from src.config.schema import BackboneConfig
-from src.models.backbones.network import MOST_LEVELS, make_network, own_side
+from src.models.backbones.network import MOST_LEVELS, make_network, native_image_size
 from src.models.layers.lora import add_lora
 
 Pixels = Tensor | list[Tensor]
@@ -26,7 +26,7 @@ EPSILON = 1e-6  # added to a variance, so that a constant channel has a finite g
 
 
 @dataclass
-class Features:
+class BackboneFeatures:
     """What heads see of photos.
 
     Attributes:
@@ -77,7 +77,7 @@ class Backbone(nn.Module):
         self.watched = _matching(self.network, config.levels)
         self.to(memory_format=torch.channels_last)
         self.side = 0  # of the photos that it was made for, once it is seen to take them
-        side = own_side(config)
+        side = native_image_size(config)
         try:
             self._try_out(torch.zeros(1, 3, side, side))
         except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
@@ -88,13 +88,13 @@ class Backbone(nn.Module):
             _checkpoint(self.network, config.name)
         self.train()
 
-    def forward(self, pixels: Pixels) -> Features:
+    def forward(self, pixels: Pixels) -> BackboneFeatures:
         """Both kinds of features in one pass.
 
         Args:
             pixels: [B, 3, H, W] in 0..1, or B times [3, H, W]; grids are stacked, so lists must give equal ones.
         """
-        return Features(*_by_shape(self._both, pixels))
+        return BackboneFeatures(*_by_shape(self._both, pixels))
 
     def grid(self, pixels: Pixels) -> Tensor:
         """[B, N, C], without the cost of the statistics."""

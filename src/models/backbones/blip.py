@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from src.common.errors import UserError, one_line
-from src.common.hub import hub, require_network
+from src.common.hub import hub_address, require_network
 from src.config.schema import BackboneConfig, Config
 from src.data.formats.base import style_names
 from src.data.tokenizer import Tokenizer
-from src.models.layers.lora import need
+from src.models.layers.lora import require_peft
 
 PREFIX = "blip/"
 REMEDY = "give model.backbone.name blip/ and the folder of a BLIP with its processor, as save_pretrained writes both"
@@ -33,13 +33,13 @@ def is_blip(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def read(name: str, load: Callable[[str], Any]) -> Any:
+def read_blip(name: str, load: Callable[[str], Any]) -> Any:
     """What `load` makes of a BLIP's folder or hub name.
 
     Raises:
         UserError: transformers is not installed, there is no such BLIP, or the hub cannot be reached.
     """
-    need("transformers")
+    require_peft("transformers")
     from huggingface_hub import try_to_load_from_cache
     from transformers.utils import logging
 
@@ -48,7 +48,7 @@ def read(name: str, load: Callable[[str], Any]) -> Any:
     place = name.removeprefix(PREFIX)
     try:
         if not Path(place).is_dir() and not isinstance(try_to_load_from_cache(place, "config.json"), str):
-            require_network(hub(), place, REMEDY)
+            require_network(hub_address(), place, REMEDY)
         return load(place)
     except UserError:
         raise
@@ -56,7 +56,7 @@ def read(name: str, load: Callable[[str], Any]) -> Any:
         raise UserError(f"model.backbone.name: no BLIP at {place} ({one_line(error)[:200]}); {REMEDY}") from error
 
 
-def read_model(name: str) -> Any:
+def load_blip(name: str) -> Any:
     """transformers' BlipForConditionalGeneration with its weights, in fp32; errors as `read`."""
 
     def load(place: str) -> Any:
@@ -64,30 +64,30 @@ def read_model(name: str) -> Any:
 
         return BlipForConditionalGeneration.from_pretrained(place, dtype=torch.float32)
 
-    return read(name, load)
+    return read_blip(name, load)
 
 
-def make_tower(config: BackboneConfig) -> "Tower":
+def make_vision_tower(config: BackboneConfig) -> "VisionTower":
     """The vision tower with BLIP's own weights, or at random (none), then without any file if its sizes are given.
 
     Raises:
         UserError: weights are named, the sizes do not fit each other, or as `read`.
     """
-    need("transformers")
+    require_peft("transformers")
     from transformers import BlipVisionConfig, BlipVisionModel
 
     if config.weights not in ("imagenet", "none"):
         raise UserError("model.backbone.weights: a BLIP brings its own; leave the key out, or set it to none")
     if config.weights != "none":
-        return Tower(read_model(config.name).vision_model, complete(config))
-    made = config if "vision" in config.options else complete(config)
+        return VisionTower(load_blip(config.name).vision_model, complete_blip_config(config))
+    made = config if "vision" in config.options else complete_blip_config(config)
     try:
-        return Tower(BlipVisionModel(BlipVisionConfig(**made.options["vision"])), made)
+        return VisionTower(BlipVisionModel(BlipVisionConfig(**made.options["vision"])), made)
     except Exception as error:  # transformers checks sizes in many ways
         raise UserError(f"model.backbone.options.vision: no such BLIP ({one_line(error)[:200]})") from error
 
 
-def complete(config: BackboneConfig) -> BackboneConfig:
+def complete_blip_config(config: BackboneConfig) -> BackboneConfig:
     """The config with all that BLIP's files say of its networks, so that they are not needed again."""
 
     def load(place: str) -> BackboneConfig:
@@ -99,10 +99,10 @@ def complete(config: BackboneConfig) -> BackboneConfig:
         mean, std = config.mean or list(photos.image_mean), config.std or list(photos.image_std)
         return replace(config, options={"vision": vision, "text": text}, mean=mean, std=std)
 
-    return read(config.name, load)
+    return read_blip(config.name, load)
 
 
-class Tower(nn.Module):
+class VisionTower(nn.Module):
     """BLIP's vision tower with the part of timm's interface that a backbone needs.
 
     Its grid is what BLIP's text decoder sees: all places after the last normalisation, the class token first.
@@ -157,7 +157,7 @@ class Tower(nn.Module):
 
 
 @dataclass
-class Words:
+class BlipVocabulary:
     """A BLIP's own words.
 
     Attributes:
@@ -189,20 +189,20 @@ class Words:
         return {name: token for name, token in ordered if token not in special}
 
 
-def read_words(name: str) -> Words:
+def read_blip_vocabulary(name: str) -> BlipVocabulary:
     """The words of a BLIP by its backbone's name; errors as `read`."""
 
-    def load(place: str) -> Words:
+    def load(place: str) -> BlipVocabulary:
         from transformers import BertTokenizer, BlipConfig
 
         own, text = BertTokenizer.from_pretrained(place), BlipConfig.from_pretrained(place).text_config
         first = [own.pad_token_id, own.unk_token_id, text.sep_token_id]
-        return Words(json.loads(own.backend_tokenizer.to_str()), first, text.bos_token_id)
+        return BlipVocabulary(json.loads(own.backend_tokenizer.to_str()), first, text.bos_token_id)
 
-    return read(name, load)
+    return read_blip(name, load)
 
 
-def own_tokenizer(config: Config) -> Tokenizer | None:
+def blip_tokenizer(config: Config) -> Tokenizer | None:
     """The tokenizer of a decoder that comes with its words; None where one is to be trained.
 
     Raises:
@@ -213,4 +213,6 @@ def own_tokenizer(config: Config) -> Tokenizer | None:
         return None
     if model.backbone.weights == "none":
         return None
-    return read_words(model.backbone.name).tokenizer(style_names(config.data.sources), config.data.tokenizer.max_length)
+    return read_blip_vocabulary(model.backbone.name).tokenizer(
+        style_names(config.data.sources), config.data.tokenizer.max_length
+    )

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from src.common.errors import UserError, one_line
-from src.common.hub import hub, require_network
+from src.common.hub import hub_address, require_network
 from src.config.schema import BackboneConfig, Config
-from src.models.backbones.blip import complete, is_blip, make_tower
+from src.models.backbones.blip import complete_blip_config, is_blip, make_vision_tower
 
 REMEDY = "give model.backbone.weights a local file, or none"
 MOST_LEVELS = 7  # stages of a CNN; blocks of a plain transformer are more
@@ -36,7 +36,7 @@ def make_network(config: BackboneConfig) -> nn.Module:
         UserError: unknown name or option, weights missing, of another network or not to be had.
     """
     if is_blip(config.name):
-        return make_tower(config)
+        return make_vision_tower(config)
     path = "" if config.weights in ("imagenet", "none") else config.weights
     if path and not Path(path).is_file():
         raise UserError(f"model.backbone.weights: {path} is no file; give a file, imagenet (from the hub) or none")
@@ -48,7 +48,7 @@ def make_network(config: BackboneConfig) -> nn.Module:
         raise UserError(_explain(config, path, error)) from error
 
 
-def with_sides(config: Config) -> Config:
+def resolve_image_sizes(config: Config) -> Config:
     """The config with photo sizes of -1 replaced by the side that its backbone was made for.
 
     Raises:
@@ -58,19 +58,21 @@ def with_sides(config: Config) -> Config:
         raise UserError("data.caption_size: is 0, but grids of one batch are of one size; give pixels, or -1")
     if min(data.caption_size, data.mos_size) >= 0:
         return config
-    side = own_side(config.model.backbone)
+    side = native_image_size(config.model.backbone)
     mos_size, caption_size = (side if size < 0 else size for size in (data.mos_size, data.caption_size))
     return replace(config, data=replace(data, mos_size=mos_size, caption_size=caption_size))
 
 
-def own_side(config: BackboneConfig) -> int:
+def native_image_size(config: BackboneConfig) -> int:
     """Side in pixels of the photos that a network was made for.
 
     Raises:
         UserError: unknown name; a BLIP's files are not to be had.
     """
     if is_blip(config.name):
-        return int((config if "vision" in config.options else complete(config)).options["vision"]["image_size"])
+        return int(
+            (config if "vision" in config.options else complete_blip_config(config)).options["vision"]["image_size"]
+        )
     if config.name == GOOGLENET:
         return int(GoogLeNet.pretrained_cfg["input_size"][-1])
     import timm
@@ -134,7 +136,7 @@ def _from_hub(name: str) -> str:
         cached = try_to_load_from_cache(cfg.hf_hub_id, "model.safetensors")
         if isinstance(cached, str):
             return cached
-    require_network(hub(), name, REMEDY)
+    require_network(hub_address(), name, REMEDY)
     return ""
 
 

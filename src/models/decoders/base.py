@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from src.config.schema import DecoderConfig
 from src.models.layers.dropout import Dropout
-from src.models.layers.packed_captions import PAD, Packed, pack, unpack
-from src.models.losses import linear_ce
+from src.models.layers.packed_captions import PAD, PackedCaptions, pack_captions, unpack_captions
+from src.models.losses import linear_cross_entropy
 
 
-class Captioner(nn.Module):
+class DecoderBase(nn.Module):
     """A decoder that says, at each position, what its vocabulary layer sees there."""
 
     def __init__(self, config: DecoderConfig, vocabulary: int, size: int, std: float = 0.05) -> None:
@@ -33,7 +33,7 @@ class Captioner(nn.Module):
             self.vocabulary.weight = self.words.weight
 
     @abstractmethod
-    def ahead(self, grid: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+    def ahead(self, grid: Tensor, packed: PackedCaptions) -> tuple[Tensor, Tensor]:
         """What the vocabulary layer sees [M, E] and where attention looked [M, N], at one position or more."""
 
     def forward(self, grid: Tensor, tokens: Tensor) -> Tensor:
@@ -46,10 +46,10 @@ class Captioner(nn.Module):
         Returns:
             [B, K, T - 1, V]; 0 at padding.
         """
-        packed = pack(tokens)
+        packed = pack_captions(tokens)
         ahead, _ = self.ahead_if_any(grid, packed)
         b, k, t = tokens.shape
-        return unpack(self.vocabulary(ahead), packed.layout, (b, k, t))
+        return unpack_captions(self.vocabulary(ahead), packed.layout, (b, k, t))
 
     def loss(
         self,
@@ -63,13 +63,13 @@ class Captioner(nn.Module):
 
         With `scale` [B, K], each word counts as much as its caption's. Logits are divided by `temperature`.
         """
-        packed = pack(tokens)
+        packed = pack_captions(tokens)
         return self.cross_entropy(self.ahead_if_any(grid, packed)[0], packed, smoothing, scale, temperature)
 
     def cross_entropy(
         self,
         ahead: Tensor,
-        packed: Packed,
+        packed: PackedCaptions,
         smoothing: float,
         scale: Tensor | None = None,
         temperature: float = 1.0,
@@ -77,9 +77,9 @@ class Captioner(nn.Module):
         """Per word, from what the vocabulary layer sees [M, E]; `scale` and `temperature` as in loss."""
         counts = None if scale is None else scale.flatten()[packed.caption]
         head = self.vocabulary
-        return linear_ce(ahead, head.weight, head.bias, packed.targets, smoothing, counts, temperature)
+        return linear_cross_entropy(ahead, head.weight, head.bias, packed.targets, smoothing, counts, temperature)
 
-    def ahead_if_any(self, grid: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+    def ahead_if_any(self, grid: Tensor, packed: PackedCaptions) -> tuple[Tensor, Tensor]:
         """As ahead; for captions that are all padding nothing, but of the graph: backward() works."""
         if packed.layout.counts:
             return self.ahead(grid, packed)

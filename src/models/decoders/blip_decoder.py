@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from src.common.errors import UserError, one_line
 from src.config.schema import BackboneConfig, DecoderConfig
 from src.data.tokenizer import END, PAD, SPECIAL
-from src.models.backbones.blip import is_blip, read_model, read_words
-from src.models.layers.decoder_state import State
-from src.models.layers.lora import add_lora, need
-from src.models.losses import linear_ce
+from src.models.backbones.blip import is_blip, load_blip, read_blip_vocabulary
+from src.models.layers.decoder_state import DecoderState
+from src.models.layers.lora import add_lora, require_peft
+from src.models.losses import linear_cross_entropy
 
 Pairs = list[tuple[Tensor, Tensor]]
 BY_WORD = ("bert.embeddings.word_embeddings.weight", "cls.predictions.bias")
@@ -79,9 +79,9 @@ class BlipDecoder(nn.Module):
         ahead = head.transform(self._hidden(grid, tokens).flatten(0, 1)[kept])
         counts = None if scale is None else scale.flatten()[kept // (tokens.shape[2] - 1)]
         last = head.decoder
-        return linear_ce(ahead, last.weight, last.bias, targets[kept], smoothing, counts, temperature)
+        return linear_cross_entropy(ahead, last.weight, last.bias, targets[kept], smoothing, counts, temperature)
 
-    def start(self, grid: Tensor) -> State:
+    def start(self, grid: Tensor) -> DecoderState:
         """The state of one caption a photo, before its first token; grid [B, N, C].
 
         Shared: keys and values of the grid [B, H, N, D], layer by layer. Own: those of the tokens so far
@@ -90,9 +90,9 @@ class BlipDecoder(nn.Module):
         grid = grid.to(self.styles.weight.dtype)
         attentions = [layer.crossattention.self for layer in self.text.bert.encoder.layer]
         grids = [self._heads(part(grid)) for one in attentions for part in (one.key, one.value)]
-        return State(torch.arange(len(grid), device=grid.device), grids, [])
+        return DecoderState(torch.arange(len(grid), device=grid.device), grids, [])
 
-    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
+    def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState, Tensor]:
         """One token further.
 
         Args:
@@ -158,18 +158,18 @@ class BlipDecoder(nn.Module):
 
     def _read(self, name: str, vocabulary: int, styles: int) -> None:
         """Takes BLIP's weights; each style begins as the token that starts BLIP's captions."""
-        words = read_words(name)
+        words = read_blip_vocabulary(name)
         ids = torch.tensor(words.ids(styles))
         if len(ids) != vocabulary:
             raise UserError(f"model.decoder: {vocabulary} tokens, but {name} has {len(ids)}; use its own tokenizer")
-        state = read_model(name).text_decoder.state_dict()
+        state = load_blip(name).text_decoder.state_dict()
         self.styles.weight.data.copy_(state[BY_WORD[0]][words.start])
         self.text.load_state_dict(state | {key: state[key][ids] for key in (*BY_WORD, *BY_WORD_TIED)})
 
 
 def _random(backbone: BackboneConfig, vocabulary: int, channels: int) -> Any:
     """transformers' BlipTextLMHeadModel with random weights, of the sizes that the backbone's config holds."""
-    need("transformers")
+    require_peft("transformers")
     from transformers import BlipTextConfig
     from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
 

@@ -13,13 +13,21 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from src.config.schema import DecoderConfig
-from src.models.decoders.base import Captioner
-from src.models.layers.decoder_state import State
-from src.models.layers.llama_blocks import EPSILON, DecoderBlock, EncoderBlock, Layout, Turn, check_sizes, rotation
-from src.models.layers.packed_captions import Packed
+from src.models.decoders.base import DecoderBase
+from src.models.layers.decoder_state import DecoderState
+from src.models.layers.llama_blocks import (
+    EPSILON,
+    DecoderBlock,
+    EncoderBlock,
+    RowLayout,
+    Turn,
+    check_llama_sizes,
+    rotary_angles,
+)
+from src.models.layers.packed_captions import PackedCaptions
 
 
-class Llama(Captioner):
+class LlamaDecoder(DecoderBase):
     """LLaMA-3 decoder, with or without an encoder over the grid."""
 
     def __init__(self, config: DecoderConfig, vocabulary: int, channels: int) -> None:
@@ -29,7 +37,7 @@ class Llama(Captioner):
             UserError: the config's sizes do not go together.
         """
         own = config.llama
-        check_sizes(own)
+        check_llama_sizes(own)
         # As LLaMA's, and not scaled up: with shared output weights a word as large as what the blocks add would mostly
         # ask for itself once more.
         super().__init__(config, vocabulary, own.dim, std=0.02)
@@ -40,16 +48,16 @@ class Llama(Captioner):
         self.blocks = nn.ModuleList(DecoderBlock(own, config.dropout) for _ in range(own.layers))
         self.norm = nn.RMSNorm(own.dim, eps=EPSILON)
 
-    def start(self, grid: Tensor) -> State:
+    def start(self, grid: Tensor) -> DecoderState:
         """The state of one caption a photo, before its first token; grid [B, N, C].
 
         Shared: the grid's keys and values for each block [B, L, 2, N, G, S]. Own: those of the T tokens so far
         [R, L, 2, T, G, S].
         """
         read = torch.stack(self._read(grid), dim=1)
-        return State(torch.arange(len(grid), device=grid.device), [read], [read[:, :, :, :0]])
+        return DecoderState(torch.arange(len(grid), device=grid.device), [read], [read[:, :, :, :0]])
 
-    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
+    def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState, Tensor]:
         """One token further.
 
         Args:
@@ -68,11 +76,11 @@ class Llama(Captioner):
             looks.append(look)
         return self.vocabulary(self.norm(x)), state.after(torch.stack(past, dim=1)), looks[-1]
 
-    def ahead(self, grid: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+    def ahead(self, grid: Tensor, packed: PackedCaptions) -> tuple[Tensor, Tensor]:
         """What the vocabulary layer sees [M, D] at all positions, and [M, 0]: where it looked is not kept."""
         times = packed.layout
         x, turn = self._embed(packed.inputs), self._turn(times.times())
-        rows = Layout(times.photos * times.each, len(times.counts), times.places)
+        rows = RowLayout(times.photos * times.each, len(times.counts), times.places)
         for block, memory in zip(self.blocks, self._read(grid), strict=True):
             x = self._run(block, x, turn, rows, memory)
         return self.norm(x).to(self.dtype(x)), x[:, :0]
@@ -84,7 +92,7 @@ class Llama(Captioner):
         x = x.to(self.words.weight.dtype)  # the stream is in fp32, as that of words
         turn = self._turn(torch.arange(n, device=grid.device).repeat(b))
         for block in self.encoder:
-            x = self._run(block, x, turn, Layout(b, n))
+            x = self._run(block, x, turn, RowLayout(b, n))
         memory = self.grid_norm(x).unflatten(0, (b, n))
         return [block.cross.read(memory) for block in self._blocks()]
 
@@ -100,4 +108,4 @@ class Llama(Captioner):
         return self.word_dropout(self.words(tokens))
 
     def _turn(self, positions: Tensor) -> Turn:
-        return rotation(positions, self.config.dim // self.config.heads, self.config.rope_base)
+        return rotary_angles(positions, self.config.dim // self.config.heads, self.config.rope_base)

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from src.config.schema import DecoderConfig
-from src.models.decoders.base import Captioner
-from src.models.layers.decoder_state import State
-from src.models.layers.packed_captions import Layout, Packed
-from src.models.layers.rnn_stack import Stack
+from src.models.decoders.base import DecoderBase
+from src.models.layers.decoder_state import DecoderState
+from src.models.layers.packed_captions import PackedCaptions, PackedLayout
+from src.models.layers.rnn_stack import RNNStack
 
 AT_ONCE = 2**23  # words times units of the prefixes read at once: about 30 bytes each for the backward pass
 
 
-class Merge(Captioner):
+class MergeDecoder(DecoderBase):
     """LSTM or GRU over the caption so far, merged with the photo's vector.
 
     Attributes:
@@ -37,12 +37,12 @@ class Merge(Captioner):
         super().__init__(config, vocabulary, config.embedding)
         e, h, n = config.embedding, config.hidden, config.layers
         self.photo = nn.Linear(channels, h)
-        self.onward = Stack(config.cell, e, h, n, config.dropout)
-        self.reverse = Stack(config.cell, e, h, n, config.dropout) if config.bidirectional else None
+        self.onward = RNNStack(config.cell, e, h, n, config.dropout)
+        self.reverse = RNNStack(config.cell, e, h, n, config.dropout) if config.bidirectional else None
         self.summary = nn.Linear(2 * h if config.bidirectional else h, h)
         self.output = nn.Linear(h, e)
 
-    def start(self, grid: Tensor) -> State:
+    def start(self, grid: Tensor) -> DecoderState:
         """The state of one caption a photo, before its first token; grid [B, N, C].
 
         Shared: the photo as a vector [B, H], and weights of a look everywhere alike [B, N], which is what `step` tells
@@ -53,9 +53,9 @@ class Merge(Captioner):
         places = photo.new_ones(grid.shape[:2]).softmax(dim=1)
         tokens = torch.empty(len(grid), 0, dtype=torch.long, device=grid.device)
         one = torch.arange(len(grid), device=grid.device)
-        return State(one, [photo, places], [tokens, *self.onward.zeros(len(grid), photo)])
+        return DecoderState(one, [photo, places], [tokens, *self.onward.zeros(len(grid), photo)])
 
-    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
+    def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState, Tensor]:
         """One token further.
 
         Args:
@@ -75,7 +75,7 @@ class Merge(Captioner):
         photo, places = (part[state.photo] for part in state.shared)
         return self.vocabulary(self._out(read, photo)), state.after(so_far, hidden, cell), places
 
-    def ahead(self, grid: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+    def ahead(self, grid: Tensor, packed: PackedCaptions) -> tuple[Tensor, Tensor]:
         """What the vocabulary layer sees [M, E] at all positions, and [M, 0]: there is no attention."""
         words, layout = self.word_dropout(self.words(packed.inputs)), packed.layout
         photo = self._photo(grid)
@@ -92,9 +92,9 @@ class Merge(Captioner):
         """What the vocabulary layer sees [R, E], from the captions' summaries [R, H or 2 H] and photos [R, H]."""
         return self.dropout(self.output((self.summary(read) + photo).tanh()).tanh())
 
-    def _prefixes(self, words: Tensor, layout: Layout) -> Tensor:
+    def _prefixes(self, words: Tensor, layout: PackedLayout) -> Tensor:
         """[M, H]: each prefix of words [M, E] read backwards. Memory is for a slice of prefixes at a time."""
-        slices = sliced(layout, max(1, AT_ONCE // self.onward.layers.hidden_size))
+        slices = prefix_slices(layout, max(1, AT_ONCE // self.onward.layers.hidden_size))
         if len(slices) == 1 or not torch.is_grad_enabled():
             read = [self._turned(words, *some) for some in slices]
         else:
@@ -112,7 +112,7 @@ class Merge(Captioner):
         return hidden[:, -1]
 
 
-def sliced(layout: Layout, words: int) -> list[tuple[Tensor, list[int]]]:
+def prefix_slices(layout: PackedLayout, words: int) -> list[tuple[Tensor, list[int]]]:
     """All prefixes turned round, from the last position's to the first one's, in slices of about so many words.
 
     Returns:

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from src.config.schema import DecoderConfig
-from src.models.decoders.base import Captioner
-from src.models.layers.attention_rnn import Attending
-from src.models.layers.decoder_state import State
-from src.models.layers.packed_captions import Layout, Packed, pack
-from src.models.layers.rnn_cells import cell_of
-from src.models.layers.rnn_stack import Stack
+from src.models.decoders.base import DecoderBase
+from src.models.layers.attention_rnn import AttentionRNN
+from src.models.layers.decoder_state import DecoderState
+from src.models.layers.packed_captions import PackedCaptions, PackedLayout, pack_captions
+from src.models.layers.rnn_cells import make_cell
+from src.models.layers.rnn_stack import RNNStack
 
 
-class Recurrent(Captioner):
+class RecurrentDecoder(DecoderBase):
     """LSTM or GRU decoder, with or without attention.
 
     Attributes:
@@ -34,12 +34,12 @@ class Recurrent(Captioner):
         """A decoder of `vocabulary` tokens for grids of `channels`."""
         super().__init__(config, vocabulary, config.embedding)
         e, h, attends = config.embedding, config.hidden, config.attention != "none"
-        self.sizes = (cell_of(config.cell).parts, config.layers, h)
+        self.sizes = (make_cell(config.cell).parts, config.layers, h)
         self.enters, self.doubly_stochastic = config.image == "input", config.doubly_stochastic
         self.first = nn.Linear(channels, e if self.enters else prod(self.sizes))
-        self.attending = Attending(config, channels) if attends else None
+        self.attending = AttentionRNN(config, channels) if attends else None
         rest = config.layers - attends
-        self.upper = Stack(config.cell, h if attends else e, h, rest, config.dropout) if rest else None
+        self.upper = RNNStack(config.cell, h if attends else e, h, rest, config.dropout) if rest else None
         self.output = nn.Linear(e + (2 if attends else 1) * h, e)
 
     def loss(
@@ -53,12 +53,12 @@ class Recurrent(Captioner):
         """As any captioner's; without `scale`, the weighted doubly stochastic penalty is added."""
         if not self.doubly_stochastic or scale is not None:
             return super().loss(grid, tokens, smoothing, scale, temperature)
-        packed = pack(tokens)
+        packed = pack_captions(tokens)
         ahead, weights = self.ahead_if_any(grid, packed)
         loss = self.cross_entropy(ahead, packed, smoothing, temperature=temperature)
-        return loss + self.doubly_stochastic * unevenness(weights, packed.layout)
+        return loss + self.doubly_stochastic * attention_unevenness(weights, packed.layout)
 
-    def start(self, grid: Tensor) -> State:
+    def start(self, grid: Tensor) -> DecoderState:
         """The state of one caption a photo, before its first token; grid [B, N, C].
 
         Shared: keys [B, N, A], which attention compares with, and values [B, N, H], which it reads; both [B, N, 0]
@@ -68,11 +68,11 @@ class Recurrent(Captioner):
         keys, values = self.attending.grids(grid) if self.attending else (grid[:, :, :0], grid[:, :, :0])
         photo, first = torch.arange(grid.shape[0], device=grid.device), self.first(grid.mean(dim=1))
         if not self.enters:
-            return State(photo, [keys, values], self._split(first.tanh()))
+            return DecoderState(photo, [keys, values], self._split(first.tanh()))
         nothing = first.new_zeros(grid.shape[0], prod(self.sizes))
-        return self._further(State(photo, [keys, values], self._split(nothing)), first)[0]
+        return self._further(DecoderState(photo, [keys, values], self._split(nothing)), first)[0]
 
-    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State, Tensor]:
+    def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState, Tensor]:
         """One token further.
 
         Args:
@@ -87,7 +87,7 @@ class Recurrent(Captioner):
         state, read, weights = self._further(state, words)
         return self.vocabulary(self._out(state.own[0][:, -1], read, words)), state, weights
 
-    def ahead(self, grid: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+    def ahead(self, grid: Tensor, packed: PackedCaptions) -> tuple[Tensor, Tensor]:
         """What the vocabulary layer sees [M, E] and where attention looked [M, N], or [M, 0], at all positions."""
         words = self.word_dropout(self.words(packed.inputs))
         state, layout = self.start(grid), packed.layout
@@ -106,7 +106,7 @@ class Recurrent(Captioner):
         parts = values.view(-1, *self.sizes)
         return [parts[:, 0], parts[:, 1] if self.sizes[0] == 2 else parts[:, 0, :, :0]]
 
-    def _further(self, state: State, words: Tensor) -> tuple[State, Tensor, Tensor]:
+    def _further(self, state: DecoderState, words: Tensor) -> tuple[DecoderState, Tensor, Tensor]:
         """The state after inputs [R, E], what was read for them [R, H], or [R, 0], and where [R, N]."""
         (hidden, cell), top = state.own, words
         if self.attending is None:
@@ -127,7 +127,7 @@ class Recurrent(Captioner):
         return self.dropout(self.output(values).tanh())
 
 
-def unevenness(weights: Tensor, layout: Layout) -> Tensor:
+def attention_unevenness(weights: Tensor, layout: PackedLayout) -> Tensor:
     """How far attention is from having looked at all places alike by the end of a caption.
 
     (1 - sum over time of alpha)^2, summed over places and captions (Xu et al. 2015, eq. 14), and divided by the number

@@ -3,12 +3,12 @@
 from src.common.errors import UserError
 from src.config.schema import BackboneConfig, DecoderConfig
 from src.models.decoders.blip_decoder import BlipDecoder
-from src.models.decoders.llama import Llama
-from src.models.decoders.merge import Merge
-from src.models.decoders.recurrent import Recurrent
-from src.models.layers.llama_blocks import check_sizes
+from src.models.decoders.llama import LlamaDecoder
+from src.models.decoders.merge import MergeDecoder
+from src.models.decoders.recurrent import RecurrentDecoder
+from src.models.layers.llama_blocks import check_llama_sizes
 
-CaptionDecoder = Recurrent | Merge | Llama | BlipDecoder
+CaptionDecoder = RecurrentDecoder | MergeDecoder | LlamaDecoder | BlipDecoder
 
 
 def make_decoder(
@@ -21,21 +21,25 @@ def make_decoder(
     Raises:
         UserError: as `check`, or the decoder does not fit the backbone.
     """
-    check(config)
+    check_decoder_config(config)
     if config.kind == "blip":
         return BlipDecoder(config, vocabulary, channels, backbone, styles)
-    kinds: dict[str, type[Recurrent | Merge | Llama]] = {"recurrent": Recurrent, "merge": Merge, "llama": Llama}
+    kinds: dict[str, type[RecurrentDecoder | MergeDecoder | LlamaDecoder]] = {
+        "recurrent": RecurrentDecoder,
+        "merge": MergeDecoder,
+        "llama": LlamaDecoder,
+    }
     return kinds[config.kind](config, vocabulary, channels)
 
 
-def check(config: DecoderConfig) -> None:
+def check_decoder_config(config: DecoderConfig) -> None:
     """Raises UserError where a config's parts do not go together."""
     if config.bidirectional and config.kind != "merge":
         raise UserError(
             f"model.decoder.bidirectional: kind {config.kind} reads forwards only; set it false or kind merge"
         )
     if config.kind == "llama":
-        check_sizes(config.llama)
+        check_llama_sizes(config.llama)
     attends = config.kind == "recurrent" and config.attention != "none"
     if config.doubly_stochastic and not attends:
         where = f"kind {config.kind}" if config.kind != "recurrent" else "attention none"

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from src.config.schema import DecoderConfig
-from src.models.layers.attention_rnn_backward import Unroll
-from src.models.layers.packed_captions import Layout
-from src.models.layers.rnn_cells import cell_of
+from src.models.layers.attention_rnn_backward import AttentionRNNUnroll
+from src.models.layers.packed_captions import PackedLayout
+from src.models.layers.rnn_cells import make_cell
 
 
-class Attending(nn.Module):
+class AttentionRNN(nn.Module):
     """LSTM or GRU with additive attention, with or without a gate on its reading."""
 
     def __init__(self, config: DecoderConfig, channels: int) -> None:
         """A layer for grids of `channels`."""
         super().__init__()
         a, e, h = config.attention_size, config.embedding, config.hidden
-        self.kind, self.sizes, self.gated = cell_of(config.cell), (a, h), config.attention == "gated"
+        self.kind, self.sizes, self.gated = make_cell(config.cell), (a, h), config.attention == "gated"
         self.memory = nn.Linear(channels, a + h)
         self.query = nn.Linear(h, a + h if self.gated else a)
         self.score = nn.Parameter(torch.empty(a).uniform_(-(a**-0.5), a**-0.5))
@@ -61,7 +61,7 @@ class Attending(nn.Module):
         return hidden, cell, read, weights.flatten(0, 1)
 
     def unroll(
-        self, layout: Layout, words: Tensor, hidden: Tensor, cell: Tensor, keys: Tensor, values: Tensor
+        self, layout: PackedLayout, words: Tensor, hidden: Tensor, cell: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states and what was read, [M, H] each, and where [M, N], at all positions.
 
@@ -77,4 +77,4 @@ class Attending(nn.Module):
             *(keys, values, hidden, cell, self.input(words)),
             *(self.query.weight, self.query.bias, self.score, self.recurrent.weight),
         )
-        return Unroll.apply(layout, self.kind, *(value.to(keys.dtype) for value in inputs))
+        return AttentionRNNUnroll.apply(layout, self.kind, *(value.to(keys.dtype) for value in inputs))

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from src.models.layers.packed_captions import Layout
-from src.models.layers.rnn_cells import Cell, Tape
+from src.models.layers.packed_captions import PackedLayout
+from src.models.layers.rnn_cells import Cell, RNNTape
 
 
-class Unroll(torch.autograd.Function):
+class AttentionRNNUnroll(torch.autograd.Function):
     """Hidden states and what attention read, [M, H] each, and where it looked [M, N].
 
     Inputs, after the cell and all of one dtype: keys [B, N, A], values [B, N, H], first hidden [R, H] and cell ([R, H],
@@ -28,11 +28,11 @@ class Unroll(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, layout: Layout, kind: Cell, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, layout: PackedLayout, kind: Cell, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Keeps the tape."""
         keys, values, hidden, cell, words, query, bias, score, recurrent = inputs
         (a, h), gated = (len(score), hidden.shape[1]), len(query) > len(score)
-        tape, spread = Tape.like(keys, hidden, cell, len(words), gated), keys[layout.photo]
+        tape, spread = RNNTape.like(keys, hidden, cell, len(words), gated), keys[layout.photo]
         out, exact = words.new_empty(len(words), h), torch.promote_types(keys.dtype, torch.float32)
         for start, end, n in layout.slices():
             at = slice(start, end)
@@ -56,11 +56,11 @@ class Unroll(torch.autograd.Function):
         """Gradients of all inputs."""
         values, query, score, recurrent, *saved = ctx.saved_tensors
         weights = (values, query, score, recurrent)
-        return None, None, *_backward(ctx.layout, ctx.kind, Tape(*saved), weights, outputs)
+        return None, None, *_backward(ctx.layout, ctx.kind, RNNTape(*saved), weights, outputs)
 
 
 def _backward(
-    layout: Layout, kind: Cell, tape: Tape, weights: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
+    layout: PackedLayout, kind: Cell, tape: RNNTape, weights: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     values, query, score, recurrent = weights
     (a, h), count, turned = (len(score), values.shape[2]), len(layout.rows), values.mT.contiguous()
@@ -91,7 +91,7 @@ def _backward(
     return keys, read_values, hidden, cell, words, query_weight, asked.sum(dim=0), scores, recurrent_weight
 
 
-def _read_back(tape: Tape, at: slice, read: Tensor, gate: Tensor) -> Tensor:
+def _read_back(tape: RNNTape, at: slice, read: Tensor, gate: Tensor) -> Tensor:
     """From the gradient of what was read to that ahead of its gate; the gate's own is written to `gate`, if any."""
     if not tape.open.shape[1]:
         return read

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass
-class State:
+class DecoderState:
     """Captions in work.
 
     Attributes:
@@ -23,14 +23,14 @@ class State:
     shared: list[Tensor]
     own: list[Tensor]
 
-    def select(self, rows: Tensor) -> "State":
+    def select(self, rows: Tensor) -> "DecoderState":
         """The captions rows [R'] int64 of this state: to repeat, reorder or drop them."""
-        photo, shared = needed(self.photo[rows], self.shared)
-        return State(photo, shared, [part[rows] for part in self.own])
+        photo, shared = drop_unused_images(self.photo[rows], self.shared)
+        return DecoderState(photo, shared, [part[rows] for part in self.own])
 
-    def after(self, *own: Tensor) -> "State":
+    def after(self, *own: Tensor) -> "DecoderState":
         """The same captions with other parts of their own."""
-        return State(self.photo, self.shared, list(own))
+        return DecoderState(self.photo, self.shared, list(own))
 
     def in_turn(self) -> list[Tensor]:
         """The shared parts [P, ...] that serve R / P captions each, in turn.
@@ -46,7 +46,7 @@ class State:
         return [part[some] for part in self.shared]
 
 
-def needed(photo: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def drop_unused_images(photo: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Drops photos that no caption needs, when they are half of all: each is copied twice at most, all in all.
 
     Args:

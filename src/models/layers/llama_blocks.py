@@ -22,7 +22,7 @@ EPSILON = 1e-5  # in RMSNorm
 Turn = tuple[Tensor, Tensor]  # cosine and sine of tokens' angles, each [M, 1, S / 2]
 
 
-def check_sizes(config: LlamaConfig) -> None:
+def check_llama_sizes(config: LlamaConfig) -> None:
     """Raises UserError where the sizes do not go together."""
     dim, heads, groups = config.dim, config.heads, config.kv_heads
     where = "model.decoder.llama"
@@ -35,7 +35,7 @@ def check_sizes(config: LlamaConfig) -> None:
 
 
 @dataclass
-class Layout:
+class RowLayout:
     """Where tokens that stand one after the other belong in rows.
 
     Attributes:
@@ -61,21 +61,21 @@ class Layout:
         return flat if self.places is None else flat[self.places]
 
 
-def rotation(positions: Tensor, size: int, base: float) -> Turn:
+def rotary_angles(positions: Tensor, size: int, base: float) -> Turn:
     """Cosine and sine of each position's angles: positions [M] times base ** (-2 i / S), i from 0 to S / 2 - 1."""
     powers = torch.arange(0, size, 2, device=positions.device) / size
     angles = (positions.unsqueeze(1) * base**-powers).unsqueeze(1)
     return angles.cos(), angles.sin()
 
 
-def rotate(heads: Tensor, turn: Turn) -> Tensor:
+def apply_rotary(heads: Tensor, turn: Turn) -> Tensor:
     """Values i and i + S / 2 of each head turned as a point in the plane; heads [M, ., S]."""
     a, b = heads.float().chunk(2, dim=2)
     cos, sin = turn
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=2).to(heads.dtype)
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:
+def grouped_query_attention(query: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:
     """Grouped-query attention: heads h of [R, T, H, S] read keys and values h G / H of [R, T', G, S]."""
     # On a CPU in fp32: torch's backward pass takes eight times as long there in bf16.
     kind = torch.float32 if query.device.type == "cpu" else values.dtype
@@ -96,23 +96,23 @@ class SelfAttention(nn.Module):
         self.inputs = nn.Linear(config.dim, sum(self.parts) * self.size, bias=False)
         self.output = nn.Linear(config.dim, config.dim, bias=False)
 
-    def forward(self, x: Tensor, turn: Turn, layout: Layout) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn, layout: RowLayout) -> Tensor:
         """[M, D] of [M, D]."""
         query, keys, values = (layout.spread(part) for part in self._heads(x, turn))
-        return self.output(layout.pack(attend(query, keys, values, self.causal)).flatten(1))
+        return self.output(layout.pack(grouped_query_attention(query, keys, values, self.causal)).flatten(1))
 
     def step(self, x: Tensor, turn: Turn, past: Tensor) -> tuple[Tensor, Tensor]:
         """For each row's next token [R, D]; past [R, 2, T, G, S] are keys and values so far, returned with its own."""
         query, key, value = self._heads(x, turn)
         past = torch.cat([past, torch.stack([key, value], dim=1).unsqueeze(2)], dim=2)
         keys, values = past.unbind(dim=1)
-        read = attend(query.unsqueeze(1), keys, values, causal=False)
+        read = grouped_query_attention(query.unsqueeze(1), keys, values, causal=False)
         return self.output(read.flatten(1)), past
 
     def _heads(self, x: Tensor, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
         """Query [M, H, S], key and value [M, G, S]."""
         query, key, value = self.inputs(x).unflatten(1, (-1, self.size)).split(self.parts, dim=1)
-        return rotate(query, turn), rotate(key, turn), value
+        return apply_rotary(query, turn), apply_rotary(key, turn), value
 
 
 class CrossAttention(nn.Module):
@@ -129,11 +129,11 @@ class CrossAttention(nn.Module):
         """Keys and values [B, 2, N, G, S] of grids [B, N, D], for all captions of a photo."""
         return self.memory(grid).unflatten(2, (2, self.groups, self.size)).transpose(1, 2)
 
-    def forward(self, x: Tensor, layout: Layout, grid: Tensor) -> Tensor:
+    def forward(self, x: Tensor, layout: RowLayout, grid: Tensor) -> Tensor:
         """[M, D] of [M, D]; grid is what `read` gives, and a photo's captions stand together, R / B each."""
         query = layout.spread(self.query(x)).view(len(grid), -1, self.heads, self.size)
         keys, values = grid.unbind(dim=1)
-        read = attend(query, keys, values, causal=False)
+        read = grouped_query_attention(query, keys, values, causal=False)
         return self.output(layout.pack(read.reshape(layout.rows, layout.longest, -1)))
 
     def step(self, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,7 +170,7 @@ class EncoderBlock(nn.Module):
         self.feed, self.feed_norm = SwiGLU(config), _norm(config)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, turn: Turn, layout: Layout) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn, layout: RowLayout) -> Tensor:
         """[M, D] of [M, D]."""
         x = x + self.dropout(self.attention(self.attention_norm(x), turn, layout))
         return x + self.dropout(self.feed(self.feed_norm(x)))
@@ -186,7 +186,7 @@ class DecoderBlock(nn.Module):
         self.feed, self.feed_norm = SwiGLU(config), _norm(config)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, turn: Turn, layout: Layout, grid: Tensor) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn, layout: RowLayout, grid: Tensor) -> Tensor:
         """[M, D] of [M, D]."""
         x = x + self.dropout(self.attention(self.attention_norm(x), turn, layout))
         x = x + self.dropout(self.cross(self.cross_norm(x), layout, grid))

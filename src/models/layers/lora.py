@@ -9,7 +9,7 @@ from src.common.errors import UserError, one_line
 from src.config.schema import LoraConfig
 
 
-def need(*packages: str) -> None:
+def require_peft(*packages: str) -> None:
     """Raises UserError, saying what to install, where a package of the extra `blip` is missing."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
@@ -27,7 +27,7 @@ def add_lora(module: nn.Module, config: LoraConfig, key: str) -> None:
     Raises:
         UserError: peft is not installed, or no layer matches the targets.
     """
-    need("peft")
+    require_peft("peft")
     import peft
 
     settings = peft.LoraConfig(

@@ -13,7 +13,7 @@ PAD = 0
 
 
 @dataclass
-class Layout:
+class PackedLayout:
     """Where captions stand.
 
     Attributes:
@@ -65,7 +65,7 @@ class Layout:
 
 
 @dataclass
-class Packed:
+class PackedCaptions:
     """Captions to learn from.
 
     Attributes:
@@ -75,13 +75,13 @@ class Packed:
         caption: [M] int64, which of the B K captions each is of.
     """
 
-    layout: Layout
+    layout: PackedLayout
     inputs: Tensor
     targets: Tensor
     caption: Tensor
 
 
-def pack(tokens: Tensor) -> Packed:
+def pack_captions(tokens: Tensor) -> PackedCaptions:
     """Packs [B, K, T] tokens; captions that are all padding vanish."""
     rows = tokens.flatten(0, 1)
     steps = ((rows != PAD).sum(dim=1) - 1).clamp(min=0)
@@ -92,11 +92,11 @@ def pack(tokens: Tensor) -> Packed:
     at = alive.nonzero()
     caption, position = order[at[:, 1]], at[:, 0]
     places = caption * len(counts) + position
-    layout = Layout(len(tokens), order[: max(counts, default=0)], counts, places, tokens.shape[1])
-    return Packed(layout, rows[caption, position], rows[caption, position + 1], caption)
+    layout = PackedLayout(len(tokens), order[: max(counts, default=0)], counts, places, tokens.shape[1])
+    return PackedCaptions(layout, rows[caption, position], rows[caption, position + 1], caption)
 
 
-def unpack(values: Tensor, layout: Layout, shape: tuple[int, int, int]) -> Tensor:
+def unpack_captions(values: Tensor, layout: PackedLayout, shape: tuple[int, int, int]) -> Tensor:
     """[M, V] of positions to [B, K, T - 1, V] for tokens of `shape` [B, K, T]; 0 at padding."""
     b, k, t = shape
     full = values.new_zeros(b * k, t - 1, values.shape[1])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 @dataclass
-class Tape:
+class RNNTape:
     """What the backward pass needs, of all positions; filled time by time."""
 
     seen: Tensor  # [M, N, A], tanh of keys and query
@@ -27,15 +27,15 @@ class Tape:
     bent: Tensor  # [M, H], tanh of that cell after; [M, 0] of a GRU
 
     @staticmethod
-    def like(keys: Tensor, hidden: Tensor, cell: Tensor, m: int, gated: bool) -> "Tape":
+    def like(keys: Tensor, hidden: Tensor, cell: Tensor, m: int, gated: bool) -> "RNNTape":
         """An empty one of m positions: keys [B, N, A], hidden [R, H], cell [R, H] or [R, 0]."""
         (_, n, a), h, c = keys.shape, hidden.shape[1], cell.shape[1]
         g = h if gated else 0
         sizes = [(m, n, a), (m, n), (m, g), (m, g), (m, 2 * h), (m, 4 * h), (m, c), (m, c)]
-        return Tape(*(keys.new_empty(size) for size in sizes))
+        return RNNTape(*(keys.new_empty(size) for size in sizes))
 
 
-class Lstm:
+class LSTMCell:
     """Gates, in torch's order: input, forget, new, output. It carries hidden and cell, [R, H] each."""
 
     gates = 4
@@ -49,7 +49,7 @@ class Lstm:
         return o.sigmoid() * cell.tanh(), cell
 
     @staticmethod
-    def ahead(tape: Tape, at: slice, words: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def ahead(tape: RNNTape, at: slice, words: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """As step, from tape.into at `at`; writes the tape there."""
         h = cell.shape[1]
         gates = torch.addmm(words, tape.into[at], weight.mT, out=tape.gates[at])
@@ -63,7 +63,7 @@ class Lstm:
 
     @staticmethod
     def back(
-        tape: Tape, at: slice, hidden: Tensor, cell: Tensor, weight: Tensor, gates: Tensor
+        tape: RNNTape, at: slice, hidden: Tensor, cell: Tensor, weight: Tensor, gates: Tensor
     ) -> tuple[Tensor, Tensor]:
         """From gradients of hidden and cell to those of `into` and of the cell before; the gates' go to gates[at]."""
         i, f, g, o = tape.gates[at].chunk(4, dim=1)
@@ -77,12 +77,12 @@ class Lstm:
         return gates[at] @ weight, cell * f
 
     @staticmethod
-    def sums(tape: Tape, gates: Tensor) -> tuple[Tensor, Tensor]:
+    def sums(tape: RNNTape, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the words' part [M, 4 H] and of the weight [4 H, 2 H], from those of all positions' gates."""
         return gates, gates.mT @ tape.into
 
 
-class Gru:
+class GRUCell:
     """Gates, in torch's order: reset, update, new; on the tape the state's part of `new` comes fourth.
 
     It carries hidden [R, H] alone: its cell is [R, 0]. Torch's second bias, on that part, is left out.
@@ -102,7 +102,7 @@ class Gru:
         return new + z * (before - new), cell
 
     @staticmethod
-    def ahead(tape: Tape, at: slice, words: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def ahead(tape: RNNTape, at: slice, words: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """As step, from tape.into at `at`; writes the tape there."""
         into, gates = tape.into[at], tape.gates[at]
         h = into.shape[1] // 2
@@ -115,7 +115,7 @@ class Gru:
 
     @staticmethod
     def back(
-        tape: Tape, at: slice, hidden: Tensor, cell: Tensor, weight: Tensor, gates: Tensor
+        tape: RNNTape, at: slice, hidden: Tensor, cell: Tensor, weight: Tensor, gates: Tensor
     ) -> tuple[Tensor, Tensor]:
         """From the gradient of hidden to that of `into`; the gates' go to gates[at]."""
         h = hidden.shape[1]
@@ -130,7 +130,7 @@ class Gru:
         return into, cell
 
     @staticmethod
-    def sums(tape: Tape, gates: Tensor) -> tuple[Tensor, Tensor]:
+    def sums(tape: RNNTape, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the words' part [M, 3 H] and of the weight [3 H, 2 H], from those of all positions' gates."""
         h = gates.shape[1] // 4
         before, read = tape.into.chunk(2, dim=1)
@@ -138,9 +138,9 @@ class Gru:
         return gates[:, : 3 * h], torch.cat([gates[:, : 2 * h].mT @ tape.into, new])
 
 
-Cell = type[Lstm] | type[Gru]
+Cell = type[LSTMCell] | type[GRUCell]
 
 
-def cell_of(name: str) -> Cell:
+def make_cell(name: str) -> Cell:
     """The cell of DecoderConfig.cell: lstm or gru."""
-    return Gru if name == "gru" else Lstm
+    return GRUCell if name == "gru" else LSTMCell

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 
-class Stack(nn.Module):
+class RNNStack(nn.Module):
     """LSTM or GRU layers that read one another's states, dropout between them."""
 
     def __init__(self, cell: str, size: int, hidden: int, layers: int, dropout: float) -> None:
@@ -24,7 +24,7 @@ class Stack(nn.Module):
                 for layer in range(layers):
                     getattr(self.layers, f"bias_ih_l{layer}")[hidden : 2 * hidden] += 1
 
-    def train(self, mode: bool = True) -> "Stack":
+    def train(self, mode: bool = True) -> "RNNStack":
         """Switches dropout alone: in eval mode cuDNN gives no gradient, which self-critical training may ask for."""
         self.training = mode
         self.layers.dropout = self.dropout if mode else 0.0

@@ -5,12 +5,12 @@ import json
 from math import isqrt
 from typing import Any
 
-from src.inference.predictor import Caption
+from src.inference.predictor import BeamCaption
 
 END = "(end)"
 
 
-def looking(photo: bytes, caption: Caption | None) -> str:
+def attention_html(photo: bytes, caption: BeamCaption | None) -> str:
     """A document of its own, for an iframe. It holds no text of the photo's owner.
 
     Args:
@@ -20,11 +20,11 @@ def looking(photo: bytes, caption: Caption | None) -> str:
     tree: dict[str, Any] = {"photo": f"data:image/jpeg;base64,{base64.b64encode(photo).decode()}"}
     tree |= {"words": [], "maps": [], "side": 0}
     if caption is not None:
-        tree |= {"words": caption.words, **maps(caption)}
+        tree |= {"words": caption.words, **attention_maps(caption)}
     return TEMPLATE.replace("TREE", json.dumps(tree).replace("<", "\\u003c"))
 
 
-def maps(caption: Caption) -> dict[str, Any]:
+def attention_maps(caption: BeamCaption) -> dict[str, Any]:
     """Each word's map, its highest weight 1; none where the grid is no square or every place counts alike."""
     weights = caption.attention
     side = isqrt(weights.shape[1]) if weights is not None else 0

@@ -6,19 +6,19 @@ import pandas as pd
 import streamlit as st
 
 from src.common.errors import UserError
-from src.data.csv_table import read_photos
+from src.data.csv_table import read_image_list
 from src.data.image_io import SUFFIXES
 from src.data.sample import Sample
-from src.inference.predictor import Answer
-from src.serving.page.model_selection import PATIENCE, Model, gate
-from src.serving.page_server import Options
+from src.inference.predictor import Prediction
+from src.serving.page.model_selection import PATIENCE, SelectedModel, prediction_gate
+from src.serving.page_server import PageOptions
 
 MOST_FOLDERS, CHUNK = 200, 8
 
 
-def show(options: Options, models: list[Model]) -> None:
+def show_folder_tab(options: PageOptions, models: list[SelectedModel]) -> None:
     """Choice, table, download."""
-    offered = folders(options.folders)
+    offered = image_folders(options.folders)
     if not offered:
         st.info("No folder of photos is open to this page; start it with --folder FOLDER.")
         return
@@ -28,14 +28,14 @@ def show(options: Options, models: list[Model]) -> None:
     most = right.number_input("Photos at most", 1, 10_000, 100)
     chosen = [one for one in models if one.label == label]
     if st.button("Answer", type="primary", disabled=not chosen) and name in offered:
-        samples = read_photos(Path(offered[name]))[: int(most)]
-        st.session_state["folder"] = (f"{name}, {label}", answer_all(options, chosen[0], samples))
+        samples = read_image_list(Path(offered[name]))[: int(most)]
+        st.session_state["folder"] = (f"{name}, {label}", predict_folder(options, chosen[0], samples))
     if "folder" in st.session_state:
         show_table(*st.session_state["folder"])
 
 
 @st.cache_data(ttl=60, show_spinner=False)
-def folders(roots: tuple[str, ...]) -> dict[str, str]:
+def image_folders(roots: tuple[str, ...]) -> dict[str, str]:
     """Label -> folder: those opened to the page and folders in them that hold photos, as far as MOST_FOLDERS."""
     found: dict[str, str] = {}
     for root in map(Path, roots):
@@ -48,7 +48,7 @@ def folders(roots: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def answer_all(options: Options, one: Model, samples: list[Sample]) -> pd.DataFrame:
+def predict_folder(options: PageOptions, one: SelectedModel, samples: list[Sample]) -> pd.DataFrame:
     """A row a photo: name, mos, place, caption, score, seconds, and what was wrong with it.
 
     Raises:
@@ -57,10 +57,10 @@ def answer_all(options: Options, one: Model, samples: list[Sample]) -> pd.DataFr
     rows: list[dict[str, object]] = []
     bar = st.progress(0.0, "answering")
     for start in range(0, len(samples), CHUNK):
-        if not (door := gate(options.at_once)).acquire(timeout=PATIENCE):
+        if not (door := prediction_gate(options.at_once)).acquire(timeout=PATIENCE):
             raise UserError("many photos are being answered just now; try again in a moment")
         try:
-            rows += answer_some(one, samples[start : start + CHUNK])
+            rows += predict_some(one, samples[start : start + CHUNK])
         finally:
             door.release()
         bar.progress(len(rows) / len(samples), f"{len(rows)} of {len(samples)} photos")
@@ -68,13 +68,13 @@ def answer_all(options: Options, one: Model, samples: list[Sample]) -> pd.DataFr
     return pd.DataFrame(rows)
 
 
-def answer_some(one: Model, samples: list[Sample]) -> list[dict[str, object]]:
+def predict_some(one: SelectedModel, samples: list[Sample]) -> list[dict[str, object]]:
     """As answer_all, of a few photos."""
     rows: list[dict[str, object]] = []
-    for sample, said in zip(samples, one.answerer.answer([read(s.path) for s in samples], one.ask), strict=True):
+    for sample, said in zip(samples, one.answerer.answer([read_bytes(s.path) for s in samples], one.ask), strict=True):
         row: dict[str, object] = {"photo": printable(sample.name), "mos": None, "above, %": None}
         row |= {"caption": "", "score": None}
-        if isinstance(said, Answer):
+        if isinstance(said, Prediction):
             best = said.captions[0] if said.captions else None
             row |= {"mos": said.mos, "above, %": None if said.place is None else 100 * said.place}
             row |= {"caption": best.text if best else "", "score": best.score if best else None}
@@ -90,7 +90,7 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """A photo's bytes; none of one that cannot be read, which is then told of as an empty one."""
     try:
         return path.read_bytes()

@@ -9,16 +9,24 @@ from threading import BoundedSemaphore
 import streamlit as st
 
 from src.common.errors import UserError
-from src.inference.predictor import Answer, Answerer, Ask, Limits, Refused, load_answerer, wide
-from src.serving.page_server import Options
-from src.tracking.run_registry import find_model, is_model, list_runs, short
+from src.inference.predictor import (
+    Limits,
+    Prediction,
+    PredictionError,
+    Predictor,
+    RequestOptions,
+    load_predictor,
+    with_beam,
+)
+from src.serving.page_server import PageOptions
+from src.tracking.run_registry import find_model, is_model_folder, list_runs, short_name
 
 MOST = 50  # runs offered
 PATIENCE = 30.0  # seconds that a visitor waits for others
 
 
 @dataclass
-class Model:
+class SelectedModel:
     """A chosen model.
 
     Attributes:
@@ -32,12 +40,12 @@ class Model:
     label: str
     folder: str
     changed: float
-    answerer: Answerer
-    ask: Ask
+    answerer: Predictor
+    ask: RequestOptions
 
 
 @contextmanager
-def friendly() -> Iterator[None]:
+def errors_on_page() -> Iterator[None]:
     """A mistake is one line on the page."""
     try:
         yield
@@ -45,50 +53,50 @@ def friendly() -> Iterator[None]:
         st.error(str(error))
 
 
-def choose(options: Options) -> list[Model]:
+def choose_models(options: PageOptions) -> list[SelectedModel]:
     """The models that the visitor picks, with beam and style.
 
     Raises:
         UserError: there are no models.
     """
-    offered = offer(options.models)
+    offered = offered_models(options.models)
     if not offered:
         raise UserError(
             "no model yet: train one, such as python -m src.train --config configs/demo.yaml, or give --model"
         )
     with st.sidebar:
         labels = st.multiselect("Models", list(offered), default=next(iter(offered)))
-        models = [model(options, label, offered[label]) for label in labels if label in offered]
+        models = [select_model(options, label, offered[label]) for label in labels if label in offered]
         own = models[0].answerer.about.config.generate.beam if models else 3
         beam = st.slider("Beam: captions kept at each step", 1, 10, min(max(1, own), 10))
         known = dict.fromkeys(style for one in models for style in one.answerer.styles())
         style = st.selectbox("Style of the captions", ["as trained", *known]) if len(known) > 1 else ""
     for one in models:
-        generation = wide(one.answerer.about.config.generate, beam)
-        one.ask = Ask(generation, style_of(one, style or ""), attention=True)
+        generation = with_beam(one.answerer.about.config.generate, beam)
+        one.ask = RequestOptions(generation, style_for_model(one, style or ""), attention=True)
     return models
 
 
-def style_of(one: Model, wanted: str) -> str:
+def style_for_model(one: SelectedModel, wanted: str) -> str:
     """The style asked for where the model knows it, else its own, else the first there is."""
     known = one.answerer.styles()
     if wanted in known:
         return wanted
     try:
-        one.answerer.style(Ask())
+        one.answerer.style(RequestOptions())
     except UserError:  # trained in several, none of which goes before the others
         return known[0]
     return ""
 
 
 @st.cache_data(ttl=30, show_spinner="looking for models")
-def offer(named: tuple[str, ...]) -> dict[str, str]:
+def offered_models(named: tuple[str, ...]) -> dict[str, str]:
     """Label -> what find_model takes: those named, the folders of runs here, the newest finished runs in MLflow."""
     offered: dict[str, str] = {}
     first = {find_model(name).resolve() for name in named}
-    here = [one for one in sorted(Path("runs").glob("*/model")) if is_model(one) and one.resolve() not in first]
+    here = [one for one in sorted(Path("runs").glob("*/model")) if is_model_folder(one) and one.resolve() not in first]
     for name in [*named, *map(str, here)]:
-        label = short(name)
+        label = short_name(name)
         offered.setdefault(label if offered.get(label, name) == name else f"{label} ({len(offered) + 1})", name)
     try:
         runs = [run for run in list_runs(status="FINISHED") if run.tags.get("kind") != "sweep"][:MOST]
@@ -99,7 +107,7 @@ def offer(named: tuple[str, ...]) -> dict[str, str]:
     return offered | {f"{run.name} ({run.id[:6]})": run.id for run in kept}
 
 
-def model(options: Options, label: str, name: str) -> Model:
+def select_model(options: PageOptions, label: str, name: str) -> SelectedModel:
     """A model by what find_model takes.
 
     Raises:
@@ -107,38 +115,45 @@ def model(options: Options, label: str, name: str) -> Model:
     """
     folder = find_model(name)
     changed = (folder / "model.safetensors").stat().st_mtime
-    answerer = loaded(str(folder), changed, options.megabytes, options.megapixels)
-    return Model(label, str(folder), changed, answerer, Ask())
+    answerer = cached_predictor(str(folder), changed, options.megabytes, options.megapixels)
+    return SelectedModel(label, str(folder), changed, answerer, RequestOptions())
 
 
 @st.cache_resource(max_entries=6, show_spinner="loading the model")
-def loaded(folder: str, changed: float, megabytes: float, megapixels: float) -> Answerer:
+def cached_predictor(folder: str, changed: float, megabytes: float, megapixels: float) -> Predictor:
     """A model folder's answerer, shared by all visitors."""
-    return load_answerer(Path(folder), Limits(megabytes, megapixels))
+    return load_predictor(Path(folder), Limits(megabytes, megapixels))
 
 
 @st.cache_resource
-def gate(at_once: int) -> BoundedSemaphore:
+def prediction_gate(at_once: int) -> BoundedSemaphore:
     """Lets so many photos be answered at once."""
     return BoundedSemaphore(at_once)
 
 
-def answer(options: Options, one: Model, data: bytes, digest: str) -> Answer | Refused:
+def predict_photo(options: PageOptions, one: SelectedModel, data: bytes, digest: str) -> Prediction | PredictionError:
     """A model's answer for a photo, remembered; `digest` is the SHA-256 of its bytes.
 
     Raises:
         UserError: too many others are asking.
     """
     ask = one.ask
-    return remembered(options, one, data, digest, one.folder, one.changed, ask.generation.beam, ask.style)
+    return cached_prediction(options, one, data, digest, one.folder, one.changed, ask.generation.beam, ask.style)
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
-def remembered(
-    _options: Options, _one: Model, _data: bytes, digest: str, folder: str, changed: float, beam: int, style: str
-) -> Answer | Refused:
+def cached_prediction(
+    _options: PageOptions,
+    _one: SelectedModel,
+    _data: bytes,
+    digest: str,
+    folder: str,
+    changed: float,
+    beam: int,
+    style: str,
+) -> Prediction | PredictionError:
     """As answer; what does not begin with an underscore decides whether an answer is known."""
-    door = gate(_options.at_once)
+    door = prediction_gate(_options.at_once)
     if not door.acquire(timeout=PATIENCE):
         raise UserError("many photos are being answered just now; try again in a moment")
     try:

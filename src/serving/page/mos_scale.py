@@ -9,7 +9,7 @@ BARS, ROOM = 30, 44  # bars of the histogram, and pixels of height for the fulle
 MARK, BAR, FAINT = "#c44e00", "#a9c3e0", "#777"
 
 
-def scale(mos: float, place: float | None, meta: Mapping[str, Any]) -> str:
+def mos_scale_html(mos: float, place: float | None, meta: Mapping[str, Any]) -> str:
     """HTML without script or SVG, which Streamlit would take out.
 
     Args:
@@ -23,7 +23,7 @@ def scale(mos: float, place: float | None, meta: Mapping[str, Any]) -> str:
     at = 100 * (mos - low) / max(high - low, 1e-9)
     mean = f"mean of the training photos: {meta['mos_mean']:.2f}" if meta.get("mos_mean") is not None else ""
     told = f"above {100 * place:.0f} % of the training photos" if place is not None else mean
-    bars = "".join(bar(part) for part in spread(meta.get("mos_percentiles"), low, high))
+    bars = "".join(histogram_bar(part) for part in histogram_bars(meta.get("mos_percentiles"), low, high))
     mark = f"left:calc({at:.1f}% - 1px);top:0;width:3px;height:{ROOM + 6}px;background:{MARK};border-radius:2px"
     row = f"display:flex;align-items:flex-end;gap:1px;height:{ROOM}px;border-bottom:1px solid {FAINT};padding-top:6px"
     ends = f"display:flex;justify-content:space-between;color:{FAINT};font-size:0.8rem"
@@ -35,7 +35,7 @@ def scale(mos: float, place: float | None, meta: Mapping[str, Any]) -> str:
     )
 
 
-def spread(percentiles: Sequence[float] | None, low: float, high: float) -> list[float]:
+def histogram_bars(percentiles: Sequence[float] | None, low: float, high: float) -> list[float]:
     """The histogram's bars from `low` to `high`: the part of the training photos in each, over the fullest bar's."""
     if not percentiles or high <= low:
         return []
@@ -44,6 +44,6 @@ def spread(percentiles: Sequence[float] | None, low: float, high: float) -> list
     return (parts / parts.max()).tolist()
 
 
-def bar(part: float) -> str:
+def histogram_bar(part: float) -> str:
     """One bar, as high as `part` of the room for it."""
     return f'<div style="flex:1;height:{ROOM * part:.1f}px;background:{BAR}"></div>'

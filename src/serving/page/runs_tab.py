@@ -6,22 +6,22 @@ import pandas as pd
 import streamlit as st
 
 from src.common.errors import UserError
-from src.serving.page.model_selection import Model
-from src.serving.page_server import Options
-from src.tracking.run_registry import Run, list_runs, selected
+from src.serving.page.model_selection import SelectedModel
+from src.serving.page_server import PageOptions
+from src.tracking.run_registry import RunRecord, list_runs, selected_score
 
 SCORES = ("plcc", "srcc", "bleu_4", "meteor", "rouge_l", "cider_d", "combined")
 MOST = 200
 
 
-def show(options: Options, models: list[Model]) -> None:
+def show_runs_tab(options: PageOptions, models: list[SelectedModel]) -> None:
     """Table, choice, comparison."""
     try:
-        runs = {f"{run.name} ({run.id[:6]})": run for run in found() if run.tags.get("kind") != "sweep"}
+        runs = {f"{run.name} ({run.id[:6]})": run for run in newest_runs() if run.tags.get("kind") != "sweep"}
     except UserError as error:
         st.info(str(error))
         return
-    st.dataframe(pd.DataFrame([row(run) for run in runs.values()]), hide_index=True)
+    st.dataframe(pd.DataFrame([run_row(run) for run in runs.values()]), hide_index=True)
     finished = [label for label, run in runs.items() if run.status == "FINISHED"]
     labels = st.multiselect("Compare", list(runs), default=finished[:2], key="compare")
     chosen = {label: runs[label] for label in labels if label in runs}
@@ -30,13 +30,13 @@ def show(options: Options, models: list[Model]) -> None:
     left, right = st.columns(2)
     with left:
         st.subheader("Scores")
-        table = scores(chosen)
+        table = score_frame(chosen)
         more = [name for name in table.index if name != "rmse"] if len(chosen) > 1 else []  # of which more is better
         marked = table.style.highlight_max(axis=1, color="#cfe3f5", subset=(more, slice(None)))
         st.dataframe(marked.format("{:.4f}", na_rep="–"))
     with right:
         st.subheader("What they were trained with")
-        settings = differing(chosen)
+        settings = differing_settings(chosen)
         if settings.empty:
             st.write("The same settings." if len(chosen) > 1 else "Choose a second run to see how they differ.")
         else:
@@ -44,21 +44,21 @@ def show(options: Options, models: list[Model]) -> None:
 
 
 @st.cache_data(ttl=15, show_spinner="reading runs")
-def found() -> list[Run]:
+def newest_runs() -> list[RunRecord]:
     """The newest runs in MLflow."""
     return list_runs()[:MOST]
 
 
-def row(run: Run) -> dict[str, object]:
+def run_row(run: RunRecord) -> dict[str, object]:
     """A run in the table."""
     started = datetime.fromtimestamp(run.started / 1000) if run.started else None
     known = {name: run.metrics.get(f"best/{name}") for name in SCORES}
     minutes = run.metrics.get("train_seconds")
-    rest = {"selected": selected(run), **known, "minutes": minutes / 60 if minutes else None}
+    rest = {"selected": selected_score(run), **known, "minutes": minutes / 60 if minutes else None}
     return {"run": run.name, "status": run.status.lower(), "started": started, **rest}
 
 
-def scores(runs: dict[str, Run]) -> pd.DataFrame:
+def score_frame(runs: dict[str, RunRecord]) -> pd.DataFrame:
     """Scores of the weights that each run kept: a row a score, a column a run."""
     columns = {
         label: {name[5:]: value for name, value in run.metrics.items() if name.startswith("best/")}
@@ -67,7 +67,7 @@ def scores(runs: dict[str, Run]) -> pd.DataFrame:
     return pd.DataFrame(columns, columns=list(columns)).astype(float)
 
 
-def differing(runs: dict[str, Run]) -> pd.DataFrame:
+def differing_settings(runs: dict[str, RunRecord]) -> pd.DataFrame:
     """Settings in which the runs differ: a row a setting, a column a run."""
     table = pd.DataFrame({label: run.params for label, run in runs.items()}).fillna("")
     return table[table.nunique(axis=1) > 1].sort_index()

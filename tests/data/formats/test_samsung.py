@@ -7,7 +7,7 @@ import pytest
 from src.common.errors import UserError
 from src.config.schema import DataConfig, SourceConfig
 from src.data.formats import samsung
-from src.data.sources import given_splits, read_all, read_source
+from src.data.sources import official_splits, read_source, read_sources
 
 HEAD = "img_name,img_path,mos,comments\n"
 NAMES = ["0213074526", "1e5", "00", "two words", "바다 사진", "nan", "NA", "True", "1.0", "-0"]
@@ -35,7 +35,7 @@ def test_rows_of_one_photo_become_one_sample(tmp_path: Path) -> None:
 def test_disagreeing_mos_are_averaged_and_found(tmp_path: Path) -> None:
     where = source(tmp_path, HEAD + "a,a.jpg,4,x\nb,b.jpg,1,x\na,a.jpg,5,y\nb,b.jpg,1.0,y\n")
     assert [sample.mos for sample in read_source(where)] == [4.5, 1.0]
-    assert samsung.disagreeing(where) == {"a": [4.0, 5.0]}
+    assert samsung.conflicting_mos(where) == {"a": [4.0, 5.0]}
 
 
 def test_columns_may_be_missing_and_values_empty(tmp_path: Path) -> None:
@@ -113,15 +113,15 @@ def test_missing_files_folders_and_splits_are_named(tmp_path: Path) -> None:
         read_source(SourceConfig(name="x"))
     where = source(tmp_path, HEAD + "a,a.jpg,1,x\n", split="official")
     with pytest.raises(UserError, match="no official split"):
-        given_splits(DataConfig(sources=[where]))
+        official_splits(DataConfig(sources=[where]))
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
     where = source(tmp_path, HEAD + "a,a.jpg,1,x\n")
     with pytest.raises(UserError, match="two are called samsung"):
-        read_all(DataConfig(sources=[where, where]))
+        read_sources(DataConfig(sources=[where, where]))
     with pytest.raises(UserError, match=r"data\.sources is empty"):
-        read_all(DataConfig())
+        read_sources(DataConfig())
 
 
 def test_hundred_thousand_rows_take_seconds_and_time_is_linear(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from src.common.errors import UserError
 from src.config.schema import BackboneConfig, Config, ModelConfig
 from src.models.backbones.backbone import Backbone
-from src.models.backbones.network import with_sides
+from src.models.backbones.network import resolve_image_sizes
 
 SMALL = BackboneConfig(name="mobilenetv3_small_050", weights="none")
 WEIGHTS = Path("weights/mobilenetv2_100_imagenet_same.safetensors")
@@ -106,14 +106,14 @@ def test_sizes_that_a_network_does_not_take_are_named_with_its_own(name: str) ->
 )
 def test_photos_are_as_large_as_the_backbone_was_made_for(name: str, options: dict, side: int) -> None:
     config = Config(model=ModelConfig(BackboneConfig(name=name, weights="none", options=options)))
-    both = with_sides(config).data
+    both = resolve_image_sizes(config).data
     assert (both.caption_size, both.mos_size) == (side, side)
-    given = with_sides(replace(config, data=replace(config.data, mos_size=0))).data
+    given = resolve_image_sizes(replace(config, data=replace(config.data, mos_size=0))).data
     assert (given.caption_size, given.mos_size) == (side, 0)
     fixed = replace(config, data=replace(config.data, mos_size=512, caption_size=32))
-    assert with_sides(fixed) is fixed
+    assert resolve_image_sizes(fixed) is fixed
     with pytest.raises(UserError, match="caption_size"):
-        with_sides(replace(config, data=replace(config.data, caption_size=0)))
+        resolve_image_sizes(replace(config, data=replace(config.data, caption_size=0)))
 
 
 def test_levels_are_means_and_deviations_of_hooked_stages(small: Backbone) -> None:

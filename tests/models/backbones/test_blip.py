@@ -18,15 +18,15 @@ from src import evaluate, predict, train
 from src.common.errors import UserError
 from src.config.schema import BackboneConfig, Config, GenerationConfig, LoraConfig
 from src.data.tokenizer import PAD, Tokenizer
-from src.inference.attention import on_photo
-from src.inference.predictor import Answer, Ask, load_answerer
+from src.inference.attention import image_attention
+from src.inference.predictor import Prediction, RequestOptions, load_predictor
 from src.models.backbones.backbone import Backbone
-from src.models.backbones.blip import own_tokenizer, read_words
-from src.models.losses import caption_ce
-from src.models.model_folder import load, save
-from src.models.multitask import Multitask
-from src.serving.page.attention_view import maps
-from src.tracking.run_folder import identity
+from src.models.backbones.blip import blip_tokenizer, read_blip_vocabulary
+from src.models.losses import caption_cross_entropy
+from src.models.model_folder import load_model_folder, save_model
+from src.models.multitask import MultitaskModel
+from src.serving.page.attention_view import attention_maps
+from src.tracking.run_folder import config_identity
 from tests.tiny import write_photo
 from tests.tiny_blip import PATCH, SIDE, SPECIAL, WIDE, blip_config, write_blip
 from tests.training.test_run import make_data
@@ -49,19 +49,19 @@ def theirs(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def tokenizer(folder: Path) -> Tokenizer:
-    made = own_tokenizer(blip_config(folder))
+    made = blip_tokenizer(blip_config(folder))
     assert made is not None
     return made
 
 
 @pytest.fixture(scope="module")
-def ours(folder: Path, tokenizer: Tokenizer) -> Multitask:
+def ours(folder: Path, tokenizer: Tokenizer) -> MultitaskModel:
     return make(blip_config(folder), tokenizer).eval()
 
 
-def make(config: Config, tokenizer: Tokenizer) -> Multitask:
+def make(config: Config, tokenizer: Tokenizer) -> MultitaskModel:
     torch.manual_seed(0)
-    model = Multitask(config.model, Backbone(config.model.backbone), tokenizer.size, len(tokenizer.styles))
+    model = MultitaskModel(config.model, Backbone(config.model.backbone), tokenizer.size, len(tokenizer.styles))
     model.fit_scale(torch.randn(5, model.backbone.level_size), torch.arange(5.0))
     return model
 
@@ -87,7 +87,7 @@ def tokens_of(tokenizer: Tokenizer) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(SIDE, SIDE), (40, 51)])
-def test_the_grid_and_the_levels_are_of_their_vision_tower(ours: Multitask, theirs: Any, shape: tuple) -> None:
+def test_the_grid_and_the_levels_are_of_their_vision_tower(ours: MultitaskModel, theirs: Any, shape: tuple) -> None:
     photos = pixels(3, *shape)
     with torch.inference_mode():
         features = ours.backbone(photos)
@@ -108,7 +108,7 @@ def test_the_words_are_their_own(folder: Path, tokenizer: Tokenizer) -> None:
     from transformers import BertTokenizer
 
     own = BertTokenizer.from_pretrained(folder)
-    ids = read_words(folder.as_posix()).ids(1)
+    ids = read_blip_vocabulary(folder.as_posix()).ids(1)
     assert len(ids) == len(set(ids)) == tokenizer.size == len(own) - len(SPECIAL) + 4
     for text in ("A sharp photos, softly!", "[SEP] zebra <end>"):
         tokens = tokenizer.encode(text, "challenge")
@@ -121,9 +121,9 @@ def test_the_words_are_their_own(folder: Path, tokenizer: Tokenizer) -> None:
 
 
 def test_logits_are_theirs_when_taught_and_step_by_step(
-    ours: Multitask, theirs: Any, folder: Path, tokenizer: Tokenizer
+    ours: MultitaskModel, theirs: Any, folder: Path, tokenizer: Tokenizer
 ) -> None:
-    tokens, ids = tokens_of(tokenizer), torch.tensor(read_words(folder.as_posix()).ids(1))
+    tokens, ids = tokens_of(tokenizer), torch.tensor(read_blip_vocabulary(folder.as_posix()).ids(1))
     decoder = ours.decoder
     with torch.inference_mode():
         grid = ours.backbone.grid(pixels(2))
@@ -140,7 +140,7 @@ def test_logits_are_theirs_when_taught_and_step_by_step(
         torch.testing.assert_close(looks.sum(dim=1), torch.ones(6))
 
 
-def test_captions_may_be_repeated_reordered_and_dropped(ours: Multitask) -> None:
+def test_captions_may_be_repeated_reordered_and_dropped(ours: MultitaskModel) -> None:
     decoder, first = ours.decoder, torch.tensor([3, 3, 3])
     with torch.inference_mode():
         grid = ours.backbone.grid(pixels(3))
@@ -155,11 +155,11 @@ def test_captions_may_be_repeated_reordered_and_dropped(ours: Multitask) -> None
             assert len(chosen.shared[0]) == (1 if len(set(rows)) == 1 else 3)  # dropped where half are not needed
 
 
-def test_the_loss_is_the_cross_entropy_of_the_logits(ours: Multitask, tokenizer: Tokenizer) -> None:
+def test_the_loss_is_the_cross_entropy_of_the_logits(ours: MultitaskModel, tokenizer: Tokenizer) -> None:
     tokens = tokens_of(tokenizer)
     grid = ours.backbone.grid(pixels(2))
     for smoothing in (0.0, 0.1):
-        expected = caption_ce(ours.decoder(grid, tokens), tokens, smoothing)
+        expected = caption_cross_entropy(ours.decoder(grid, tokens), tokens, smoothing)
         torch.testing.assert_close(ours.decoder.loss(grid, tokens, smoothing), expected)
     scale = torch.tensor([[1.0, -2.0, 5.0], [0.0, 3.0, 0.5]])
     logp = ours.decoder(grid, tokens).log_softmax(dim=3)
@@ -171,7 +171,7 @@ def test_the_loss_is_the_cross_entropy_of_the_logits(ours: Multitask, tokenizer:
 
 @pytest.mark.parametrize(("beam", "no_repeat", "penalty"), [(1, 0, 0.0), (1, 2, 0.0), (3, 0, 1.0), (4, 2, 0.0)])
 def test_captions_are_theirs(
-    ours: Multitask, theirs: Any, folder: Path, tokenizer: Tokenizer, beam: int, no_repeat: int, penalty: float
+    ours: MultitaskModel, theirs: Any, folder: Path, tokenizer: Tokenizer, beam: int, no_repeat: int, penalty: float
 ) -> None:
     from transformers import BertTokenizer
 
@@ -194,7 +194,7 @@ def test_captions_are_theirs(
 
 def test_a_style_begins_as_their_first_token_and_is_trained_on_its_own(folder: Path) -> None:
     config = blip_config(folder)
-    words = read_words(folder.as_posix())
+    words = read_blip_vocabulary(folder.as_posix())
     tokenizer = words.tokenizer(["x", "y"], 20)
     model = make(config, tokenizer).train()
     grid, tokens = torch.rand(1, 17, WIDE), torch.tensor([tokenizer.encode("a dark scene", s) for s in ("x", "y")])
@@ -227,9 +227,9 @@ def test_a_model_folder_needs_none_of_their_files(folder: Path, tmp_path: Path, 
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter)
-    save(tmp_path / "model", model, tokenizer.to_json(), config, {})
+    save_model(tmp_path / "model", model, tokenizer.to_json(), config, {})
     shutil.rmtree(copy)
-    loaded = load(tmp_path / "model")
+    loaded = load_model_folder(tmp_path / "model")
     with torch.inference_mode():
         features, again = model.backbone(pixels()), loaded.model.backbone(pixels())
         assert torch.equal(again.grid, features.grid)
@@ -245,7 +245,7 @@ def experiment(place: Path, blip: Path, **train: object) -> str:
     make_data(place / "data")
     config = blip_config(blip)
     config.model.backbone.lora = LoraConfig(2, targets=r".*\.qkv")
-    tree = identity(config)
+    tree = config_identity(config)
     tree["data"] |= {"val": 0.33, "split_dir": "cache/splits"}
     tree["train"] |= {"epochs": 1, "batch_size": 8, "threads": 1, "lr": 0.01, "backbone_lr": 0.01, **train}
     (place / "blip.yaml").write_text(yaml.safe_dump(tree | {"track": {"name": "tiny"}}))
@@ -262,7 +262,7 @@ def test_fine_tuning_evaluating_and_predicting(folder: Path, elsewhere: Path, th
     plain = {name.replace(".base_layer", ""): value for name, value in state.items() if "lora_" not in name}
     for name, value in theirs.vision_model.state_dict().items():
         assert torch.equal(plain[f"backbone.network.vision.{name}"], value), name
-    ids = read_words(folder.as_posix()).ids(1)
+    ids = read_blip_vocabulary(folder.as_posix()).ids(1)
     for name, value in theirs.text_decoder.bert.state_dict().items():
         expected = value[ids] if "word_embeddings" in name else value
         assert torch.equal(plain[f"decoder.text.bert.{name}"], expected), name
@@ -282,27 +282,27 @@ def test_people_see_where_it_looked_in_the_photo_without_the_class_token(
     folder: Path, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     config = blip_config(folder)
-    save(tmp_path / "model", make(config, tokenizer), tokenizer.to_json(), config, {})
-    answerer = load_answerer(tmp_path / "model")
+    save_model(tmp_path / "model", make(config, tokenizer), tokenizer.to_json(), config, {})
+    answerer = load_predictor(tmp_path / "model")
     write_photo(tmp_path / "x.jpg", 1)
-    (found,) = answerer.answer([(tmp_path / "x.jpg").read_bytes()], Ask(config.generate, attention=True))
-    assert isinstance(found, Answer)
+    (found,) = answerer.answer([(tmp_path / "x.jpg").read_bytes()], RequestOptions(config.generate, attention=True))
+    assert isinstance(found, Prediction)
     for caption in found.captions:
         assert caption.attention is not None
         assert caption.attention.shape == (len(caption.words) + 1, PLACES)
         np.testing.assert_allclose(caption.attention.sum(axis=1), 1, atol=1e-6)
-        assert maps(caption)["side"] == SIDE // PATCH
+        assert attention_maps(caption)["side"] == SIDE // PATCH
     looks = torch.tensor([[0.5, 0.25, 0.0, 0.25, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0]])
     expected = [[0.5, 0.0, 0.5, 0.0], [0.25, 0.25, 0.25, 0.25]]
-    np.testing.assert_allclose(on_photo(answerer.about, looks), expected, atol=1e-6)
+    np.testing.assert_allclose(image_attention(answerer.about, looks), expected, atol=1e-6)
 
 
 def test_no_epochs_keep_it_as_it_was_published(
-    folder: Path, elsewhere: Path, ours: Multitask, tokenizer: Tokenizer
+    folder: Path, elsewhere: Path, ours: MultitaskModel, tokenizer: Tokenizer
 ) -> None:
     options = ["--model.backbone.lora.rank", "0", "--data.cache", "true", "--generate.method", "greedy"]
     assert train.main(["--config", experiment(elsewhere, folder, epochs=0), *options]) == 0
-    loaded = load(Path("runs/tiny/model"))
+    loaded = load_model_folder(Path("runs/tiny/model"))
     with torch.inference_mode():
         grid = loaded.model.backbone.grid(pixels())
         assert torch.equal(grid, ours.backbone.grid(pixels()))
@@ -363,10 +363,10 @@ def test_mistakes_are_one_line(
 def test_the_decoder_sits_on_its_own_tower_and_words(folder: Path, tokenizer: Tokenizer) -> None:
     config = blip_config(folder)
     with pytest.raises(UserError, match=r"model.decoder: 9 tokens.*its own tokenizer"):
-        Multitask(config.model, Backbone(config.model.backbone), 9, 1)
+        MultitaskModel(config.model, Backbone(config.model.backbone), 9, 1)
     other = replace(config.model, backbone=BackboneConfig(name="test_resnet", weights="none"))
     with pytest.raises(UserError, match=r"model.decoder.kind: blip sits on its own tower"):
-        Multitask(other, Backbone(other.backbone), tokenizer.size, 1)
+        MultitaskModel(other, Backbone(other.backbone), tokenizer.size, 1)
 
 
 @pytest.mark.parametrize("package", ["transformers", "peft"])

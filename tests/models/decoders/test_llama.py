@@ -9,10 +9,10 @@ from torch import Tensor
 
 from src.common.errors import UserError
 from src.config.schema import DecoderConfig, GenerationConfig, LlamaConfig
-from src.models.decoders.llama import Llama
+from src.models.decoders.llama import LlamaDecoder
 from src.models.decoders.registry import make_decoder
 from src.models.generation import generate
-from src.models.losses import caption_ce
+from src.models.losses import caption_cross_entropy
 from tests.models import plain_llama
 from tests.models.contract import (
     C,
@@ -41,10 +41,10 @@ def tokens() -> Tensor:
     return some_tokens([[8, 2, 5, 3], [0, 7, 8, 4], [1, 8, 6, 3]])
 
 
-def make(sizes: dict | None = None, **changes: object) -> Llama:
+def make(sizes: dict | None = None, **changes: object) -> LlamaDecoder:
     torch.manual_seed(0)
     decoder = make_decoder(replace(CONFIG, llama=replace(SIZES, **(sizes or {})), **changes), V, C)  # type: ignore[arg-type]
-    assert isinstance(decoder, Llama)
+    assert isinstance(decoder, LlamaDecoder)
     with torch.no_grad():
         for name, parameter in decoder.named_parameters():  # nothing stays at the 0 or 1 it starts with
             if name.endswith("bias") or "norm" in name:
@@ -66,7 +66,7 @@ def test_forward_is_the_plain_one(grid: Tensor, tokens: Tensor, sizes: dict) -> 
 
 def test_loss_is_that_of_forward(grid: Tensor, tokens: Tensor) -> None:
     decoder, other = make(), make()
-    loss, expected = decoder.loss(grid, tokens, 0.1), caption_ce(other(grid, tokens), tokens, 0.1)
+    loss, expected = decoder.loss(grid, tokens, 0.1), caption_cross_entropy(other(grid, tokens), tokens, 0.1)
     torch.testing.assert_close(loss, expected)
     loss.backward()
     expected.backward()
@@ -162,7 +162,7 @@ def test_photos_do_not_touch_each_other(grid: Tensor, method: str) -> None:
 def test_learns_to_repeat_what_it_sees() -> None:
     torch.manual_seed(0)
     still = replace(CONFIG, dropout=0.0, word_dropout=0.0, grid_dropout=0.0)
-    check_learns_what_it_sees(Llama(still, V, C), lr=0.01, steps=60)
+    check_learns_what_it_sees(LlamaDecoder(still, V, C), lr=0.01, steps=60)
 
 
 @pytest.mark.parametrize(

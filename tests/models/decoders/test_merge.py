@@ -9,10 +9,10 @@ from torch import Tensor
 from src.common.errors import UserError
 from src.config.schema import DecoderConfig, GenerationConfig
 from src.models.decoders import merge
-from src.models.decoders.merge import Merge
+from src.models.decoders.merge import MergeDecoder
 from src.models.decoders.registry import make_decoder
 from src.models.generation import generate
-from src.models.losses import caption_ce
+from src.models.losses import caption_cross_entropy
 from tests.models.contract import (
     C,
     V,
@@ -41,9 +41,9 @@ def tokens() -> Tensor:
     return some_tokens([[9, 2, 5, 3], [0, 7, 9, 4], [1, 8, 6, 3]])
 
 
-def make(kind: dict) -> Merge:
+def make(kind: dict) -> MergeDecoder:
     torch.manual_seed(0)
-    decoder = Merge(replace(CONFIG, **kind), V, C).eval()
+    decoder = MergeDecoder(replace(CONFIG, **kind), V, C).eval()
     with torch.no_grad():
         decoder.words.weight.normal_()
     return decoder
@@ -93,7 +93,7 @@ def test_slices_change_nothing(grid: Tensor, tokens: Tensor, monkeypatch: pytest
         loss.backward()
         losses.append(loss)
         gradients.append(torch.cat([p.grad.flatten() for p in decoder.parameters() if p.grad is not None]))
-    torch.testing.assert_close(losses[0], caption_ce(make(KINDS[1])(grid, tokens), tokens, 0.1))
+    torch.testing.assert_close(losses[0], caption_cross_entropy(make(KINDS[1])(grid, tokens), tokens, 0.1))
     for loss, gradient in zip(losses[1:], gradients[1:], strict=True):
         torch.testing.assert_close(loss, losses[0])
         torch.testing.assert_close(gradient, gradients[0], atol=1e-6, rtol=1e-4)

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from src.config.schema import DecoderConfig
-from src.models.decoders.recurrent import Recurrent
-from src.models.layers.attention_rnn_backward import Unroll
-from src.models.layers.packed_captions import pack
-from src.models.layers.rnn_cells import Cell, Gru, Lstm
-from src.models.losses import caption_ce
+from src.models.decoders.recurrent import RecurrentDecoder
+from src.models.layers.attention_rnn_backward import AttentionRNNUnroll
+from src.models.layers.packed_captions import pack_captions
+from src.models.layers.rnn_cells import Cell, GRUCell, LSTMCell
+from src.models.losses import caption_cross_entropy
 from tests.models.contract import (
     C,
     V,
@@ -39,15 +39,15 @@ def tokens() -> Tensor:
     return some_tokens([[9, 2, 5, 3], [0, 7, 9, 4], [1, 8, 6, 3]])
 
 
-def make(seed: int = 0, **changes: object) -> Recurrent:
+def make(seed: int = 0, **changes: object) -> RecurrentDecoder:
     torch.manual_seed(seed)
-    decoder = Recurrent(replace(CONFIG, **changes), V, C)  # type: ignore[arg-type]
+    decoder = RecurrentDecoder(replace(CONFIG, **changes), V, C)  # type: ignore[arg-type]
     with torch.no_grad():
         decoder.vocabulary.bias.normal_()
     return decoder.eval()
 
 
-def plain(decoder: Recurrent, **changes: object) -> Plain:
+def plain(decoder: RecurrentDecoder, **changes: object) -> Plain:
     reference = Plain(replace(CONFIG, **changes), V, C)  # type: ignore[arg-type]
     reference.take(decoder)
     return reference.eval()
@@ -81,7 +81,7 @@ def test_doubly_stochastic_attention_too(grid: Tensor, tokens: Tensor, kind: dic
     assert decoder.loss(grid, torch.zeros_like(tokens)) == 0
 
 
-def same_gradients(decoder: Recurrent, reference: Plain, grid: Tensor, tokens: Tensor) -> None:
+def same_gradients(decoder: RecurrentDecoder, reference: Plain, grid: Tensor, tokens: Tensor) -> None:
     loss, expected = decoder.loss(grid, tokens, 0.1), reference.loss(grid, tokens, 0.1)
     loss.backward()
     expected.backward()
@@ -95,7 +95,9 @@ def same_gradients(decoder: Recurrent, reference: Plain, grid: Tensor, tokens: T
 
 def test_loss_is_that_of_forward(grid: Tensor, tokens: Tensor) -> None:
     decoder = make()
-    torch.testing.assert_close(decoder.loss(grid, tokens, 0.1), caption_ce(decoder(grid, tokens), tokens, 0.1))
+    torch.testing.assert_close(
+        decoder.loss(grid, tokens, 0.1), caption_cross_entropy(decoder(grid, tokens), tokens, 0.1)
+    )
 
 
 def test_stepwise_is_forward(grid: Tensor, tokens: Tensor, kind: dict) -> None:
@@ -142,7 +144,7 @@ def test_bf16_gradients_point_where_fp32_ones_do(grid: Tensor, tokens: Tensor) -
 
 
 def test_packing_keeps_every_word_once(tokens: Tensor) -> None:
-    packed = pack(tokens)
+    packed = pack_captions(tokens)
     layout = packed.layout
     assert sum(layout.counts) == len(packed.targets) == int((tokens[:, :, 1:] != 0).sum())
     assert layout.counts == sorted(layout.counts, reverse=True)
@@ -150,19 +152,19 @@ def test_packing_keeps_every_word_once(tokens: Tensor) -> None:
     assert torch.equal(tokens[:, :, :-1].flatten()[layout.places], packed.inputs)
 
 
-@pytest.mark.parametrize("cell", [Lstm, Gru])
+@pytest.mark.parametrize("cell", [LSTMCell, GRUCell])
 @pytest.mark.parametrize("gated", [True, False])
 def test_gradient_by_finite_differences(tokens: Tensor, cell: Cell, gated: bool) -> None:
     torch.manual_seed(0)
-    packed = pack(tokens[:2, :3, :5])
+    packed = pack_captions(tokens[:2, :3, :5])
     layout, m, h, a, n, g = packed.layout, len(packed.targets), 3, 2, 4, cell.gates
     r, q, c = len(layout.rows), a + gated * h, h * (cell.parts - 1)
     sizes = [(2, n, a), (2, n, h), (r, h), (r, c), (m, g * h), (q, h), (q,), (a,), (g * h, 2 * h)]
     inputs = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in sizes]
-    assert torch.autograd.gradcheck(lambda *x: Unroll.apply(layout, cell, *x), inputs)
+    assert torch.autograd.gradcheck(lambda *x: AttentionRNNUnroll.apply(layout, cell, *x), inputs)
 
 
 def test_learns_to_repeat_what_it_sees() -> None:
     torch.manual_seed(0)
     still = replace(CONFIG, dropout=0.0, word_dropout=0.0, grid_dropout=0.0)
-    check_learns_what_it_sees(Recurrent(still, V, C), lr=0.02, steps=80)
+    check_learns_what_it_sees(RecurrentDecoder(still, V, C), lr=0.02, steps=80)
