@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.common.errors import EXIT_FALLBACKS, UserError, run_command
+from src.config.cli import add_image_options, add_prediction_options
 from src.config.loader import CommandParser, make_parser
 from src.config.schema import AtLeast0
 from src.inference.ensemble_submission import ensemble_models, ensemble_submissions
 from src.inference.submission import check_submission_path, write_submission
-from src.predict import add_model_options, add_photo_options
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -42,8 +42,10 @@ def make_options() -> CommandParser:
     about = "leave out of a photo's mos those more than this many quartile ranges outside the quartiles (1.5, say);"
     about += " 0: none"
     parser.add_argument("--outliers", type=AtLeast0, default=0.0, help=about)
-    add_photo_options(parser)
-    add_model_options(parser, "style of the captions, by data set; default: the challenge's, where a model knows it")
+    add_image_options(parser)
+    add_prediction_options(
+        parser, "style of the captions, by data set; default: the challenge's, where a model knows it"
+    )
     return parser
 
 

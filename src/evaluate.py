@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.common.errors import EXIT_FALLBACKS, run_command
+from src.config.cli import add_prediction_options
 from src.config.loader import CommandParser, make_parser
 from src.config.schema import Whole
 from src.data.split import PARTS
@@ -17,7 +18,6 @@ from src.evaluation.evaluator import (
     write_json,
 )
 from src.evaluation.score_table import ALL, score_by_source, score_table
-from src.predict import add_model_options
 
 if TYPE_CHECKING:
     pass
@@ -77,7 +77,7 @@ def make_options() -> CommandParser:
     add_extra_options(parser)
     parser.add_argument("--log", type=bool, default=False, help="also log the scores to the model's run in MLflow")
     parser.add_argument("--meteor", type=bool, default=True, help="METEOR too, which needs Java")
-    add_model_options(parser, "style of the captions, by data set; default: that of each photo's own data set")
+    add_prediction_options(parser, "style of the captions, by data set; default: that of each photo's own data set")
     return parser
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.common.errors import EXIT_FALLBACKS, run_command
+from src.config.cli import add_image_options, add_prediction_options
 from src.config.loader import CommandParser, make_parser
-from src.config.schema import Count, GenerationConfig, Whole
+from src.config.schema import Whole
 from src.data.image_list import find_images
 from src.inference.fallbacks import mos_range
 from src.inference.model_loading import load_model
@@ -55,31 +56,16 @@ def make_options() -> CommandParser:
     parser = make_parser("predict", DESCRIPTION, config=False)
     parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
     parser.add_argument("--output", type=str, required=True, help="the submission to write: submissions/X.csv")
-    add_photo_options(parser)
+    add_image_options(parser)
     parser.add_argument(
         "--columns", type=str, default="", help="img_name,comments or img_name,mos: leave the other column out"
     )
-    add_model_options(parser, "style of the captions, by data set; default: the challenge's, where the model knows it")
+    add_prediction_options(
+        parser, "style of the captions, by data set; default: the challenge's, where the model knows it"
+    )
     about = "processes of Ray, here or on the cluster of RAY_ADDRESS; cut short, the same command goes on. 0: none"
     parser.add_argument("--workers", type=Whole, default=0, help=about)
     return parser
-
-
-def add_photo_options(parser: CommandParser) -> None:
-    """Options that say which photos."""
-    about = "photos: a table with img_name and perhaps img_path (test.csv), a .txt with a name a line, or a folder"
-    parser.add_argument("--data", type=str, default="", help=about)
-    parser.add_argument("--images", type=str, default="", help="folder of the photos, where the table names no paths")
-    about = "the sample submission: names and order of the rows; default: sample_submission.csv beside the table"
-    parser.add_argument("--sample", type=str, default="", help=about)
-
-
-def add_model_options(parser: CommandParser, style: str) -> None:
-    """Options that say how a model answers; `style` explains that option."""
-    parser.add_argument("--style", type=str, default="", help=style)
-    parser.add_argument("--batch-size", type=Count, default=32, help="photos at a time: less needs less memory")
-    parser.add_argument("--cache", type=bool, default=False, help="keep features in the cache for the next time")
-    parser.add_class_arguments(GenerationConfig, "generate")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from src.common.errors import EXIT_FALLBACKS, UserError, run_command
 from src.common.files import check_output_file
+from src.config.cli import add_prediction_options
 from src.config.loader import CommandParser, make_parser
 from src.config.schema import Count
 from src.data.split import PARTS
-from src.predict import add_model_options
 from src.reporting.report_builder import build_report, log_page
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def make_options() -> CommandParser:
     parser.add_argument("--photos", type=Count, default=2000, help="most photos on the planes of PCA and t-SNE")
     parser.add_argument("--meteor", type=bool, default=True, help="METEOR too, which needs Java")
     parser.add_argument("--log", type=bool, default=True, help="also send page and figures (PNG) to the run in MLflow")
-    add_model_options(parser, "style of the captions, by data set; default: that of each photo's own data set")
+    add_prediction_options(parser, "style of the captions, by data set; default: that of each photo's own data set")
     return parser
 
 

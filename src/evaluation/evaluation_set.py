@@ -105,7 +105,7 @@ def predict_part(
 
     Args:
         name: of the model.
-        parser: of the command, with --part, --config and add_model_options.
+        parser: of the command, with --part, --config and add_prediction_options.
         args: its command line.
         cache_as_trained: unless the command line says otherwise, take features from the cache where training did.
         config: whose photos and generation stand for the model's own; the command line goes over these, too.
