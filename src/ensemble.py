@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.common.errors import EXIT_FALLBACKS, UserError, run_command
-from src.config.cli import add_image_options, add_prediction_options
+from src.config.cli import add_image_options, add_prediction_options, parse_with_overrides
 from src.config.loader import CommandParser, make_parser
 from src.config.schema import AtLeast0
 from src.inference.ensemble_submission import ensemble_models, ensemble_submissions
@@ -13,8 +13,7 @@ from src.inference.submission import check_submission_path, write_submission
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, joins, and says what was written. 3: some photos could not be read."""
-    parser = make_options()
-    options = parser.parse_args(args)
+    options, overrides = parse_with_overrides(make_options(), args)
     output = Path(options.output)
     check_submission_path(output)
     if bool(options.submissions) == bool(options.models):
@@ -22,7 +21,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.submissions:
         joined, facts = ensemble_submissions([Path(name) for name in options.submissions], options)
     else:
-        joined, facts = ensemble_models(parser, args)
+        joined, facts = ensemble_models(options, overrides)
     write_submission(output, joined, {**facts, "join": options.mos, "outliers": options.outliers}, facts["mos_range"])
     print(f"wrote {output} and {output.with_suffix('.json')}: {len(joined.names)} photos")
     print(f"next: python -m src.evaluate --predictions {output} --truth TABLE.csv")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.common.errors import EXIT_FALLBACKS, run_command
-from src.config.cli import add_prediction_options
+from src.config.cli import add_prediction_options, parse_with_overrides
 from src.config.loader import CommandParser, make_parser
 from src.config.schema import Whole
 from src.data.split import PARTS
@@ -25,19 +25,15 @@ if TYPE_CHECKING:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, scores, and prints the tables. 3: some photos could not be answered."""
-    options = make_options().parse_args(args)
+    options, overrides = parse_with_overrides(make_options(), args)
     check_evaluate_options(options)
-    found = (
-        submission_evaluation_set(options)
-        if options.predictions
-        else models_evaluation_set(options, make_options(), args)
-    )
+    found = submission_evaluation_set(options) if options.predictions else models_evaluation_set(options, overrides)
     answers, about = found.answers, found.about
     scores = score_by_source(answers, options.meteor)
     add_pretrained_scores(found, scores, options)
     print(about["title"])
     print(score_table({source: found.scores for source, found in scores.items()}))
-    more = compare_and_rank(found, options, make_options(), args)
+    more = compare_and_rank(found, options, overrides)
     if options.json:
         write_json(Path(options.json), about | more, answers, scores)
         print(f"wrote {options.json}")

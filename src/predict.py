@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.common.errors import EXIT_FALLBACKS, run_command
-from src.config.cli import add_image_options, add_prediction_options
+from src.config.cli import add_image_options, add_prediction_options, parse_with_overrides
 from src.config.loader import CommandParser, make_parser
 from src.config.schema import Whole
 from src.data.image_list import find_images
@@ -25,13 +25,12 @@ DESCRIPTION = "Answers photos with a trained model and writes a submission, chec
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, answers, writes, and says what was written. 3: some photos could not be read."""
-    parser = make_options()
-    options = parser.parse_args(args)
+    options, overrides = parse_with_overrides(make_options(), args)
     output = Path(options.output)
     check_submission_path(output)
     samples = find_images(options.data, options.images, options.sample)
     loaded, folder = load_model(options.model)
-    settings = make_predict_options(parser, args, loaded)
+    settings = make_predict_options(options, overrides, loaded)
     check_style_option(options.style, [settings])
     began = time.perf_counter()
     if options.workers:

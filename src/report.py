@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from src.common.errors import EXIT_FALLBACKS, UserError, run_command
 from src.common.files import check_output_file
-from src.config.cli import add_prediction_options
+from src.config.cli import add_prediction_options, parse_with_overrides
 from src.config.loader import CommandParser, make_parser
 from src.config.schema import Count
 from src.data.split import PARTS
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, makes the page, and says where it lies. 3: some photos could not be answered."""
-    parser = make_options()
-    options = parser.parse_args(args)
+    options, overrides = parse_with_overrides(make_options(), args)
     if sum(map(bool, (options.model, options.sweep, options.comparison))) != 1:
         raise UserError("give one of --model RUN, --sweep NAME or --comparison NAME")
     if options.output:
         check_output_file(Path(options.output))
-    made = build_report(parser, options, args)
+    made = build_report(options, overrides)
     path = Path(options.output or f"reports/{made.name}.html")
 
     from src.reporting.html import write_page

@@ -3,11 +3,12 @@
 from types import ModuleType
 
 from src.common.errors import UserError
-from src.config.schema import DataConfig, SourceConfig
+from src.config.schema import Config, DataConfig, SourceConfig
 from src.data.formats import coco, flickr, samsung
 from src.data.formats.base import source_name
 from src.data.leaky_split import as_caption_pairs, check_leaky_sources, is_leaky
 from src.data.sample import Sample
+from src.data.split import part_samples, split_images
 
 
 def read_source(source: SourceConfig) -> list[Sample]:
@@ -53,3 +54,17 @@ def official_splits(config: DataConfig) -> dict[str, dict[str, str]]:
 def format_module(source: SourceConfig) -> ModuleType:
     """The module that reads a format: `read`, `official_split` and `raw_captions`."""
     return {"samsung": samsung, "flickr8k": flickr, "flickr30k": flickr, "coco": coco}[source.format]
+
+
+def load_part(config: Config, part: str) -> list[Sample]:
+    """The samples of train, val or test as the config splits them.
+
+    Raises:
+        UserError: that part is empty, or none of its images has a label.
+    """
+    samples = read_sources(config.data)
+    chosen = part_samples(samples, split_images(samples, config.data, official_splits(config.data)), part)
+    if not any(sample.captions or sample.mos is not None for sample in chosen):
+        kind = "labelled photos" if chosen else "photos"
+        raise UserError(f"--part {part}: the split has no {kind} there; choose another part or set data.{part}")
+    return chosen

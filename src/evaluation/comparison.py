@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jsonargparse import Namespace
 
 from src.common.errors import UserError
-from src.config.loader import CommandParser
+from src.config.cli import Overrides
 from src.config.schema import Config
 from src.data.sample import Sample
-from src.evaluation.evaluation_set import EvaluationSet, load_part, submission_predictions
+from src.data.sources import load_part
+from src.evaluation.evaluation_set import EvaluationSet, submission_predictions
 from src.evaluation.score_table import measure_rows, score_cell, score_table
 from src.inference.fallbacks import ensemble_fallback, fill_missing
 from src.inference.model_loading import load_model
@@ -48,15 +50,15 @@ class Competitor:
 
 
 def score_competitors(
-    found: EvaluationSet, names: Sequence[str], parser: CommandParser, args: Sequence[str] | None, meteor: Meteor | None
+    found: EvaluationSet, names: Sequence[str], options: Namespace, overrides: Overrides, meteor: Meteor | None
 ) -> list[Competitor]:
     """What is scored, first, and what it is held against, on the photos that all answer.
 
     Args:
         found: what is scored.
         names: models, or submissions ending in .csv.
-        parser: of the command.
-        args: its command line.
+        options: of the command.
+        overrides: the options that a person typed.
         meteor: its process, or None.
 
     Raises:
@@ -69,7 +71,7 @@ def score_competitors(
     answers = [select_rows(found.answers, rows)]
     for name, one in zip(names, tables, strict=True):
         answers.append(
-            submission_predictions(one, samples) if one else competitor_predictions(name, samples, parser, args)
+            submission_predictions(one, samples) if one else competitor_predictions(name, samples, options, overrides)
         )
     return [score_competitor(label, one, meteor) for label, one in zip(labels, answers, strict=True)]
 
@@ -118,13 +120,13 @@ def select_rows(answers: Predictions, rows: Sequence[int]) -> Predictions:
     return Predictions(**{name: [column[i] for i in rows] for name, column in vars(answers).items()})
 
 
-def competitor_predictions(name: str, samples: list, parser: CommandParser, args: Sequence[str] | None) -> Predictions:
+def competitor_predictions(name: str, samples: list, options: Namespace, overrides: Overrides) -> Predictions:
     """A model's answers for these photos; says so where they are not all held out from it."""
     from src.inference.batch_prediction import predict_images
 
     loaded, _ = load_model(name)
-    settings = make_predict_options(parser, args, loaded, labelled=True)
-    warn_training_images(name, loaded.config, samples, parser.parse_args(args).part)
+    settings = make_predict_options(options, overrides, loaded, labelled=True)
+    warn_training_images(name, loaded.config, samples, options.part)
     answers, failed = predict_images(loaded, samples, settings)
     fill_missing(answers, failed, ensemble_fallback([loaded], settings), settings)
     return answers

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from src.common.errors import UserError
-from src.config.loader import CommandParser, load_config
+from src.config.cli import Overrides
+from src.config.loader import load_config
 from src.config.schema import Config, SourceConfig
 from src.data.sample import Sample
+from src.data.sources import load_part
 from src.inference.fallbacks import ensemble_fallback, fill_missing
 from src.inference.model_loading import load_model
 from src.inference.predict_options import check_style_option, make_predict_options
@@ -66,11 +68,11 @@ class EvaluationSet:
     parts: list[ModelPredictions]
 
 
-def models_evaluation_set(options: Namespace, parser: CommandParser, args: Sequence[str] | None) -> EvaluationSet:
+def models_evaluation_set(options: Namespace, overrides: Overrides) -> EvaluationSet:
     """The answers of one model, or of several, each for its own photos."""
     from src.inference.predictions import Predictions
 
-    parts = [predict_part(name, parser, args) for name in options.model]
+    parts = [predict_part(name, options, overrides) for name in options.model]
     check_style_option(options.style, [one.settings for one in parts])
     about = parts[0].about
     if len(parts) > 1:
@@ -96,8 +98,8 @@ def warn_repeated_images(parts: Sequence[ModelPredictions]) -> None:
 
 def predict_part(
     name: str,
-    parser: CommandParser,
-    args: Sequence[str] | None,
+    options: Namespace,
+    overrides: Overrides,
     cache_as_trained: bool = False,
     config: Config | None = None,
 ) -> ModelPredictions:
@@ -105,8 +107,8 @@ def predict_part(
 
     Args:
         name: of the model.
-        parser: of the command, with --part, --config and add_prediction_options.
-        args: its command line.
+        options: with --part, --config and those of add_prediction_options.
+        overrides: the options that a person typed.
         cache_as_trained: unless the command line says otherwise, take features from the cache where training did.
         config: whose photos and generation stand for the model's own; the command line goes over these, too.
     """
@@ -115,10 +117,9 @@ def predict_part(
     loaded, folder = load_model(name)
     if config:
         loaded = replace(loaded, config=replace(loaded.config, generate=config.generate))
-    if cache_as_trained:
-        parser.set_defaults(cache=loaded.config.data.cache and loaded.config.model.backbone.frozen)
-    settings = make_predict_options(parser, args, loaded, labelled=True)
-    options = parser.parse_args(args)
+    settings = make_predict_options(options, overrides, loaded, labelled=True)
+    if cache_as_trained and "cache" not in overrides:
+        settings.cache = loaded.config.data.cache and loaded.config.model.backbone.frozen
     samples = load_part(load_config(options.config) if options.config else config or loaded.config, options.part)
     answers, failed = predict_images(loaded, samples, settings)
     lost = fill_missing(answers, failed, ensemble_fallback([loaded], settings), settings)
@@ -180,20 +181,3 @@ def read_truth(truth: str, part: str) -> list[Sample]:
     from src.data.sources import read_source
 
     return read_source(SourceConfig(format="samsung", path=str(path.parent), captions=path.name, name=path.stem))
-
-
-def load_part(config: Config, part: str) -> list[Sample]:
-    """The photos of train, val or test as the config splits them.
-
-    Raises:
-        UserError: that part is empty, or none of its photos has a label.
-    """
-    from src.data.sources import official_splits, read_sources
-    from src.data.split import part_samples, split_images
-
-    samples = read_sources(config.data)
-    found = part_samples(samples, split_images(samples, config.data, official_splits(config.data)), part)
-    if not any(sample.captions or sample.mos is not None for sample in found):
-        kind = "labelled photos" if found else "photos"
-        raise UserError(f"--part {part}: the split has no {kind} there; choose another part or set data.{part}")
-    return found

@@ -1,7 +1,6 @@
 """Evaluation of a model or a submission: scores, deciles, comparisons, leaderboards, as tables and JSON."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from jsonargparse import Namespace
 
 from src.common.errors import UserError
 from src.common.files import check_output_file, write_text
-from src.config.loader import CommandParser
+from src.config.cli import Overrides
 from src.evaluation.evaluation_set import EvaluationSet
 from src.evaluation.score_table import ALL, finite_or_none
 from src.inference.provenance import model_run_id
@@ -75,9 +74,7 @@ def add_pretrained_scores(found: EvaluationSet, scores: dict[str, "Scores"], opt
                 one.scores[name] = Score(float(own.mean()), *bootstrap_mean(own))
 
 
-def compare_and_rank(
-    found: EvaluationSet, options: Namespace, parser: CommandParser, args: Sequence[str] | None
-) -> dict[str, Any]:
+def compare_and_rank(found: EvaluationSet, options: Namespace, overrides: Overrides) -> dict[str, Any]:
     """Prints deciles, comparisons and boards, as asked for. Returns them as plain types."""
     from src.evaluation.comparison import print_deciles, print_differences, print_leaderboards, score_competitors
     from src.metrics.meteor import optional_meteor
@@ -86,7 +83,7 @@ def compare_and_rank(
     if not (options.deciles or options.against or options.boards):
         return more
     with optional_meteor(options.meteor and any(found.answers.captions)) as meteor:
-        every = score_competitors(found, options.against, parser, args, meteor)
+        every = score_competitors(found, options.against, options, overrides, meteor)
     if options.deciles:
         more["deciles"] = print_deciles(every)
     if options.against:

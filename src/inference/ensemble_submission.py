@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 
 from src.common.errors import UserError
 from src.common.files import sha256
-from src.config.loader import CommandParser
+from src.config.cli import Overrides
 from src.data.image_list import find_images
 from src.inference.blending import blend_mos, consensus_captions
 from src.inference.fallbacks import complete_submission
@@ -21,7 +21,7 @@ from src.inference.provenance import model_provenance, prediction_provenance
 from src.inference.submission import MOS_RANGE, Submission, matches_json, read_submission
 
 
-def ensemble_models(parser: CommandParser, args: Sequence[str] | None) -> tuple[Submission, dict[str, Any]]:
+def ensemble_models(options: Namespace, overrides: Overrides) -> tuple[Submission, dict[str, Any]]:
     """Several models' joint answers, and what its json says of them.
 
     Raises:
@@ -29,13 +29,12 @@ def ensemble_models(parser: CommandParser, args: Sequence[str] | None) -> tuple[
     """
     from src.inference.ensemble import combined_options, predict_ensemble, share_vocabulary
 
-    options = parser.parse_args(args)
     if len(options.models) < 2:
         raise UserError("--models: name at least two")
     samples = find_images(options.data, options.images, options.sample)
     found = [load_model(name) for name in options.models]
     members = [loaded for loaded, _ in found]
-    settings = [make_predict_options(parser, args, loaded) for loaded in members]
+    settings = [make_predict_options(options, overrides, loaded) for loaded in members]
     check_style_option(options.style, settings)
     answers, failed = predict_ensemble(members, samples, settings, options.mos, options.outliers)
     joined, lost = complete_submission(answers, failed, members, combined_options(settings))

@@ -1,12 +1,13 @@
 """Prediction options from a command line and a model's own config."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from jsonargparse import Namespace
+
 from src.common.errors import UserError
-from src.config.loader import CommandParser
-from src.config.schema import GenerationConfig
+from src.config.cli import Overrides
 from src.inference.submission import COMMENTS, MOS, NAME
 
 if TYPE_CHECKING:
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def make_predict_options(
-    parser: CommandParser, args: Sequence[str] | None, loaded: "LoadedModel", labelled: bool = False
+    options: Namespace, overrides: Overrides, loaded: "LoadedModel", labelled: bool = False
 ) -> "PredictOptions":
-    """How to answer: as the model was trained to, but for what the command line says.
+    """How a model predicts: by its own `generate` settings, except for those that a person typed.
 
     Args:
-        parser: of the command.
-        args: its command line.
+        options: of the command, with those of `add_prediction_options`.
+        overrides: the options that a person typed, by dotted key.
         loaded: the model.
-        labelled: answer only what there is a label for, each photo in the style of its own source.
+        labelled: predict only what an image has a label for, in the style of its own source.
 
     Returns:
         The settings, without a style where no captions are written.
@@ -33,15 +34,14 @@ def make_predict_options(
     """
     from src.inference.batch_prediction import PredictOptions, check_style, default_style
 
-    parser.set_defaults({f"generate.{key}": value for key, value in asdict(loaded.config.generate).items()})
-    options = parser.parse_args(args)
     columns = choose_columns(options.get("columns", ""), loaded)
     style = ""
     if COMMENTS in columns:
         style = options.style or ("" if labelled else default_style(loaded))
         if style:
             check_style(loaded, style)
-    generation = GenerationConfig(**options.generate.as_dict())
+    typed = {key.removeprefix("generate."): value for key, value in overrides.items() if key.startswith("generate.")}
+    generation = replace(loaded.config.generate, **typed)
     asked = {"mos": MOS in columns, "captions": COMMENTS in columns}
     return PredictOptions(generation, style, options.batch_size, options.cache, labelled, **asked)
 

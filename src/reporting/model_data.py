@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from jsonargparse import Namespace
 
 from src.common.errors import UserError
-from src.config.loader import CommandParser
+from src.config.cli import Overrides
 from src.config.schema import Config, to_dict
 from src.evaluation.evaluation_set import ModelPredictions, predict_part
 from src.evaluation.score_table import ALL, score_by_source
@@ -72,9 +73,7 @@ class ModelData:
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
-def collect_models(
-    wanted: Sequence[ReportedModel], parser: CommandParser, args: Sequence[str] | None, meteor: bool
-) -> list[ModelData]:
+def collect_models(wanted: Sequence[ReportedModel], options: Namespace, overrides: Overrides) -> list[ModelData]:
     """Has each model answer and scores it. Models of one name are called as they were asked for.
 
     Raises:
@@ -83,19 +82,19 @@ def collect_models(
     names = [one.name or one.model for one in wanted]
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise UserError(f"--model {twice}: is given twice; name each once")
-    found = [collect_model(one, parser, args, meteor) for one in wanted]
+    found = [collect_model(one, options, overrides) for one in wanted]
     called = [one.name for one in found]
     for given, one in zip(names, found, strict=True):
         one.name = given if called.count(one.name) > 1 else one.name
     return found
 
 
-def collect_model(wanted: ReportedModel, parser: CommandParser, args: Sequence[str] | None, meteor: bool) -> ModelData:
+def collect_model(wanted: ReportedModel, options: Namespace, overrides: Overrides) -> ModelData:
     """One model's material."""
-    asked = predict_part(wanted.model, parser, args, cache_as_trained=True, config=wanted.config)
+    asked = predict_part(wanted.model, options, overrides, cache_as_trained=True, config=wanted.config)
     history = logged_metrics(asked.about["run_id"], asked.folder.parent / "history.jsonl")
     name = wanted.name or model_label(wanted.model, asked)
-    return ModelData(name, asked, score_by_source(asked.answers, meteor), history)
+    return ModelData(name, asked, score_by_source(asked.answers, options.meteor), history)
 
 
 def model_label(name: str, asked: ModelPredictions) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from src.common.errors import UserError, one_line
-from src.config.loader import CommandParser
+from src.config.cli import Overrides
 from src.tracking.mlflow_sync import RUN_ID
 
 if TYPE_CHECKING:
@@ -35,37 +35,35 @@ class BuiltReport:
     fallbacks: bool = False
 
 
-def build_report(parser: CommandParser, options: Namespace, args: Sequence[str] | None) -> BuiltReport:
+def build_report(options: Namespace, overrides: Overrides) -> BuiltReport:
     """The page that the command line asks for.
 
     Raises:
         UserError: there is no such model, sweep or comparison, or no photos to answer.
     """
     if options.sweep:
-        return sweep_report(parser, options, args)
+        return sweep_report(options, overrides)
     if options.comparison:
-        return comparison_report(parser, options, args)
+        return comparison_report(options, overrides)
     from src.reporting.model_data import ReportedModel
 
-    return models_report([ReportedModel(name) for name in options.model], parser, options, args)
+    return models_report([ReportedModel(name) for name in options.model], options, overrides)
 
 
-def models_report(
-    models: "Sequence[ReportedModel]", parser: CommandParser, options: Namespace, args: Sequence[str] | None
-) -> BuiltReport:
+def models_report(models: "Sequence[ReportedModel]", options: Namespace, overrides: Overrides) -> BuiltReport:
     """A report on models; of a run where it is one model's."""
     from src.reporting.html import file_name
     from src.reporting.model_data import collect_models
     from src.reporting.sections import model_page
 
-    materials = collect_models(models, parser, args, options.meteor)
+    materials = collect_models(models, options, overrides)
     run_id = materials[0].asked.about["run_id"] if len(materials) == 1 else ""
     name = file_name("-".join(one.name for one in materials))
     fallbacks = any(one.asked.about["fallbacks"] for one in materials)
     return BuiltReport(model_page(materials, options.photos, options.meteor), name, run_id, fallbacks)
 
 
-def sweep_report(parser: CommandParser, options: Namespace, args: Sequence[str] | None) -> BuiltReport:
+def sweep_report(options: Namespace, overrides: Overrides) -> BuiltReport:
     """A sweep's search, then its best model, where it is trained out."""
     from src.reporting.html import Page
     from src.reporting.model_data import ReportedModel
@@ -80,19 +78,20 @@ def sweep_report(parser: CommandParser, options: Namespace, args: Sequence[str] 
         print(f"{error}; the report holds the search alone", file=sys.stderr)
         made = BuiltReport(Page(""), "")
     else:
-        made = models_report([ReportedModel(name)], parser, options, args)
+        made = models_report([ReportedModel(name)], options, overrides)
     made.page.title, made.page.sections = f"Report on the sweep {name}", [*sections, *made.page.sections]
     return BuiltReport(made.page, f"sweep-{name}", stored_run_id(runs / f"sweep-{name}"), made.fallbacks)
 
 
-def comparison_report(parser: CommandParser, options: Namespace, args: Sequence[str] | None) -> BuiltReport:
+def comparison_report(options: Namespace, overrides: Overrides) -> BuiltReport:
     """A comparison's table, then its models side by side."""
     from src.reporting.search_sections import comparison_section, read_comparison
 
     name, runs = options.comparison, Path(options.runs)
     found = read_comparison(name, runs)
-    parser.set_defaults(part=found.part)
-    made = models_report(found.models, parser, options, args)
+    if "part" not in overrides:
+        options.part = found.part
+    made = models_report(found.models, options, overrides)
     made.page.title = f"Report on the comparison {name}"
     made.page.sections.insert(0, comparison_section(found.rows))
     return BuiltReport(made.page, f"compare-{name}", stored_run_id(runs / f"compare-{name}"), made.fallbacks)
