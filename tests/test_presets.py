@@ -11,7 +11,7 @@ from src.config.loader import load_config
 from src.config.schema import Config
 from src.data.batch import Batch, TaskInput
 from src.data.tokenizer import Tokenizer
-from src.models.backbones.backbone import Backbone
+from src.models.backbones.base import Backbone
 from src.models.model_folder import load_model_folder, save_model
 from src.models.multitask import MultitaskModel
 from src.training.lightning_module import lr_schedule, parameter_groups

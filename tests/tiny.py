@@ -20,7 +20,7 @@ from src.config.schema import (
     TrackConfig,
 )
 from src.data.tokenizer import END, Tokenizer
-from src.models.backbones.backbone import Backbone
+from src.models.backbones.base import Backbone
 from src.models.model_folder import save_model
 from src.models.multitask import MultitaskModel
 

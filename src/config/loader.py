@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
 from src.common.errors import UserError, one_line
+from src.config.plugin_keys import OPEN_KEYS, decoder_class, option_keys, resolve_losses, short_keys
 from src.config.schema import Config, to_dict
 
 T = TypeVar("T")
@@ -38,6 +39,8 @@ def make_parser(command: str, description: str, config: bool = True) -> CommandP
     if config:
         parser.add_argument("--config", type=str, default="", help="an experiment's YAML file")
         parser.add_class_arguments(Config)
+        for key, kind in short_keys().items():
+            parser.add_argument(f"--{key}", type=kind, default=SUPPRESS)
     return parser
 
 
@@ -111,7 +114,7 @@ def merge_trees(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def config_keys() -> list[str]:
     """Every dotted key of Config, groups included: data, data.val, model.decoder.hidden, ..."""
-    return _keys(to_dict(Config()))
+    return [*_keys(to_dict(Config())), *short_keys()]
 
 
 def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
@@ -125,16 +128,20 @@ def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
 
 def check_key(key: str) -> None:
     """Raises UserError, naming the nearest right key, where `key` is no key of Config."""
-    if key not in (keys := config_keys()) and not key.startswith("model.backbone.options."):
-        raise UserError(f"unknown key {key}{nearest_key_hint(key, keys)}")
+    check_keys([key])
+
+
+def check_keys(keys: Sequence[str]) -> None:
+    """As check_key, of several keys."""
+    known = config_keys()
+    for key in keys:
+        if key not in known and not key.startswith(OPEN_KEYS) and key not in (options := option_keys(key)):
+            raise UserError(f"unknown key {key}{nearest_key_hint(key, [*known, *options])}")
 
 
 def _checked(tree: dict[str, Any], where: str) -> dict[str, Any]:
-    known = set(config_keys())
-    for key in _keys(tree):
-        if key not in known and not key.startswith("model.backbone.options."):
-            raise UserError(f"{where}: unknown key {key}{nearest_key_hint(key, list(known))}")
     try:
+        check_keys(_keys(tree))
         check_lists(Config, tree)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
@@ -223,6 +230,32 @@ def fill_dataclass(kind: type[T], tree: dict[str, Any]) -> T:
         raise UserError(plain_message(error)) from error
 
 
+def fill_options(kind: str, options: dict[str, Any], where: str = "model.decoder.options") -> Any:
+    """The options of a kind of decoder, with defaults; types and ranges are checked.
+
+    Raises:
+        UserError: there is no such kind, or as fill_dataclass.
+    """
+    form = decoder_class(kind).options_type
+    if options and not fields(form):
+        raise UserError(f"{where}: kind {kind} has no options of its own; remove {', '.join(options)}")
+    check_item(form, options, where)
+    return fill_dataclass(form, options)
+
+
+def _resolve_short_keys(namespace: Namespace) -> None:
+    """Moves the short forms of keys into model.decoder.options and model.mos.losses, and fills the options."""
+    decoder, mos = namespace.model.decoder, namespace.model.mos
+    short = [key.rpartition(".")[2] for key in short_keys()]
+    groups = {kind: decoder.pop(kind) for kind in short if kind in decoder}
+    for kind, group in groups.items():
+        fill_options(kind, group, f"model.decoder.{kind}")
+    decoder.options = vars(fill_options(decoder.kind, {**decoder.options, **groups.get(decoder.kind, {})}))
+    mos.losses = resolve_losses(mos.losses, {name: mos.pop(name) for name in short if name in mos})
+
+
 def _instantiate(parser: ArgumentParser, kind: type[T], namespace: Namespace) -> T:
+    if kind is Config:
+        _resolve_short_keys(namespace)
     made = parser.instantiate(namespace)
     return kind(**{field.name: made[field.name] for field in fields(kind)})  # type: ignore[arg-type]

@@ -158,51 +158,21 @@ class BackboneConfig:
 
 @dataclass
 class MosConfig:
-    """The mos head and its losses, each loss with a weight, 0 to leave it out.
+    """The mos head and its losses; a loss of weight 0 is left out.
 
     Args:
         enabled: train it.
         hidden: units of the hidden layer; 0: linear.
         dropout: after normalisation and after the hidden layer.
-        mse: mean squared error, in standard deviations of the training mos.
-        huber: Huber loss, likewise.
-        plcc: 1 - PLCC over the batch.
-        rank: pairwise rank hinge over the batch.
+        losses: weights by name: mse (mean squared error, in standard deviations of the training mos), huber (likewise),
+            plcc (1 - PLCC over the batch), rank (pairwise rank hinge over the batch), or any file of src/models/losses.
+            `plcc: 1` beside this key is short for `losses: {plcc: 1}`; mse counts 1 unless it is given.
     """
 
     enabled: bool = True
     hidden: Whole = 64
     dropout: Fraction = 0.3
-    mse: AtLeast0 = 1.0
-    huber: AtLeast0 = 0.0
-    plcc: AtLeast0 = 0.0
-    rank: AtLeast0 = 0.0
-
-
-@dataclass
-class LlamaConfig:
-    """LLaMA-3 blocks.
-
-    Args:
-        dim: size of word vectors and of all that blocks pass on.
-        layers: blocks of the decoder, each with cross-attention over the grid.
-        heads: of attention; dim / heads must be an even number.
-        kv_heads: heads of keys and values, each shared by heads / kv_heads others.
-        feed_forward: units of the feed-forward part, as a multiple of dim.
-        rope_base: of the rotary positions' wavelengths.
-        encoder_layers: blocks over the grid ahead of the decoder; 0: none.
-        checkpointing: trade time for memory in the backward pass (in mobilenet_llama3 a fifth is left, 26 MB of 125
-            for 8 photos).
-    """
-
-    dim: Count = 512
-    layers: Count = 2
-    heads: Count = 8
-    kv_heads: Count = 2
-    feed_forward: Above0 = 3.5
-    rope_base: Above0 = 500000.0
-    encoder_layers: Whole = 0
-    checkpointing: bool = False
+    losses: dict[str, AtLeast0] = field(default_factory=lambda: {"mse": 1.0})
 
 
 @dataclass
@@ -212,8 +182,9 @@ class DecoderConfig:
     Args:
         enabled: train it.
         kind: recurrent (the photo is where it starts and what it attends to), merge (the caption so far is read apart
-            from the photo), llama (LLaMA-3 blocks with cross-attention), or blip: the text decoder of the BLIP whose
-            vision tower is the backbone, with its own words; of the keys below it takes label_smoothing and lora alone.
+            from the photo), llama (LLaMA-3 blocks with cross-attention), blip (the text decoder of the BLIP whose
+            vision tower is the backbone, with its own words; of the keys below it takes label_smoothing and lora
+            alone), or any file of src/models/decoders.
         cell: lstm or gru.
         layers: of the cell, 1 to 3.
         attention: none, bahdanau, or gated (likewise, with a gate on what it reads; recurrent).
@@ -228,12 +199,13 @@ class DecoderConfig:
         grid_dropout: on the photo's grid.
         tied: use the word vectors as output weights too (needs a projection where sizes differ).
         label_smoothing: of the cross-entropy.
-        llama: sizes where kind is llama, in the place of embedding, hidden and layers.
+        options: settings that this kind alone has: the dataclass Options in its file. A key of the kind's name is short
+            for it: `llama: {dim: 512}`. A kind that is not chosen has its group checked and left out.
         lora: of blip, rank above 0: train low-rank additions and the style's vectors alone; rank 0: train all of it.
     """
 
     enabled: bool = True
-    kind: Literal["recurrent", "merge", "llama", "blip"] = "recurrent"
+    kind: str = "recurrent"
     cell: Literal["lstm", "gru"] = "lstm"
     layers: Annotated[int, Interval(ge=1, le=3)] = 1
     attention: Literal["none", "bahdanau", "gated"] = "gated"
@@ -248,7 +220,7 @@ class DecoderConfig:
     grid_dropout: Fraction = 0.5
     tied: bool = True
     label_smoothing: Fraction = 0.1
-    llama: LlamaConfig = field(default_factory=LlamaConfig)
+    options: dict = field(default_factory=dict)
     lora: LoraConfig = field(default_factory=lambda: LoraConfig(targets=r".*\.(query|value)"))
 
 

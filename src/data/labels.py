@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from src.common.errors import UserError
+from src.config.plugin_keys import decoder_class
 from src.config.schema import Config, ModelConfig
 from src.data.formats.base import style_names
 from src.data.sample import Sample
@@ -28,15 +29,15 @@ def labelled_split(samples: Sequence[Sample], parts: Mapping[Key, str], model: M
 
 
 def require_labels(train: Sequence[Sample], model: ModelConfig) -> None:
-    """Sees that each head has something to learn from; BLIP's decoder writes captions without having learned any here.
+    """Checks that each head has a label to learn from, but for a decoder that can write captions before training.
 
     Raises:
         UserError: no training photo has the label of a head.
     """
     if model.mos.enabled and not any(has_label(sample, "levels", model) for sample in train):
         raise UserError("no training photo has a mos: set model.mos.enabled false, or look at data.sources")
-    taught = model.decoder.enabled and model.decoder.kind != "blip"
-    if taught and not any(has_label(sample, "grid", model) for sample in train):
+    trained = model.decoder.enabled and not decoder_class(model.decoder.kind).brings_tokenizer
+    if trained and not any(has_label(sample, "grid", model) for sample in train):
         raise UserError("no training photo has a caption: set model.decoder.enabled false, or look at data.sources")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from src.common.errors import UserError
 from src.common.files import stat_file
+from src.config.plugin_keys import decoder_class
 from src.config.schema import Config, DataConfig, ModelConfig, SourceConfig
 from src.data.formats import flickr, samsung
 from src.data.formats.base import source_name
@@ -266,8 +267,8 @@ def _head_problem(config: Config, train: Sequence[Sample], whole: bool) -> DataP
 
 
 def _word_problem(config: Config, train: Sequence[Sample]) -> DataProblem:
-    own = config.model.decoder.kind == "blip"  # which comes with its words
-    wrong = [] if own else _refusal(lambda: train_tokenizer(train, config))
+    ready = decoder_class(config.model.decoder.kind).brings_tokenizer
+    wrong = [] if ready else _refusal(lambda: train_tokenizer(train, config))
     return _problem("tokenizer does not go with the training captions", wrong, "correct data.tokenizer", True)
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from src.common.device import best_device
+from src.config.plugin_keys import decoder_class
 from src.data.sample import Sample
 from src.inference.batch_prediction import PredictOptions, extract_features, features_to_batch
-from src.models.backbones.blip import is_blip
+from src.models.backbones.base import grid_class_tokens
 from src.models.model_folder import LoadedModel, ModelDescription
 
 EVEN = 1e-12  # weight of each place of the photo where a word looked at none
@@ -34,12 +35,7 @@ class CaptionAttention:
 def has_attention(loaded: ModelDescription) -> bool:
     """Whether the decoder looks at places of the photo; one that does not gives each the same weight."""
     decoder = loaded.config.model.decoder
-    return decoder.enabled and (decoder.kind in ("llama", "blip") or _recurrent(loaded))
-
-
-def _recurrent(loaded: ModelDescription) -> bool:
-    decoder = loaded.config.model.decoder
-    return decoder.kind == "recurrent" and decoder.attention != "none"
+    return decoder.enabled and decoder_class(decoder.kind).has_attention(decoder)
 
 
 def caption_attention(
@@ -70,11 +66,11 @@ def image_attention(about: ModelDescription, looks: Tensor) -> np.ndarray:
 
     Args:
         about: the model.
-        looks: [T, N] weights over its grid; in BLIP's, one more place, the class token, which is no part of the photo.
+        looks: [T, N] weights over its grid; of some backbones with a class token first, which is no place of the photo.
     """
     looks = looks.float()
-    if is_blip(about.config.model.backbone.name):
-        looks = looks[:, 1:] + EVEN
+    if extra := grid_class_tokens(about.config.model.backbone.name):
+        looks = looks[:, extra:] + EVEN
         looks = looks / looks.sum(dim=1, keepdim=True)
     return looks.numpy()
 

@@ -20,7 +20,7 @@ from src.inference.batch_prediction import (
 )
 from src.inference.blending import blend_mos, consensus_captions
 from src.inference.predictions import Predictions
-from src.models.generation import CaptionDecoder, generate
+from src.models.generation import StepDecoder, generate
 from src.models.model_folder import LoadedModel
 
 
@@ -41,7 +41,7 @@ class EnsembleDecoder:
     Each has its own backbone, so each has its own grid of the same photos.
     """
 
-    def __init__(self, decoders: Sequence[CaptionDecoder], grids: Sequence[Tensor]) -> None:
+    def __init__(self, decoders: Sequence[StepDecoder], grids: Sequence[Tensor]) -> None:
         """Decoders and, for each, its grid [P, N, C], where N and C may differ between them."""
         self.decoders, self.grids = list(decoders), list(grids)
 

@@ -23,16 +23,16 @@ from src.data.feature_store import FeatureKind
 from src.data.image_io import load_image
 from src.inference.batch_prediction import PredictOptions, feature_sizes
 from src.inference.onnx_graph import (
-    STATE_LAYOUTS,
     EncoderGraph,
     Graph,
     GraphDecoder,
     StartGraph,
     StepGraph,
     exportable_decoder,
+    state_layout,
 )
 from src.inference.predictor import Limits, Predictor
-from src.models.generation import CaptionDecoder
+from src.models.generation import StepDecoder
 from src.models.model_folder import LoadedModel, describe_model, load_model_folder
 
 DESCRIPTION = ("config.yaml", "tokenizer.json", "meta.json")
@@ -44,7 +44,7 @@ class GraphEngine:
     """An answerer's engine made of functions of tensors: compiled ones, or onnxruntime's."""
 
     def __init__(
-        self, encoders: dict[int, tuple[list[FeatureKind], Graph]], decoder: CaptionDecoder | None, flip: bool
+        self, encoders: dict[int, tuple[list[FeatureKind], Graph]], decoder: StepDecoder | None, flip: bool
     ) -> None:
         """Encoders by photo size with what they give, a decoder, and whether mos is averaged with the mirror image."""
         self.encoders, self.decoder, self.flip = encoders, decoder, flip
@@ -95,7 +95,7 @@ def compile_engine(loaded: LoadedModel, wrap: Callable[[nn.Module], Graph]) -> G
     decoder = exportable_decoder(model)
     if decoder is None:
         return GraphEngine(encoders, None, config.data.flip)
-    made = GraphDecoder(wrap(StartGraph(decoder)), wrap(StepGraph(decoder)), STATE_LAYOUTS[config.model.decoder.kind])
+    made = GraphDecoder(wrap(StartGraph(decoder)), wrap(StepGraph(decoder)), state_layout(config.model.decoder.kind))
     return GraphEngine(encoders, made, config.data.flip)
 
 
@@ -165,10 +165,15 @@ def graph_inputs(loaded: LoadedModel) -> dict[str, Part]:
     state, tokens = decoder.start(grid).select(torch.tensor([0, 0, 1])), torch.tensor([3, 3, 3])
     for _ in range(2):  # what grows must be longer than 1, or the graph takes that for its only size
         _, state, _ = decoder.step(state, tokens)
-    form = STATE_LAYOUTS[config.model.decoder.kind]
+    form = state_layout(config.model.decoder.kind)
     rows: dict[int, Any] = {0: DYNAMIC}
-    given = (tokens, state.photo, state.shared, state.own)
-    dynamic = (rows, rows, [rows for _ in state.shared], [dict.fromkeys((0, *form.grows), DYNAMIC) for _ in state.own])
+    given = (tokens, state.image, state.shared, state.parts)
+    dynamic = (
+        rows,
+        rows,
+        [rows for _ in state.shared],
+        [dict.fromkeys((0, *form.grows), DYNAMIC) for _ in state.parts],
+    )
     return parts | {"start": (StartGraph(decoder), (grid,), (rows,)), "step": (StepGraph(decoder), given, dynamic)}
 
 
@@ -212,7 +217,7 @@ def load_onnx(folder: Path, limits: Limits | None = None, threads: int = 0) -> P
     decoder = None
     if about.config.model.decoder.enabled:
         start, step = (onnx_session(folder / f"{name}.onnx", threads) for name in ("start", "step"))
-        decoder = GraphDecoder(start, step, STATE_LAYOUTS[about.config.model.decoder.kind])
+        decoder = GraphDecoder(start, step, state_layout(about.config.model.decoder.kind))
     return Predictor(about, GraphEngine(encoders, decoder, about.config.data.flip), limits)
 
 

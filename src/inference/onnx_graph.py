@@ -4,16 +4,16 @@ Notation: B photos or views of them, N places of the grid, C channels, P photos 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError
+from src.common.plugins import plugin_names
+from src.config.plugin_keys import DECODERS, decoder_class
 from src.data.feature_store import FeatureKind
-from src.models.decoders.llama import LlamaDecoder
-from src.models.decoders.recurrent import RecurrentDecoder
-from src.models.layers.decoder_state import DecoderState
+from src.models.decoders.base import CaptionDecoder
+from src.models.layers.decoder_state import DecoderState, StateLayout
 from src.models.multitask import MultitaskModel
 
 Graph = Callable[..., Sequence[Tensor]]
@@ -37,26 +37,10 @@ class EncoderGraph(nn.Module):
         return self.mos(features.levels), features.grid
 
 
-@dataclass(frozen=True)
-class StateLayout:
-    """What a decoder's state is made of.
-
-    Attributes:
-        shared: how many parts the captions of a photo share.
-        grows: axes of the own parts that grow with the caption.
-    """
-
-    shared: int
-    grows: tuple[int, ...] = ()
-
-
-STATE_LAYOUTS = {"recurrent": StateLayout(2), "llama": StateLayout(1, (3,))}
-
-
 class StartGraph(nn.Module):
     """Grid [P, N, C] to the parts of a state: those shared, then the captions' own."""
 
-    def __init__(self, decoder: RecurrentDecoder | LlamaDecoder) -> None:
+    def __init__(self, decoder: CaptionDecoder) -> None:
         """A decoder's start."""
         super().__init__()
         self.decoder = decoder
@@ -64,13 +48,13 @@ class StartGraph(nn.Module):
     def forward(self, grid: Tensor) -> list[Tensor]:
         """The state of one caption a photo."""
         state = self.decoder.start(grid)
-        return state.shared + state.own
+        return state.shared + state.parts
 
 
 class UnsharedState(DecoderState):
     """A state whose shared parts are each caption's own, [R, ...]."""
 
-    def in_turn(self) -> list[Tensor]:
+    def grouped_shared(self) -> list[Tensor]:
         """As they are."""
         return self.shared
 
@@ -78,7 +62,7 @@ class UnsharedState(DecoderState):
 class StepGraph(nn.Module):
     """One token further: logits [R, V], attention [R, N], then the captions' own parts."""
 
-    def __init__(self, decoder: RecurrentDecoder | LlamaDecoder) -> None:
+    def __init__(self, decoder: CaptionDecoder) -> None:
         """A decoder's step."""
         super().__init__()
         self.decoder = decoder
@@ -87,7 +71,7 @@ class StepGraph(nn.Module):
         """The last token and the photo of each caption [R] int64, and the parts of their state."""
         state = UnsharedState(photo, [part[photo] for part in shared], own)
         logits, after, weights = self.decoder.step(state, tokens)
-        return [logits, weights, *after.own]
+        return [logits, weights, *after.parts]
 
 
 class GraphDecoder:
@@ -104,17 +88,28 @@ class GraphDecoder:
 
     def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState, Tensor]:
         """Logits [R, V], the next state and attention [R, N], from the last tokens [R]."""
-        logits, weights, *own = self.next(tokens, state.photo, state.shared, state.own)
-        return logits, state.after(*own), weights
+        logits, weights, *own = self.next(tokens, state.image, state.shared, state.parts)
+        return logits, state.advance(*own), weights
 
 
-def exportable_decoder(model: MultitaskModel) -> RecurrentDecoder | LlamaDecoder | None:
+def exportable_decoder(model: MultitaskModel) -> CaptionDecoder | None:
     """The model's decoder, where it has one.
 
     Raises:
         UserError: it is of a kind that is no function of a fixed set of tensors.
     """
-    if model.decoder is None or isinstance(model.decoder, RecurrentDecoder | LlamaDecoder):
-        return model.decoder
-    kind = model.config.decoder.kind
-    raise UserError(f"model.decoder.kind is {kind}: {' and '.join(STATE_LAYOUTS)} can be exported; choose another run")
+    if model.decoder is not None:
+        state_layout(model.config.decoder.kind)
+    return model.decoder
+
+
+def state_layout(kind: str) -> StateLayout:
+    """The parts of the state of a kind of decoder.
+
+    Raises:
+        UserError: the kind is no function of a fixed set of tensors.
+    """
+    if layout := decoder_class(kind).state_layout:
+        return layout
+    kinds = " and ".join(name for name in plugin_names(DECODERS) if decoder_class(name).state_layout)
+    raise UserError(f"model.decoder.kind is {kind}: {kinds} can be exported; choose another run")

@@ -34,7 +34,7 @@ from src.inference.batch_prediction import (
     known_styles,
     make_extractor,
 )
-from src.models.generation import CaptionDecoder, GeneratedCaption, generate_beams
+from src.models.generation import GeneratedCaption, StepDecoder, generate_beams
 from src.models.model_folder import LoadedModel, ModelDescription, load_model_folder
 
 
@@ -112,7 +112,7 @@ class PredictionError:
 class Engine(Protocol):
     """What computes a model."""
 
-    decoder: CaptionDecoder | None
+    decoder: StepDecoder | None
 
     def see(self, photos: list[np.ndarray]) -> tuple[Tensor | None, Tensor | None]:
         """mos [R], the mean over the photo and its mirror image, and grid [R, N, C], of photos [H, W, 3] uint8 RGB."""
@@ -125,7 +125,7 @@ class TorchEngine:
         """A loaded model."""
         self.device = best_device()
         self.model = loaded.model.to(self.device).eval()
-        self.decoder: CaptionDecoder | None = self.model.decoder
+        self.decoder: StepDecoder | None = self.model.decoder
         wanted = feature_sizes(loaded.config, PredictOptions(loaded.config.generate))
         self.runners = {size: make_extractor(loaded, size, kinds) for size, kinds in wanted.items()}
 

@@ -1,21 +1,22 @@
-"""torch.compile where it helps: the LLaMA blocks. Each is compiled once, for batches of any size."""
+"""torch.compile where it helps: blocks of transformers. Each is compiled once, for batches of any size."""
 
 import torch
 from torch import Tensor
 
 from src.common.errors import UserError
-from src.models.decoders.llama import LlamaDecoder
+from src.models.decoders.base import CaptionDecoder
 
 
-def compile_blocks(decoder: LlamaDecoder, device: torch.device) -> None:
-    """Compiles a decoder's blocks when they are first run; generating is left as it is.
+def compile_blocks(decoder: CaptionDecoder, device: torch.device) -> None:
+    """Compiles the blocks of CaptionDecoder.compiled_parts when they are first run; generation is not compiled.
 
     Raises:
         UserError: no compiler works for the device.
     """
     try_compiler(device)
-    for block in [*decoder.encoder, *decoder.blocks]:
-        block.compile(dynamic=True)
+    for part in decoder.compiled_parts:
+        for block in getattr(decoder, part):
+            block.compile(dynamic=True)
 
 
 def try_compiler(device: torch.device) -> None:

@@ -1,6 +1,7 @@
-"""The model folder: all that prediction needs, no pickle in it.
+"""The model folder: all files that prediction needs, without pickle.
 
-model.safetensors (weights and buffers), config.yaml, tokenizer.json, meta.json (what the caller wants kept).
+model.safetensors (weights and buffers), config.yaml, tokenizer.json, meta.json (the folder's format number, FORMAT, and
+what the run knows of its data and scores).
 """
 
 import json
@@ -16,18 +17,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from src.common.errors import UserError, one_line
+from src.config.loader import load_config
 from src.config.schema import Config
 from src.data.tokenizer import Tokenizer
-from src.models.backbones.backbone import Backbone
+from src.models.backbones.base import Backbone
 from src.models.multitask import MultitaskModel
 
-FORMAT = "multitask-1"
+FORMAT = 1  # of a model folder; counted up when an older program could not read a new folder, or the other way round
 FILES = ("model.safetensors", "config.yaml", "tokenizer.json", "meta.json")
 
 
 @dataclass(kw_only=True)
 class ModelDescription:
-    """What a model folder says of its model, without the weights."""
+    """A model folder's content without the weights."""
 
     tokenizer: Tokenizer
     config: Config
@@ -59,29 +61,29 @@ def save_model(folder: Path, model: MultitaskModel, tokenizer_json: str, config:
 
 def _write(part: Path, model: MultitaskModel, tokenizer_json: str, config: Config, meta: dict[str, Any]) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in _state(model).items()}
-    head = {"format": FORMAT, "vocabulary": str(model.vocabulary), "styles": str(len(model.special) - 2)}
+    head = {"vocabulary": str(model.vocabulary), "styles": str(len(model.special) - 2)}
     save_file(state, part / "model.safetensors", metadata=head)
-    # A BLIP's backbone has learned its sizes from BLIP's own files, which are not needed again.
+    # The backbone's own config may hold sizes from files that are not needed again.
     config = replace(config, model=replace(config.model, backbone=model.backbone.config))
     (part / "config.yaml").write_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), "utf-8")
     (part / "tokenizer.json").write_text(tokenizer_json, "utf-8")
-    (part / "meta.json").write_text(json.dumps(meta, ensure_ascii=False, indent=1), "utf-8")
+    (part / "meta.json").write_text(json.dumps({"format": FORMAT} | meta, ensure_ascii=False, indent=1), "utf-8")
 
 
 def _state(model: MultitaskModel) -> dict[str, torch.Tensor]:
-    """The state without tensors that are there twice: tied weights."""
-    once: dict[int, str] = {}
+    """The state dict, with tied weights under their first name only."""
+    names: dict[int, str] = {}
     state = model.state_dict()
     for name, value in state.items():
-        once.setdefault(value.data_ptr() if value.numel() else id(value), name)
-    return {name: state[name] for name in once.values()}
+        names.setdefault(value.data_ptr() if value.numel() else id(value), name)
+    return {name: state[name] for name in names.values()}
 
 
 def load_model_folder(folder: Path) -> LoadedModel:
-    """Reads a model folder. It runs no code from it, and needs neither the hub nor the weights training began with.
+    """Reads a model folder. It runs no code of the folder, and needs neither the hub nor the backbone's first weights.
 
     Raises:
-        UserError: a file is missing, damaged or of something else; names it.
+        UserError: a file is missing, damaged or of something else (names it), or the folder has another format.
     """
     folder = Path(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
@@ -96,18 +98,11 @@ def describe_model(folder: Path) -> ModelDescription:
     """Reads all of a model folder but its weights.
 
     Raises:
-        UserError: a file is missing or damaged; names it.
+        UserError: a file is missing or damaged (names it), or the folder has another format.
     """
+    meta = _meta(folder / "meta.json")
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    return ModelDescription(
-        tokenizer=tokenizer, config=_config(folder / "config.yaml"), meta=_meta(folder / "meta.json")
-    )
-
-
-def _config(path: Path) -> Config:
-    from src.config.loader import load_config
-
-    return load_config(path)
+    return ModelDescription(tokenizer=tokenizer, config=load_config(folder / "config.yaml"), meta=meta)
 
 
 def _meta(path: Path) -> dict[str, Any]:
@@ -117,6 +112,11 @@ def _meta(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged ({error}); train the model again") from error
     if not isinstance(meta, dict):
         raise UserError(f"{path} is no mapping; train the model again")
+    if meta.get("format") != FORMAT:
+        other = f"format {meta['format']}" if "format" in meta else "no format number"
+        raise UserError(
+            f"{path}: {other}, but this version reads format {FORMAT}; train the model again, or use its version"
+        )
     return meta
 
 
@@ -127,8 +127,8 @@ def _model(path: Path, config: Config) -> MultitaskModel:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged or no safetensors file ({error}); train the model again") from error
-    if head.get("format") != FORMAT:
-        raise UserError(f"{path} is not a model of this project (format {head.get('format')}, not {FORMAT})")
+    if not {"vocabulary", "styles"} <= head.keys():
+        raise UserError(f"{path} is not a model of this project; give a folder that src.train wrote")
     settings = replace(config.model, backbone=replace(config.model.backbone, weights="none"))
     model = MultitaskModel(settings, Backbone(settings.backbone), int(head["vocabulary"]), int(head["styles"]))
     try:

@@ -1,6 +1,6 @@
 """The mos head: level statistics of a backbone to a mean opinion score, in the data's units.
 
-Notation: R photos, L level statistics.
+Notation: R images, L level statistics.
 """
 
 import torch
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from src.config.schema import MosConfig
 
-STILL = 0.02  # compressed statistics that vary less than this come from channels that are silent but for rounding
+MIN_DEVIATION = 0.02  # compressed statistics that vary less come from channels that are constant but for rounding
 
 
 class MosHead(nn.Module):
     """Standardised level statistics through a small perceptron.
 
     Attributes:
-        mos_mean, mos_std: of the training photos; the output is in their units.
+        mos_mean, mos_std: of the training images; the output is in their units.
     """
 
     center: Tensor
@@ -31,23 +31,23 @@ class MosHead(nn.Module):
         self.register_buffer("mos_mean", torch.tensor(0.0))
         self.register_buffer("mos_std", torch.tensor(1.0))
         last = nn.Linear(config.hidden or size, 1)
-        nn.init.zeros_(last.weight)  # the first answer is the training mean
+        nn.init.zeros_(last.weight)  # the first prediction is the training mean
         nn.init.zeros_(last.bias)
         hidden = [nn.Linear(size, config.hidden), nn.GELU(), nn.Dropout(config.dropout)] if config.hidden else []
         self.body = nn.Sequential(nn.Dropout(config.dropout), *hidden, last)
 
     @torch.no_grad()
     def fit_scale(self, levels: Tensor, mos: Tensor) -> None:
-        """Takes centre and scale of inputs and output from the training photos: levels [R, L], mos [R], NaN unknown."""
+        """Takes centre and scale of inputs and output from the training images: levels [R, L], mos [R], NaN unknown."""
         levels, mos = signed_sqrt(levels.float()), mos[~mos.isnan()].float()
         self.center.copy_(levels.mean(dim=0))
-        self.scale.copy_(levels.std(dim=0, correction=0).clamp(min=STILL))
+        self.scale.copy_(levels.std(dim=0, correction=0).clamp(min=MIN_DEVIATION))
         if len(mos):
             self.mos_mean.copy_(mos.mean())
             self.mos_std.copy_(mos.std(correction=0).clamp(min=1e-3))
 
     def scaled(self, levels: Tensor) -> Tensor:
-        """[R, L] to mos [R] in standard deviations of the training photos', about 0."""
+        """[R, L] to mos [R] in standard deviations of the training mos, about 0."""
         with torch.autocast(levels.device.type, enabled=False):  # so little work that fp32 costs nothing
             standard = (signed_sqrt(levels.float()) - self.center) / self.scale
             return self.body(standard.clamp(-6, 6)).squeeze(1)
@@ -57,7 +57,7 @@ class MosHead(nn.Module):
         return self.scaled(levels) * self.mos_std + self.mos_mean
 
     def standard(self, mos: Tensor) -> Tensor:
-        """mos in the data's units to standard deviations about the training mean: what losses compare."""
+        """mos in the data's units to standard deviations about the training mean, the unit of the losses."""
         return (mos - self.mos_mean) / self.mos_std
 
 

@@ -1,6 +1,6 @@
 """The model: one backbone, a mos head and a caption decoder, either of which may be off.
 
-Notation: B photos in the batch, R rows of it that a task looks at, K captions a photo, T tokens a caption,
+Notation: B images in the batch, R rows of it that a task reads, K captions an image, T tokens a caption,
 N places of the grid, C channels, L level statistics, V tokens in the vocabulary.
 """
 
@@ -16,20 +16,20 @@ from src.common.process_group import ProcessGroup
 from src.config.schema import GenerationConfig, ModelConfig
 from src.data.batch import Batch, TaskInput
 from src.data.tokenizer import PAD, UNK
-from src.models import losses
-from src.models.backbones.backbone import Backbone
-from src.models.decoders.registry import make_decoder
+from src.models.backbones.base import Backbone
+from src.models.decoders.base import make_decoder
 from src.models.generation import GeneratedCaption, generate
+from src.models.losses.base import load_losses
 from src.models.mos_head import MosHead
 
-Mean = tuple[Tensor, int]  # and how many it is the mean of
+Mean = tuple[Tensor, int]  # and the number of its terms
 
 
 class CaptionLoss(Protocol):
     """A loss in the place of the cross-entropy.
 
     Attributes:
-        weights: what each of its parts counts.
+        weights: of its parts.
     """
 
     weights: Mapping[str, float]
@@ -40,11 +40,11 @@ class CaptionLoss(Protocol):
 
 @dataclass
 class MultitaskOutputs:
-    """What a batch gives in training.
+    """The outputs for a batch.
 
     Attributes:
-        mos: [R], of the photos in the quality view, in the data's units; None without that head or view.
-        grid: [R, N, C], of the photos in the captioning view; None likewise.
+        mos: [R], of the images of the quality input, in the data's units; None without that head or input.
+        grid: [R, N, C], of the images of the captioning input; None likewise.
     """
 
     mos: Tensor | None = None
@@ -106,31 +106,29 @@ class MultitaskModel(nn.Module):
     def losses(
         self, batch: Batch, caption_loss: CaptionLoss | None = None, group: ProcessGroup | None = None
     ) -> dict[str, Tensor]:
-        """Each part (mos_mse, mos_huber, mos_plcc, mos_rank, caption_ce), and their weighted total, `loss`.
+        """Each part (mos_NAME for each loss of the mos head, caption_ce), and their weighted total, `loss`.
 
-        A photo without mos and a caption that is all padding contribute nothing, and a part without labels is 0.
+        An image without mos and a caption that is all padding contribute nothing, and a part without labels is 0.
 
         Args:
-            batch: photos with their labels.
+            batch: images with their labels.
             caption_loss: in place of caption_ce.
             group: of processes that each hold a part of one batch; the losses are those of the whole batch, and their
-                gradients, averaged over the processes, are its gradients. All of them call this together.
+                gradients, averaged over the processes, are its gradients. All of them call this method.
         """
         group = group or ProcessGroup()
         outputs = self(batch)
-        rated, described = group.sum(int(outputs.mos is not None), int(outputs.grid is not None))
+        with_mos, with_grid = group.sum(int(outputs.mos is not None), int(outputs.grid is not None))
         parts: dict[str, Tensor] = {}
         tasks: dict[str, Tensor] = {}
-        if rated:
-            parts |= self._mos_losses(*self._rated(outputs, batch, group))
-            tasks["mos"] = weighted_loss(
-                parts, {f"mos_{name}": weight for name, weight in vars(self.config.mos).items()}
-            )
-        if described:
+        if with_mos:
+            parts |= self._mos_losses(*self._all_mos(outputs, batch, group))
+            tasks["mos"] = weighted_loss(parts, {f"mos_{name}": w for name, w in self.config.mos.losses.items()})
+        if with_grid:
             weights = caption_loss.weights if caption_loss else {"caption_ce": 1.0}
             means = self._caption_losses(outputs.grid, batch, caption_loss)
-            found = {name: group.mean(*mean) for name, mean in means.items()}
-            parts, tasks["caption"] = parts | found, weighted_loss(found, weights)
+            caption = {name: group.mean(*mean) for name, mean in means.items()}
+            parts, tasks["caption"] = parts | caption, weighted_loss(caption, weights)
         return parts | {"loss": self._total(tasks, batch)}
 
     def caption_ce(self, grid: Tensor, batch: Batch) -> dict[str, Mean]:
@@ -143,7 +141,7 @@ class MultitaskModel(nn.Module):
 
     @torch.inference_mode()
     def predict(self, batch: Batch, generation: GenerationConfig) -> tuple[Tensor, list[list[int]] | None]:
-        """mos [B], NaN where not asked for, and tokens for each row of the captioning view, None without a decoder."""
+        """mos [B], NaN outside the quality input, and tokens of each row of the captioning input, or None."""
         outputs = self(batch)
         mos = torch.full((len(batch),), float("nan"), device=batch.mos.device)
         if outputs.mos is not None and batch.quality is not None:
@@ -156,21 +154,21 @@ class MultitaskModel(nn.Module):
     def generate(
         self, grid: Tensor, style: Tensor, generation: GenerationConfig, attention: bool = False, each: int = 1
     ) -> list[GeneratedCaption]:
-        """A caption for each photo, or `each` of them, from grid [R, N, C] and style tokens [R]."""
+        """A caption for each image, or `each` of them, from grid [R, N, C] and style tokens [R]."""
         assert self.decoder is not None
         return generate(self.decoder, grid, style, generation, self.special, attention, each)
 
-    def _levels(self, view: TaskInput | None) -> Tensor | None:
-        if view is None or not len(view.rows):
+    def _levels(self, task: TaskInput | None) -> Tensor | None:
+        if task is None or not len(task.rows):
             return None
-        return view.features if view.pixels is None else self.backbone.levels(view.pixels)
+        return task.features if task.pixels is None else self.backbone.levels(task.pixels)
 
-    def _grid(self, view: TaskInput | None) -> Tensor | None:
-        if view is None or not len(view.rows):
+    def _grid(self, task: TaskInput | None) -> Tensor | None:
+        if task is None or not len(task.rows):
             return None
-        return view.features if view.pixels is None else self.backbone.grid(view.pixels)
+        return task.features if task.pixels is None else self.backbone.grid(task.pixels)
 
-    def _rated(self, outputs: MultitaskOutputs, batch: Batch, group: ProcessGroup) -> tuple[Tensor, Tensor]:
+    def _all_mos(self, outputs: MultitaskOutputs, batch: Batch, group: ProcessGroup) -> tuple[Tensor, Tensor]:
         """mos of the whole batch, predicted and true, [R] each."""
         assert self.mos is not None
         if outputs.mos is None or batch.quality is None:  # in another process's part only
@@ -189,8 +187,7 @@ class MultitaskModel(nn.Module):
         assert self.mos is not None
         known = ~mos.isnan()
         p, t = self.mos.standard(predicted[known]), self.mos.standard(mos[known])
-        functions = {"mse": losses.mse, "huber": losses.huber, "plcc": losses.plcc, "rank": losses.rank}
-        return {f"mos_{name}": f(p, t) for name, f in functions.items() if getattr(self.config.mos, name)}
+        return {f"mos_{name}": loss(p, t) for name, loss in load_losses(self.config.mos.losses).items()}
 
     def _total(self, tasks: dict[str, Tensor], batch: Batch) -> Tensor:
         """The tasks' losses, weighted.
@@ -211,10 +208,10 @@ class MultitaskModel(nn.Module):
 
 
 def weighted_loss(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """The weighted sum of losses; one that counts 0 is not touched."""
+    """The weighted sum of losses; a loss of weight 0 is left out of the graph."""
     return torch.stack([weights[name] * part for name, part in parts.items() if weights[name]]).sum()
 
 
 def zero_loss(head: nn.Module) -> Tensor:
-    """[0], of the head's graph: a process whose part of a batch has no label for it takes part in backward() so."""
+    """[0], of the head's graph, so that backward() works where a process has no label for the head."""
     return next(weight for weight in head.parameters() if weight.requires_grad).flatten()[:0]

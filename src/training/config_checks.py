@@ -1,19 +1,18 @@
 """Contradictions in a training config, found before any work."""
 
-from typing import TYPE_CHECKING
-
 from src.common.errors import UserError
+from src.common.java import find_java
+from src.common.plugins import plugin_names
+from src.config.plugin_keys import LOSSES, decoder_class
 from src.config.schema import Config, MosConfig
-
-if TYPE_CHECKING:
-    pass
+from src.metrics.compute import HIGHER_IS_BETTER
+from src.metrics.meteor import NO_JAVA
+from src.models.decoders.base import check_decoder_config
+from src.tracking.run_folder import check_run_name
 
 
 def check_config(config: Config) -> None:
-    """Raises UserError where a config asks for nothing, or for two things that exclude each other."""
-    from src.models.decoders import registry as decoders
-    from src.tracking.run_folder import check_run_name
-
+    """Raises UserError where a config trains nothing, or has two settings that exclude each other."""
     if not config.data.sources:
         raise UserError("data.sources: no data set is named; start from a file: --config configs/demo.yaml")
     if not (config.model.mos.enabled or config.model.decoder.enabled):
@@ -29,18 +28,11 @@ def check_config(config: Config) -> None:
         raise UserError(f"data.cache: a trained backbone's features change; {remedy}")
     check_selection_score(config)
     check_losses(config.model.mos)
-    decoders.check_decoder_config(config.model.decoder)
-    blocks = config.model.decoder.enabled and config.model.decoder.kind == "llama"
-    if config.train.compile and not blocks:
-        raise UserError("train.compile: only model.decoder.kind llama has blocks to compile; set it false")
+    check_decoder(config)
 
 
 def check_selection_score(config: Config) -> None:
-    """Raises UserError where the best epoch is to be chosen by what is no score of the model, or is an error."""
-    from src.common.java import find_java
-    from src.metrics.compute import HIGHER_IS_BETTER
-    from src.metrics.meteor import NO_JAVA
-
+    """Raises UserError where train.select is no score of an enabled head, or a score of which less is better."""
     heads = [name for name in HIGHER_IS_BETTER if getattr(config.model, name).enabled]
     known = ["auto", "combined", *(score for head in heads for score in HIGHER_IS_BETTER[head])]
     if config.train.select not in known:
@@ -51,7 +43,15 @@ def check_selection_score(config: Config) -> None:
 
 
 def check_losses(mos: MosConfig) -> None:
-    """Raises UserError where the mos head is to be trained by no loss."""
-    if mos.enabled and not (mos.mse or mos.huber or mos.plcc or mos.rank):
+    """Raises UserError where the mos head has no loss."""
+    if mos.enabled and not any(mos.losses.values()):
         remedy = "give one a weight above 0, or set model.mos.enabled false"
-        raise UserError(f"model.mos: every loss (mse, huber, plcc, rank) has weight 0; {remedy}")
+        raise UserError(f"model.mos: every loss ({', '.join(plugin_names(LOSSES))}) has weight 0; {remedy}")
+
+
+def check_decoder(config: Config) -> None:
+    """Raises UserError where the decoder's settings do not go together, or train.compile has nothing to compile."""
+    decoder = config.model.decoder
+    check_decoder_config(decoder)
+    if config.train.compile and not (decoder.enabled and decoder_class(decoder.kind).compiled_parts):
+        raise UserError(f"train.compile: model.decoder.kind {decoder.kind} has no blocks to compile; set it false")

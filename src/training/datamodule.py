@@ -267,8 +267,7 @@ def build_feature_store(config: Config) -> CacheResult:
     Raises:
         UserError: the data, the weights or all photos cannot be read, the cache is off, or the disk is too small.
     """
-    from src.models.backbones.backbone import Backbone
-    from src.models.backbones.network import resolve_image_sizes
+    from src.models.backbones.base import Backbone, resolve_image_sizes
 
     config = resolve_image_sizes(config)
     data = DataModule(config, Backbone(config.model.backbone))

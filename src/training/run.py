@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.common.errors import UserError, one_line
+from src.config.plugin_keys import decoder_class
 from src.config.schema import Config, to_dict
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
     from src.common.process_group import ProcessGroup
-    from src.models.backbones.backbone import Backbone
+    from src.models.backbones.base import Backbone
     from src.models.multitask import MultitaskModel
     from src.tracking.run_folder import RunFolder
     from src.training.datamodule import DataModule
@@ -29,7 +30,7 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
     Raises:
         UserError: bad config or data; the loss is not finite; the disk is full.
     """
-    from src.models.backbones.network import resolve_image_sizes
+    from src.models.backbones.base import resolve_image_sizes
     from src.tracking.run_folder import RunFolder, run_name
 
     check_config(config)
@@ -70,8 +71,7 @@ def train_process(
     from src.common.process_group import ProcessGroup
     from src.inference.feature_extractor import reuse_memory
     from src.metrics.meteor import optional_meteor
-    from src.models.backbones.backbone import Backbone
-    from src.models.backbones.blip import blip_tokenizer
+    from src.models.backbones.base import Backbone
     from src.tracking.mlflow_tracker import Tracker
     from src.training.datamodule import DataModule
     from src.training.finalize import finalize_run
@@ -85,7 +85,14 @@ def train_process(
     group = group or ProcessGroup()
     first = group.rank == 0
     backbone = Backbone(config.model.backbone)
-    data = DataModule(config, backbone, blip_tokenizer(config), group.rank, group.world, progress=first)
+    data = DataModule(
+        config,
+        backbone,
+        None if not config.model.decoder.enabled else decoder_class(config.model.decoder.kind).tokenizer(config),
+        group.rank,
+        group.world,
+        progress=first,
+    )
     tags = {"data_hash": data.data_hash, "kind": "run"}
     tracking = Tracker.start(config.track, folder.path, to_dict(config), tags) if first else nullcontext()
     with optional_meteor(config.model.decoder.enabled and first) as meteor, tracking as tracker:
@@ -105,14 +112,13 @@ def make_model(config: Config, backbone: "Backbone", data: "DataModule") -> "Mul
     """An untrained model for the data's vocabulary, its mos head scaled to the training mos."""
     from src.common.device import best_device
     from src.models.compilation import compile_blocks
-    from src.models.decoders.llama import LlamaDecoder
     from src.models.multitask import MultitaskModel
 
     model = MultitaskModel(config.model, backbone, data.tokenizer.size, len(data.tokenizer.styles))
     data.fit_scale(model)
     if config.train.start_from:
         load_start_weights(config.train.start_from, model, data)
-    if config.train.compile and isinstance(model.decoder, LlamaDecoder):
+    if config.train.compile and model.decoder is not None:
         compile_blocks(model.decoder, best_device())
     return model
 

@@ -15,6 +15,7 @@ import yaml
 
 from src.common.errors import UserError
 from src.config.loader import check_key, fill_dataclass, load_config, nearest_key_hint, read_yaml
+from src.config.plugin_keys import config_value
 from src.config.schema import Above0, AtLeast0, Config, Count, Seed, Whole, to_dict
 from src.inference.submission import check_submission_path
 from src.tracking.run_folder import check_run_name
@@ -379,9 +380,7 @@ def preset_point(sweep: SweepConfig, path: str) -> dict[str, Any]:
     point: dict[str, Any] = {}
     config = to_dict(load_config(path))
     for key, domain in sweep.space.items():
-        value: Any = config
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+        value = config_value(config, key)
         if domain_contains(domain, value):
             point[key] = value
     return point

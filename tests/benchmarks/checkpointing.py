@@ -6,8 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from src.config.schema import BackboneConfig, DecoderConfig, LlamaConfig
-from src.models.backbones.backbone import Backbone
+from src.config.schema import BackboneConfig, DecoderConfig
+from src.models.backbones.base import Backbone
 from src.models.decoders.llama import LlamaDecoder
 from tests.benchmarks.generation import CHANNELS, PLACES, VOCABULARY, WORDS, best
 
@@ -35,8 +35,8 @@ def row(name: str, make: Callable[[bool], Made]) -> Row:
 
 def decoder(checkpointing: bool) -> Made:
     """Two LLaMA blocks of configs/compare/decoders.yaml's size."""
-    llama = LlamaConfig(dim=512, layers=2, heads=8, kv_heads=2, encoder_layers=0, checkpointing=checkpointing)
-    model = LlamaDecoder(DecoderConfig(kind="llama", llama=llama), VOCABULARY, CHANNELS).train()
+    options = {"dim": 512, "layers": 2, "heads": 8, "kv_heads": 2, "encoder_layers": 0, "checkpointing": checkpointing}
+    model = LlamaDecoder(DecoderConfig(kind="llama", options=options), VOCABULARY, CHANNELS).train()
     grid, tokens = torch.randn(PHOTOS, PLACES, CHANNELS), torch.randint(4, VOCABULARY, (PHOTOS, 5, WORDS + 2))
     return model, lambda: model.loss(grid, tokens)
 

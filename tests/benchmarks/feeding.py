@@ -19,7 +19,7 @@ from src.data.sample import Sample
 from src.data.sampler import ImageDraw, SourceMixture, TrainBatchSampler
 from src.data.tokenizer import Tokenizer
 from src.inference.feature_extractor import CacheRequest, FeatureExtractor, fill_feature_stores
-from src.models.backbones.backbone import Backbone
+from src.models.backbones.base import Backbone
 
 Row = tuple[str, str, str]
 TURNS = (

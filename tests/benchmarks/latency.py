@@ -14,7 +14,7 @@ from src.config.schema import BackboneConfig, Config, DataConfig, GenerationConf
 from src.data.tokenizer import END, Tokenizer
 from src.inference.onnx_export import compile_engine, export_onnx, load_float32, load_onnx
 from src.inference.predictor import Predictor, RequestOptions, TorchEngine
-from src.models.backbones.backbone import Backbone
+from src.models.backbones.base import Backbone
 from src.models.model_folder import load_model_folder, save_model
 from src.models.multitask import MultitaskModel
 from tests.benchmarks.feeding import write_photos

@@ -13,7 +13,7 @@ from src.common.process_group import ProcessGroup
 from src.config.schema import MosConfig
 from src.data.batch import Batch, TaskInput
 from src.data.tokenizer import Tokenizer
-from src.models.backbones.backbone import Backbone
+from src.models.backbones.base import Backbone
 from src.models.multitask import MultitaskModel
 from tests.tiny import CAPTIONS, tiny_config
 
@@ -24,7 +24,7 @@ LABELS = {"all": ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]), "apart": ([2, 3, 5], 
 def make_model() -> tuple[MultitaskModel, Tokenizer]:
     torch.manual_seed(0)
     config = tiny_config()
-    config.model.mos = MosConfig(hidden=8, dropout=0.0, huber=0.5, plcc=0.7, rank=0.3)
+    config.model.mos = MosConfig(hidden=8, dropout=0.0, losses={"mse": 1.0, "huber": 0.5, "plcc": 0.7, "rank": 0.3})
     config.model.task_weights = "learned"
     tokenizer = Tokenizer.train(CAPTIONS, config.data.tokenizer, ("challenge",))
     return MultitaskModel(config.model, Backbone(config.model.backbone), tokenizer.size), tokenizer

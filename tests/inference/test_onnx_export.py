@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.config.schema import Config, GenerationConfig, LlamaConfig, SourceConfig
+from src.config.schema import Config, GenerationConfig, SourceConfig
 from src.data.demo import make_demo
 from src.data.tokenizer import Tokenizer
 from src.export import main
 from src.inference.export_check import ExportDifference, labelled_images
 from src.inference.onnx_export import load_float32, load_onnx
 from src.inference.predictor import Prediction, Predictor, RequestOptions
-from src.models.backbones.backbone import Backbone
+from src.models.backbones.base import Backbone
 from src.models.model_folder import load_model_folder, save_model
 from src.models.multitask import MultitaskModel
 from tests.tiny import make_model, tiny_config
@@ -73,11 +73,11 @@ def test_only_heads_that_are_there_are_held_against_torch(alike: int | None, mos
     assert ";" not in ExportDifference(4, alike, mos, {}).table()
 
 
-LLAMA = LlamaConfig(dim=32, layers=2, heads=4, kv_heads=2, encoder_layers=1)
+LLAMA = {"dim": 32, "layers": 2, "heads": 4, "kv_heads": 2, "encoder_layers": 1}
 
 
 @pytest.mark.parametrize(
-    "config", [config_of(mos_size=0, attention="gated"), config_of(kind="llama", llama=LLAMA)], ids=["gated", "llama"]
+    "config", [config_of(mos_size=0, attention="gated"), config_of(kind="llama", options=LLAMA)], ids=["gated", "llama"]
 )
 def test_attention_and_photos_at_their_own_size(config: Config, tmp_path: Path) -> None:
     hold_against(*exported(tmp_path, config), 12)

@@ -67,7 +67,7 @@ class Plain(nn.Module):
         else:
             for place, first in enumerate(self.first):
                 yield from self._linear(first, other.first, slice(place * h, (place + 1) * h))
-        upper, layer = list(self.cells), other.attending
+        upper, layer = list(self.cells), other.attention
         if layer is not None:
             yield from self._linear(self.key, layer.memory, slice(0, a))
             yield from self._linear(self.value, layer.memory, slice(a, a + h))

@@ -11,7 +11,7 @@ from src.models.layers.llama_blocks import DecoderBlock, EncoderBlock
 
 def logits(decoder: LlamaDecoder, grid: Tensor, words: Tensor) -> Tensor:
     """[t, V] of one photo's grid [N, C] and one caption's words [t]."""
-    config = decoder.config
+    config = decoder.options
     places = grid @ decoder.grid.weight.T
     for block in decoder.encoder:
         places = encoded(block, config.heads, config.kv_heads, config.rope_base, places)

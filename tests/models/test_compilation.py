@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from src.common.errors import UserError
-from src.config.schema import Config, DecoderConfig, LlamaConfig, ModelConfig
+from src.config.schema import Config, DecoderConfig, ModelConfig
 from src.models.compilation import compile_blocks
 from src.models.decoders.llama import LlamaDecoder
 from src.training.config_checks import check_config
@@ -19,8 +19,9 @@ V, C = 23, 10
 
 def make() -> LlamaDecoder:
     torch.manual_seed(0)
-    sizes = LlamaConfig(dim=16, layers=1, heads=4, kv_heads=2, feed_forward=1.5, encoder_layers=1)
-    return LlamaDecoder(DecoderConfig(kind="llama", dropout=0.0, word_dropout=0.0, grid_dropout=0.0, llama=sizes), V, C)
+    options = {"dim": 16, "layers": 1, "heads": 4, "kv_heads": 2, "feed_forward": 1.5, "encoder_layers": 1}
+    config = DecoderConfig(kind="llama", dropout=0.0, word_dropout=0.0, grid_dropout=0.0, options=options)
+    return LlamaDecoder(config, V, C)
 
 
 @pytest.mark.slow
@@ -69,4 +70,4 @@ def test_what_cannot_be_is_told_before_photos_are_read() -> None:
     with pytest.raises(UserError, match="train.compile"):
         checked(DecoderConfig(), compiled=True)
     with pytest.raises(UserError, match="no multiple of heads"):
-        checked(DecoderConfig(kind="llama", llama=LlamaConfig(dim=100)), compiled=False)
+        checked(DecoderConfig(kind="llama", options={"dim": 100}), compiled=False)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.config.schema import BackboneConfig, DecoderConfig, LlamaConfig
-from src.models.backbones.backbone import Backbone
+from src.config.schema import BackboneConfig, DecoderConfig
+from src.models.backbones.base import Backbone
 from src.models.decoders.llama import LlamaDecoder
 from tests.benchmarks.checkpointing import kept
 
@@ -17,8 +17,8 @@ V, C, B, N = 50, 16, 2, 9
 
 def decoder(checkpointing: bool) -> LlamaDecoder:
     torch.manual_seed(0)
-    llama = LlamaConfig(dim=32, layers=2, heads=4, kv_heads=2, encoder_layers=2, checkpointing=checkpointing)
-    return LlamaDecoder(DecoderConfig(kind="llama", dropout=0.3, word_dropout=0.2, llama=llama), V, C).train()
+    options = {"dim": 32, "layers": 2, "heads": 4, "kv_heads": 2, "encoder_layers": 2, "checkpointing": checkpointing}
+    return LlamaDecoder(DecoderConfig(kind="llama", dropout=0.3, word_dropout=0.2, options=options), V, C).train()
 
 
 def backbone(checkpointing: bool) -> Backbone:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from src.common.errors import UserError
 from src.config.schema import BackboneConfig, Config, DecoderConfig, ModelConfig, MosConfig, TokenizerConfig
 from src.data.tokenizer import Tokenizer
-from src.models.backbones.backbone import Backbone
+from src.models.backbones.base import Backbone
 from src.models.model_folder import load_model_folder, save_model
 from src.models.multitask import MultitaskModel
 
@@ -49,7 +49,7 @@ def test_answers_are_the_same_after_loading(saved: tuple[Path, MultitaskModel, T
     assert loaded.model.backbone.fingerprint() == model.backbone.fingerprint()
     assert loaded.model.special == [0, 1, 3, 4]
     assert not loaded.model.training
-    assert loaded.meta == {"mos_mean": 2.0, "comment": "맑은 날"}
+    assert loaded.meta == {"format": 1, "mos_mean": 2.0, "comment": "맑은 날"}
     assert loaded.tokenizer.to_json() == tokenizer.to_json()
     assert loaded.config.model.decoder.hidden == 8
 
@@ -67,7 +67,7 @@ def test_saving_again_replaces_the_folder(saved: tuple[Path, MultitaskModel, Tok
     config = load_model_folder(folder).config
     (folder / "stray").write_text("of an older version")
     save_model(folder, model, tokenizer.to_json(), config, {"again": 1})
-    assert load_model_folder(folder).meta == {"again": 1}
+    assert load_model_folder(folder).meta == {"format": 1, "again": 1}
     assert sorted(p.name for p in folder.parent.iterdir()) == ["model"]
     assert len(list(folder.iterdir())) == 4
 
@@ -112,7 +112,7 @@ def test_foreign_weights_are_refused(saved: tuple[Path, MultitaskModel, Tokenize
     save_file(state, file)
     with pytest.raises(UserError, match="not a model of this project"):
         load_model_folder(saved[0])
-    head = {"format": "multitask-1", "vocabulary": "10", "styles": "2"}
+    head = {"vocabulary": "10", "styles": "2"}
     save_file({"a": torch.zeros(1)}, file, metadata=head)
     with pytest.raises(UserError, match="does not fit"):
         load_model_folder(saved[0])
@@ -125,4 +125,4 @@ def test_another_config_is_refused(saved: tuple[Path, MultitaskModel, Tokenizer]
     save_model(folder, model, tokenizer.to_json(), other, {})
     with pytest.raises(UserError, match=r"model\.safetensors does not fit"):
         load_model_folder(folder)
-    assert json.loads((folder / "meta.json").read_text()) == {}
+    assert json.loads((folder / "meta.json").read_text()) == {"format": 1}

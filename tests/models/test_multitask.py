@@ -10,14 +10,14 @@ import torch
 from src.common.errors import UserError
 from src.config.schema import BackboneConfig, DecoderConfig, GenerationConfig, ModelConfig, MosConfig
 from src.data.batch import Batch, TaskInput
-from src.models.backbones.backbone import Backbone
+from src.models.backbones.base import Backbone
 from src.models.multitask import MultitaskModel
 
 V = 12
 NAN = float("nan")
 CONFIG = ModelConfig(
     backbone=BackboneConfig(name="mobilenetv3_small_050", weights="none"),
-    mos=MosConfig(hidden=8, dropout=0.0, mse=1.0, huber=0.5, plcc=0.25, rank=0.1),
+    mos=MosConfig(hidden=8, dropout=0.0, losses={"mse": 1.0, "huber": 0.5, "plcc": 0.25, "rank": 0.1}),
     decoder=DecoderConfig(
         embedding=8, hidden=8, attention_size=4, dropout=0.0, word_dropout=0.0, grid_dropout=0.0, label_smoothing=0.0
     ),

@@ -17,7 +17,7 @@ from src.config.schema import BackboneConfig, Config, DataConfig, SourceConfig, 
 from src.data.batch import Batch
 from src.data.dataloader import ResumableDataLoader
 from src.data.dataset import ImageDataset, InputOptions
-from src.models.backbones.backbone import Backbone
+from src.models.backbones.base import Backbone
 from src.training.datamodule import DataModule, build_feature_store
 from tests.inference.test_feature_extractor import Tiny
 

@@ -174,7 +174,7 @@ def test_a_run_cut_short_at_an_epochs_end_goes_on_alike(
         ("train.select", "nonsense", "train.select: nonsense is no score of these heads that rises; choose auto, comb"),
         ("train.select", "rmse", "train.select: rmse is no score of these heads that rises; choose .*plcc"),
         ("train.select", "mos_mse", "train.select: mos_mse is no score"),
-        ("model.mos.mse", 0, r"model\.mos: every loss \(mse, huber, plcc, rank\) has weight 0; give one"),
+        ("model.mos.mse", 0, r"model\.mos: every loss \(huber, mse, plcc, rank\) has weight 0; give one"),
         ("train.minutes", 1e300, "train.minutes"),
     ],
 )

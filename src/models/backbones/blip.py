@@ -1,27 +1,26 @@
-"""BLIP (Li et al. 2022) as transformers reads it: its files, its vision tower as a network, its words.
+"""blip/FOLDER or blip/HUB_NAME: the vision tower of a BLIP (Li et al. 2022), as transformers reads it.
 
-Notation: B photos, N places of the grid (the class token first), C channels, S side of a photo in pixels.
+Notation: B images, N places of the grid (the class token first), C channels, S side of an image in pixels.
 """
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer as Engine
+from huggingface_hub import try_to_load_from_cache
+from timm.data.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from src.common.errors import UserError, one_line
 from src.common.hub import hub_address, require_network
-from src.config.schema import BackboneConfig, Config
-from src.data.formats.base import style_names
-from src.data.tokenizer import Tokenizer
+from src.config.schema import BackboneConfig
 from src.models.layers.lora import require_peft
 
 PREFIX = "blip/"
+GRID_CLASS_TOKENS = 1
 REMEDY = "give model.backbone.name blip/ and the folder of a BLIP with its processor, as save_pretrained writes both"
 SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act", "layer_norm_eps")
 VISION_SIZES = (*SIZES, "image_size", "patch_size")
@@ -33,23 +32,22 @@ def is_blip(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def read_blip(name: str, load: Callable[[str], Any]) -> Any:
-    """What `load` makes of a BLIP's folder or hub name.
+def read_blip(name: str, load: Callable[[Any, str], Any]) -> Any:
+    """The result of `load`, called with transformers and with a BLIP's folder or hub name.
 
     Raises:
         UserError: transformers is not installed, there is no such BLIP, or the hub cannot be reached.
     """
     require_peft("transformers")
-    from huggingface_hub import try_to_load_from_cache
-    from transformers.utils import logging
+    import transformers
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     place = name.removeprefix(PREFIX)
     try:
         if not Path(place).is_dir() and not isinstance(try_to_load_from_cache(place, "config.json"), str):
             require_network(hub_address(), place, REMEDY)
-        return load(place)
+        return load(transformers, place)
     except UserError:
         raise
     except Exception as error:  # each of the libraries raises what it likes; a person gave the name
@@ -57,21 +55,17 @@ def read_blip(name: str, load: Callable[[str], Any]) -> Any:
 
 
 def load_blip(name: str) -> Any:
-    """transformers' BlipForConditionalGeneration with its weights, in fp32; errors as `read`."""
-
-    def load(place: str) -> Any:
-        from transformers import BlipForConditionalGeneration
-
-        return BlipForConditionalGeneration.from_pretrained(place, dtype=torch.float32)
-
-    return read_blip(name, load)
+    """transformers' BlipForConditionalGeneration with its weights, in fp32; errors as read_blip."""
+    return read_blip(
+        name, lambda library, place: library.BlipForConditionalGeneration.from_pretrained(place, dtype=torch.float32)
+    )
 
 
-def make_vision_tower(config: BackboneConfig) -> "VisionTower":
+def make_network(config: BackboneConfig) -> "VisionTower":
     """The vision tower with BLIP's own weights, or at random (none), then without any file if its sizes are given.
 
     Raises:
-        UserError: weights are named, the sizes do not fit each other, or as `read`.
+        UserError: weights are named, the sizes do not fit each other, or as read_blip.
     """
     require_peft("transformers")
     from transformers import BlipVisionConfig, BlipVisionModel
@@ -80,23 +74,27 @@ def make_vision_tower(config: BackboneConfig) -> "VisionTower":
         raise UserError("model.backbone.weights: a BLIP brings its own; leave the key out, or set it to none")
     if config.weights != "none":
         return VisionTower(load_blip(config.name).vision_model, complete_blip_config(config))
-    made = config if "vision" in config.options else complete_blip_config(config)
+    complete = config if "vision" in config.options else complete_blip_config(config)
     try:
-        return VisionTower(BlipVisionModel(BlipVisionConfig(**made.options["vision"])), made)
+        return VisionTower(BlipVisionModel(BlipVisionConfig(**complete.options["vision"])), complete)
     except Exception as error:  # transformers checks sizes in many ways
         raise UserError(f"model.backbone.options.vision: no such BLIP ({one_line(error)[:200]})") from error
 
 
+def native_image_size(config: BackboneConfig) -> int:
+    """Side in pixels of the images that the tower was made for; errors as read_blip."""
+    complete = config if "vision" in config.options else complete_blip_config(config)
+    return int(complete.options["vision"]["image_size"])
+
+
 def complete_blip_config(config: BackboneConfig) -> BackboneConfig:
-    """The config with all that BLIP's files say of its networks, so that they are not needed again."""
+    """The config with the sizes of both networks from BLIP's files, so that the files are not needed again."""
 
-    def load(place: str) -> BackboneConfig:
-        from transformers import BlipConfig, BlipImageProcessor
-
-        blip, photos = BlipConfig.from_pretrained(place), BlipImageProcessor.from_pretrained(place)
+    def load(library: Any, place: str) -> BackboneConfig:
+        blip, processor = library.BlipConfig.from_pretrained(place), library.BlipImageProcessor.from_pretrained(place)
         vision = {name: getattr(blip.vision_config, name) for name in VISION_SIZES}
         text = {name: getattr(blip.text_config, name) for name in TEXT_SIZES}
-        mean, std = config.mean or list(photos.image_mean), config.std or list(photos.image_std)
+        mean, std = config.mean or list(processor.image_mean), config.std or list(processor.image_std)
         return replace(config, options={"vision": vision, "text": text}, mean=mean, std=std)
 
     return read_blip(config.name, load)
@@ -105,22 +103,20 @@ def complete_blip_config(config: BackboneConfig) -> BackboneConfig:
 class VisionTower(nn.Module):
     """BLIP's vision tower with the part of timm's interface that a backbone needs.
 
-    Its grid is what BLIP's text decoder sees: all places after the last normalisation, the class token first.
+    Its grid is the input of BLIP's text decoder: all places after the last normalisation, the class token first.
 
     Attributes:
-        made_from: the config that makes this network again without BLIP's files.
+        complete_config: the config that makes this network again without BLIP's files.
     """
 
-    tokens_ahead = 0  # of its grid: the class token is part of it
+    leading_tokens = 0  # before its grid: the class token is part of it
 
-    def __init__(self, vision: Any, made_from: BackboneConfig) -> None:
-        from timm.data.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
-
+    def __init__(self, vision: Any, complete_config: BackboneConfig) -> None:
         super().__init__()
         self.vision = vision
-        self.made_from = made_from
+        self.complete_config = complete_config
         self.checkpointing = False
-        side = made_from.options["vision"]["image_size"]
+        side = complete_config.options["vision"]["image_size"]
         self.pretrained_cfg = {"mean": OPENAI_CLIP_MEAN, "std": OPENAI_CLIP_STD, "input_size": (3, side, side)}
         self.feature_info = list(vision.encoder.layers)
 
@@ -143,7 +139,7 @@ class VisionTower(nn.Module):
         return outputs if intermediates_only else (self.vision.post_layernorm(states), outputs)
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """The grid [B, N, C] of photos [B, 3, H, W]; positions are interpolated where the photo is not S x S."""
+        """The grid [B, N, C] of images [B, 3, H, W]; positions are interpolated where the image is not S x S."""
         return self.forward_intermediates(pixels, [])[0]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -154,65 +150,3 @@ class VisionTower(nn.Module):
         """Parameters to layer groups: the embeddings, then the layers."""
         last = [(r"^vision\.encoder\.layers\.(\d+)", None), (r"^vision\.post_layernorm", (99999,))]
         return {"stem": r"^vision\.embeddings", "blocks": last}
-
-
-@dataclass
-class BlipVocabulary:
-    """A BLIP's own words.
-
-    Attributes:
-        engine: the content of its tokenizer.json.
-        first: its ids of what we call pad, unk and end.
-        start: its id of the token that starts a caption.
-    """
-
-    engine: dict[str, Any]
-    first: list[int]
-    start: int
-
-    def ids(self, styles: int) -> list[int]:
-        """Its id of each of our tokens; a style is one more token that starts a caption."""
-        return self.first + [self.start] * styles + list(self._plain().values())
-
-    def tokenizer(self, styles: list[str], max_length: int) -> Tokenizer:
-        """Its words with ours in front: pad, unk and end, the styles, then its own in their order."""
-        names = {token: name for name, token in self.engine["model"]["vocab"].items()}
-        ours = [*(names[token] for token in self.first), *(f"<style:{style}>" for style in styles), *self._plain()]
-        model = self.engine["model"] | {"vocab": {name: i for i, name in enumerate(ours)}}
-        parts = {"model": model, "added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-        return Tokenizer(Engine.from_str(json.dumps(self.engine | parts)), "wordpiece", styles, max_length)
-
-    def _plain(self) -> dict[str, int]:
-        """Words to ids, in the order of these, without special tokens."""
-        special = {token["id"] for token in self.engine["added_tokens"]} | {self.start}
-        ordered = sorted(self.engine["model"]["vocab"].items(), key=lambda pair: pair[1])
-        return {name: token for name, token in ordered if token not in special}
-
-
-def read_blip_vocabulary(name: str) -> BlipVocabulary:
-    """The words of a BLIP by its backbone's name; errors as `read`."""
-
-    def load(place: str) -> BlipVocabulary:
-        from transformers import BertTokenizer, BlipConfig
-
-        own, text = BertTokenizer.from_pretrained(place), BlipConfig.from_pretrained(place).text_config
-        first = [own.pad_token_id, own.unk_token_id, text.sep_token_id]
-        return BlipVocabulary(json.loads(own.backend_tokenizer.to_str()), first, text.bos_token_id)
-
-    return read_blip(name, load)
-
-
-def blip_tokenizer(config: Config) -> Tokenizer | None:
-    """The tokenizer of a decoder that comes with its words; None where one is to be trained.
-
-    Raises:
-        UserError: as `read`.
-    """
-    model = config.model
-    if not (model.decoder.enabled and model.decoder.kind == "blip" and is_blip(model.backbone.name)):
-        return None
-    if model.backbone.weights == "none":
-        return None
-    return read_blip_vocabulary(model.backbone.name).tokenizer(
-        style_names(config.data.sources), config.data.tokenizer.max_length
-    )

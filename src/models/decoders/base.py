@@ -1,22 +1,121 @@
-"""What caption decoders with words of their own share: words in, words out, teacher forcing over packed captions.
+"""Caption decoders. Each file of this folder is one, chosen by its name in model.decoder.kind.
+
+A file defines a subclass of CaptionDecoder, or of DecoderBase where words are trained here, and names it DECODER. The
+class also states what other rooms need to know of it: its options, their check, attention, export, compilation.
 
 Notation: B photos, K captions a photo, T tokens a caption, N places of the grid, C channels, V tokens in the
-vocabulary, E size of word vectors, M positions of all captions that are no padding.
+vocabulary, E size of word vectors, M positions of all captions that are no padding, R captions in work.
 """
 
 from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from src.config.schema import DecoderConfig
+from src.common.errors import UserError
+from src.config.plugin_keys import decoder_class
+from src.config.schema import BackboneConfig, Config, DecoderConfig
+from src.data.tokenizer import Tokenizer
+from src.models.layers.decoder_state import DecoderState, StateLayout
 from src.models.layers.dropout import Dropout
 from src.models.layers.packed_captions import PAD, PackedCaptions, pack_captions, unpack_captions
-from src.models.losses import linear_cross_entropy
+from src.models.losses._cross_entropy import linear_cross_entropy
 
 
-class DecoderBase(nn.Module):
-    """A decoder that says, at each position, what its vocabulary layer sees there."""
+@dataclass
+class NoOptions:
+    """Of a decoder that has no settings but those of DecoderConfig."""
+
+
+class CaptionDecoder(nn.Module):
+    """A decoder of any kind.
+
+    Attributes:
+        options_type: the dataclass of its settings under model.decoder.options.
+        settings: which of DecoderConfig.bidirectional and .doubly_stochastic it takes.
+        brings_tokenizer: whether it comes with words, and may write captions without training: see `tokenizer`.
+        state_layout: what its state is made of, for ONNX; None: it cannot be exported.
+        compiled_parts: names of its lists of blocks that torch.compile makes faster.
+    """
+
+    options_type: ClassVar[type[Any]] = NoOptions
+    settings: ClassVar[tuple[str, ...]] = ()
+    brings_tokenizer: ClassVar[bool] = False
+    state_layout: ClassVar[StateLayout | None] = None
+    compiled_parts: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def make(
+        cls, config: DecoderConfig, vocabulary: int, channels: int, backbone: BackboneConfig | None, styles: int
+    ) -> "CaptionDecoder":
+        """A new decoder; arguments as make_decoder's."""
+        return cls(config, vocabulary, channels)
+
+    @classmethod
+    def check(cls, config: DecoderConfig) -> None:
+        """Raises UserError where a config's settings do not go together."""
+        for key in ("bidirectional", "doubly_stochastic"):
+            if getattr(config, key) and key not in cls.settings:
+                off = str(getattr(DecoderConfig(), key)).lower()
+                raise UserError(f"model.decoder.{key}: kind {config.kind} does not have it; set it {off}")
+
+    @classmethod
+    def has_attention(cls, config: DecoderConfig) -> bool:
+        """Whether `step` says where in the photo each word looked; without attention all places weigh the same."""
+        return False
+
+    @classmethod
+    def tokenizer(cls, config: Config) -> Tokenizer | None:
+        """The tokenizer that it comes with; None: one is trained on the captions."""
+        return None
+
+    @abstractmethod
+    def start(self, grid: Tensor) -> DecoderState:
+        """The state of one caption a photo, before its first token; grid [B, N, C]."""
+
+    @abstractmethod
+    def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState, Tensor]:
+        """The step after one token.
+
+        Args:
+            state: of R captions.
+            tokens: [R] int64, each caption's last token.
+
+        Returns:
+            logits [R, V], the state after the tokens, and attention [R, N], a row's sum 1.
+        """
+
+    @abstractmethod
+    def forward(self, grid: Tensor, tokens: Tensor) -> Tensor:
+        """Teacher forcing: from the tokens up to t, the logits of token t + 1.
+
+        Args:
+            grid: [B, N, C].
+            tokens: [B, K, T] int64, padded with 0.
+
+        Returns:
+            [B, K, T - 1, V]; values at padding have no meaning.
+        """
+
+    @abstractmethod
+    def loss(
+        self,
+        grid: Tensor,
+        tokens: Tensor,
+        smoothing: float = 0.0,
+        scale: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Cross-entropy per word of forward's logits, without ever making those at padding.
+
+        With `scale` [B, K], each word counts as much as its caption's. Logits are divided by `temperature`.
+        """
+
+
+class DecoderBase(CaptionDecoder):
+    """A decoder whose words are trained here. A subclass gives `start`, `step` and `hidden_states`."""
 
     def __init__(self, config: DecoderConfig, vocabulary: int, size: int, std: float = 0.05) -> None:
         """Word vectors of `size`, with deviation `std`, output weights and dropout."""
@@ -33,23 +132,15 @@ class DecoderBase(nn.Module):
             self.vocabulary.weight = self.words.weight
 
     @abstractmethod
-    def ahead(self, grid: Tensor, packed: PackedCaptions) -> tuple[Tensor, Tensor]:
-        """What the vocabulary layer sees [M, E] and where attention looked [M, N], at one position or more."""
+    def hidden_states(self, grid: Tensor, packed: PackedCaptions) -> tuple[Tensor, Tensor]:
+        """The vocabulary layer's inputs [M, E] and attention [M, N], or [M, 0], at one position or more."""
 
     def forward(self, grid: Tensor, tokens: Tensor) -> Tensor:
-        """Teacher forcing: from the tokens up to t, the logits of token t + 1.
-
-        Args:
-            grid: [B, N, C].
-            tokens: [B, K, T] int64, padded with 0.
-
-        Returns:
-            [B, K, T - 1, V]; 0 at padding.
-        """
+        """Teacher forcing, as CaptionDecoder's; logits are 0 at padding."""
         packed = pack_captions(tokens)
-        ahead, _ = self.ahead_if_any(grid, packed)
+        hidden, _ = self.hidden_states_or_empty(grid, packed)
         b, k, t = tokens.shape
-        return unpack_captions(self.vocabulary(ahead), packed.layout, (b, k, t))
+        return unpack_captions(self.vocabulary(hidden), packed.layout, (b, k, t))
 
     def loss(
         self,
@@ -59,33 +150,31 @@ class DecoderBase(nn.Module):
         scale: Tensor | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Cross-entropy per word of forward's logits, without ever making those at padding.
-
-        With `scale` [B, K], each word counts as much as its caption's. Logits are divided by `temperature`.
-        """
+        """Cross-entropy, as CaptionDecoder's."""
         packed = pack_captions(tokens)
-        return self.cross_entropy(self.ahead_if_any(grid, packed)[0], packed, smoothing, scale, temperature)
+        hidden, _ = self.hidden_states_or_empty(grid, packed)
+        return self.cross_entropy(hidden, packed, smoothing, scale, temperature)
 
     def cross_entropy(
         self,
-        ahead: Tensor,
+        hidden: Tensor,
         packed: PackedCaptions,
         smoothing: float,
         scale: Tensor | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Per word, from what the vocabulary layer sees [M, E]; `scale` and `temperature` as in loss."""
-        counts = None if scale is None else scale.flatten()[packed.caption]
+        """Per word, from the vocabulary layer's inputs [M, E]; `scale` and `temperature` as in loss."""
+        weights = None if scale is None else scale.flatten()[packed.caption]
         head = self.vocabulary
-        return linear_cross_entropy(ahead, head.weight, head.bias, packed.targets, smoothing, counts, temperature)
+        return linear_cross_entropy(hidden, head.weight, head.bias, packed.targets, smoothing, weights, temperature)
 
-    def ahead_if_any(self, grid: Tensor, packed: PackedCaptions) -> tuple[Tensor, Tensor]:
-        """As ahead; for captions that are all padding nothing, but of the graph: backward() works."""
+    def hidden_states_or_empty(self, grid: Tensor, packed: PackedCaptions) -> tuple[Tensor, Tensor]:
+        """As hidden_states; [0, E] and [0, N] of the graph where all captions are padding, so that backward() works."""
         if packed.layout.counts:
-            return self.ahead(grid, packed)
+            return self.hidden_states(grid, packed)
         return self.words.weight[:0], grid[0, :, :1].mT[:0]
 
-    def seen(self, grid: Tensor) -> Tensor:
+    def prepare_grid(self, grid: Tensor) -> Tensor:
         """The grid [B, N, C] in the dtype to compute in, with dropout.
 
         Whole channels of a photo are dropped: its places are too alike for one to hide what the next one shows.
@@ -94,6 +183,30 @@ class DecoderBase(nn.Module):
         return grid * self.grid_dropout(grid.new_ones(grid.shape[0], 1, grid.shape[2]))
 
     def dtype(self, values: Tensor) -> torch.dtype:
-        """What to compute in where `values` are: autocast's, or the weights'."""
+        """The dtype to compute in on the device of `values`: autocast's, or the weights'."""
         kind = values.device.type
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.words.weight.dtype
+
+
+def make_decoder(
+    config: DecoderConfig, vocabulary: int, channels: int, backbone: BackboneConfig | None = None, styles: int = 1
+) -> CaptionDecoder:
+    """An untrained decoder.
+
+    Args:
+        config: its settings.
+        vocabulary: V.
+        channels: C of the grids.
+        backbone: the config of the image network, with its name and sizes; a decoder may come with its weights.
+        styles: how many of the tokens are styles.
+
+    Raises:
+        UserError: as check_decoder_config, or the decoder does not fit the backbone.
+    """
+    check_decoder_config(config)
+    return decoder_class(config.kind).make(config, vocabulary, channels, backbone, styles)
+
+
+def check_decoder_config(config: DecoderConfig) -> None:
+    """Raises UserError where the kind does not exist, or a config's settings do not go together."""
+    decoder_class(config.kind).check(config)

@@ -1,10 +1,11 @@
-"""A recurrent layer that looks at the photo's grid before each word.
+"""A recurrent layer that attends to the image's grid before each word.
 
-Bahdanau et al. 2015 (additive attention); Xu et al. 2015, "Show, Attend and Tell" (over a photo, with a gate on what
-attention reads).
+Bahdanau et al. 2015 (additive attention); Xu et al. 2015, "Show, Attend and Tell" (over an image, with a gate on the
+context vector). `step` is the plain formula for one word; `unroll` computes all words of a batch in training, with the
+backward pass of attention_rnn_backward.
 
-Notation: B photos, N places of the grid, C channels, R captions in work, H units of the state, A units of the
-attention, E size of word vectors, M positions of all captions.
+Notation: B images, N places of the grid, C channels, R captions in work, P images that they belong to, H units of the
+state, A units of the attention, E size of word vectors, M positions of all captions.
 """
 
 import torch
@@ -17,7 +18,7 @@ from src.models.layers.rnn_cells import make_cell
 
 
 class AttentionRNN(nn.Module):
-    """LSTM or GRU with additive attention, with or without a gate on its reading."""
+    """LSTM or GRU with additive attention, with or without a gate on the context vector."""
 
     def __init__(self, config: DecoderConfig, channels: int) -> None:
         """A layer for grids of `channels`."""
@@ -33,15 +34,15 @@ class AttentionRNN(nn.Module):
             with torch.no_grad():  # a forget gate that starts open (Jozefowicz et al. 2015)
                 self.input.bias[h : 2 * h] += 1
 
-    def grids(self, grid: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys [B, N, A], which attention compares with, and values [B, N, H], which it reads, of grid [B, N, C]."""
+    def keys_and_values(self, grid: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys [B, N, A], to which attention compares, and values [B, N, H], which it reads, of a grid [B, N, C]."""
         keys, values = self.memory(grid).split(self.sizes, dim=2)
         return keys.contiguous(), values.contiguous()
 
     def step(
         self, words: Tensor, hidden: Tensor, cell: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The next hidden and cell, what was read [R, H], and where [R, N].
+        """The next hidden and cell, the context vector [R, H], and attention [R, N].
 
         Args:
             words: [R, E].
@@ -51,19 +52,19 @@ class AttentionRNN(nn.Module):
             values: [P, N, H], likewise.
         """
         query = self.query(hidden)
-        asked = query[:, : self.sizes[0]].view(keys.shape[0], -1, 1, self.sizes[0])
-        weights = ((keys.unsqueeze(1) + asked).tanh() @ self.score.to(keys.dtype)).softmax(dim=2)
-        read = (weights.to(values.dtype) @ values).flatten(0, 1)
+        queries = query[:, : self.sizes[0]].view(keys.shape[0], -1, 1, self.sizes[0])
+        weights = ((keys.unsqueeze(1) + queries).tanh() @ self.score.to(keys.dtype)).softmax(dim=2)
+        context = (weights.to(values.dtype) @ values).flatten(0, 1)
         if self.gated:
-            read = query[:, self.sizes[0] :].sigmoid() * read
-        into = torch.cat([hidden, read], dim=1)
-        hidden, cell = self.kind.step(self.input(words), into, cell, self.recurrent.weight)
-        return hidden, cell, read, weights.flatten(0, 1)
+            context = query[:, self.sizes[0] :].sigmoid() * context
+        inputs = torch.cat([hidden, context], dim=1)
+        hidden, cell = self.kind.step(self.input(words), inputs, cell, self.recurrent.weight)
+        return hidden, cell, context, weights.flatten(0, 1)
 
     def unroll(
         self, layout: PackedLayout, words: Tensor, hidden: Tensor, cell: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden states and what was read, [M, H] each, and where [M, N], at all positions.
+        """Hidden states and context vectors, [M, H] each, and attention [M, N], at all positions.
 
         Args:
             layout: where the captions stand.

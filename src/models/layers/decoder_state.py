@@ -1,6 +1,6 @@
-"""Where captions in work stand. What they share of their photos is kept once, whatever the beam.
+"""The state of captions in a decoder. Parts that captions share with their image are stored once, whatever the beam.
 
-Notation: B photos, R captions in work.
+Notation: B images, R captions in work, P images that they belong to.
 """
 
 from dataclasses import dataclass
@@ -11,49 +11,62 @@ from torch import Tensor
 
 @dataclass
 class DecoderState:
-    """Captions in work.
+    """The state of R captions.
 
     Attributes:
-        photo: [R] int64, each caption's photo.
-        shared: what the captions of a photo share, each [B, ...].
-        own: what each caption has to itself, each [R, ...].
+        image: [R] int64, each caption's image.
+        shared: parts that the captions of an image share, each [B, ...].
+        parts: all other parts, each [R, ...].
     """
 
-    photo: Tensor
+    image: Tensor
     shared: list[Tensor]
-    own: list[Tensor]
+    parts: list[Tensor]
 
     def select(self, rows: Tensor) -> "DecoderState":
         """The captions rows [R'] int64 of this state: to repeat, reorder or drop them."""
-        photo, shared = drop_unused_images(self.photo[rows], self.shared)
-        return DecoderState(photo, shared, [part[rows] for part in self.own])
+        image, shared = drop_unused_images(self.image[rows], self.shared)
+        return DecoderState(image, shared, [part[rows] for part in self.parts])
 
-    def after(self, *own: Tensor) -> "DecoderState":
-        """The same captions with other parts of their own."""
-        return DecoderState(self.photo, self.shared, list(own))
+    def advance(self, *parts: Tensor) -> "DecoderState":
+        """The same captions with other parts."""
+        return DecoderState(self.image, self.shared, list(parts))
 
-    def in_turn(self) -> list[Tensor]:
-        """The shared parts [P, ...] that serve R / P captions each, in turn.
+    def grouped_shared(self) -> list[Tensor]:
+        """The shared parts [P, ...], each for R / P captions in turn.
 
-        A photo's beam stands together, and then shares its part here too; else each caption gets one of its own.
+        P is the number of images where the captions of each stand together and are equally many, else R.
         """
-        some, each = self.photo.unique_consecutive(return_counts=True)
-        if (each != each[:1]).any():
-            some = self.photo
-        every = torch.arange(len(some), device=some.device)
-        if len(some) == len(self.shared[0]) and torch.equal(some, every):
+        images, counts = self.image.unique_consecutive(return_counts=True)
+        if (counts != counts[:1]).any():
+            images = self.image
+        every = torch.arange(len(images), device=images.device)
+        if len(images) == len(self.shared[0]) and torch.equal(images, every):
             return self.shared
-        return [part[some] for part in self.shared]
+        return [part[images] for part in self.shared]
 
 
-def drop_unused_images(photo: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Drops photos that no caption needs, when they are half of all: each is copied twice at most, all in all.
+@dataclass(frozen=True)
+class StateLayout:
+    """The parts of a decoder's state.
+
+    Attributes:
+        shared: how many parts the captions of an image share.
+        grows: axes of the other parts that grow with the caption.
+    """
+
+    shared: int
+    grows: tuple[int, ...] = ()
+
+
+def drop_unused_images(image: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Drops images that no caption needs once they are half of all, so that each is copied twice at most.
 
     Args:
-        photo: [R] int64, each caption's photo.
-        parts: what is kept of the photos, each [B, ...].
+        image: [R] int64, each caption's image.
+        parts: of the images, each [B, ...].
     """
-    used, place = photo.unique(return_inverse=True)
+    used, place = image.unique(return_inverse=True)
     if 2 * len(used) > len(parts[0]):
-        return photo, parts
+        return image, parts
     return place, [part[used] for part in parts]

@@ -1,6 +1,6 @@
-"""Captions without their padding, position by position: what teacher forcing computes on.
+"""Captions without their padding, position by position, for teacher forcing.
 
-Notation: B photos, K captions a photo, T tokens a caption, R captions that are not all padding, the longest first,
+Notation: B images, K captions an image, T tokens a caption, R captions that are not all padding, the longest first,
 M positions of all captions, time by time, the captions that still go on at each.
 """
 
@@ -17,62 +17,62 @@ class PackedLayout:
     """Where captions stand.
 
     Attributes:
-        photos: B.
-        rows: [R] int64, each caption's place among all B K, photo by photo.
+        images: B.
+        rows: [R] int64, each caption's place among all B K, image by image.
         counts: at each time, how many captions still go on.
         places: [M] int64, where each position stands in [B K, times], flattened.
-        each: K.
+        captions: K.
     """
 
-    photos: int
+    images: int
     rows: Tensor
     counts: list[int]
     places: Tensor
-    each: int
+    captions: int
 
     @property
-    def photo(self) -> Tensor:
-        """[R] int64, each caption's photo."""
-        return self.rows // self.each
+    def image(self) -> Tensor:
+        """[R] int64, each caption's image."""
+        return self.rows // self.captions
 
-    def slices(self) -> list[tuple[int, int, int]]:
-        """(first position, behind the last one, captions) of each time."""
+    def time_slices(self) -> list[tuple[int, int, int]]:
+        """(first position, last position + 1, captions) of each time."""
         ends = torch.tensor(self.counts).cumsum(0).tolist()
         return [(end - n, end, n) for end, n in zip(ends, self.counts, strict=True)]
 
-    def captions(self) -> Tensor:
-        """[M] int64, which of the R captions each position is of."""
+    def caption_index(self) -> Tensor:
+        """[M] int64, which of the R captions each position belongs to."""
         first = torch.arange(0, device=self.rows.device)
         return torch.cat([first, *(torch.arange(n, device=self.rows.device) for n in self.counts)])
 
-    def times(self) -> Tensor:
+    def time_index(self) -> Tensor:
         """[M] int64, the time of each position."""
         counts = torch.tensor(self.counts, device=self.rows.device)
         return torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
 
-    def read(self, weights: Tensor, grid: Tensor) -> Tensor:
-        """[n, X] weights by [B, X, Y] of each caption's photo, to [n, Y], without a copy of the grid a caption."""
+    def read_grid(self, weights: Tensor, grid: Tensor) -> Tensor:
+        """[n, X] weights by [B, X, Y] of each caption's image, to [n, Y], without copies of the grid."""
         rows = self.rows[: len(weights)]
-        full = weights.new_zeros(self.photos * self.each, weights.shape[1]).index_copy_(0, rows, weights)
-        return (full.view(self.photos, self.each, -1) @ grid).flatten(0, 1)[rows]
+        full = weights.new_zeros(self.images * self.captions, weights.shape[1]).index_copy_(0, rows, weights)
+        return (full.view(self.images, self.captions, -1) @ grid).flatten(0, 1)[rows]
 
-    def gather(self, weights: Tensor, values: Tensor) -> Tensor:
-        """The sum over a photo's positions of weights [M, X] times values [M, Y], to [B, X, Y]."""
-        size = self.photos * self.each * len(self.counts)
+    def sum_by_image(self, weights: Tensor, values: Tensor) -> Tensor:
+        """The sum over an image's positions of weights [M, X] times values [M, Y], to [B, X, Y]."""
+        size = self.images * self.captions * len(self.counts)
         left = weights.new_zeros(size, weights.shape[1]).index_copy_(0, self.places, weights)
         right = values.new_zeros(size, values.shape[1]).index_copy_(0, self.places, values)
-        return left.view(self.photos, -1, weights.shape[1]).mT @ right.view(self.photos, -1, values.shape[1])
+        return left.view(self.images, -1, weights.shape[1]).mT @ right.view(self.images, -1, values.shape[1])
 
 
 @dataclass
 class PackedCaptions:
-    """Captions to learn from.
+    """Captions to train on.
 
     Attributes:
         layout: where they stand.
-        inputs: [M] int64, tokens read.
-        targets: [M] int64, tokens to predict.
-        caption: [M] int64, which of the B K captions each is of.
+        inputs: [M] int64, the tokens that the decoder reads.
+        targets: [M] int64, the tokens that follow them.
+        caption: [M] int64, which of the B K captions each belongs to.
     """
 
     layout: PackedLayout
@@ -82,7 +82,7 @@ class PackedCaptions:
 
 
 def pack_captions(tokens: Tensor) -> PackedCaptions:
-    """Packs [B, K, T] tokens; captions that are all padding vanish."""
+    """Packs [B, K, T] tokens, without captions that are all padding."""
     rows = tokens.flatten(0, 1)
     steps = ((rows != PAD).sum(dim=1) - 1).clamp(min=0)
     steps, order = steps.sort(descending=True, stable=True)

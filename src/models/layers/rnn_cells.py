@@ -1,6 +1,7 @@
-"""One step of an LSTM (Hochreiter and Schmidhuber 1997) or a GRU (Cho et al. 2014) that reads words and a grid.
+"""One step of an LSTM (Hochreiter and Schmidhuber 1997) or a GRU (Cho et al. 2014) of words and a context vector.
 
-Each in two forms: `step`, as the formula stands, for autograd; `ahead` and `back`, which share a tape, for Unroll.
+Each has two forms: `step` is the plain formula, for autograd; `forward_step` and `backward_step` write and read a tape,
+for AttentionRNNUnroll.
 
 Notation: R captions in work, n of them that still go on, H units of the state, G gates, N places of the grid,
 A units of the attention, M positions of all captions.
@@ -15,20 +16,20 @@ from torch import Tensor
 
 @dataclass
 class RNNTape:
-    """What the backward pass needs, of all positions; filled time by time."""
+    """Values that the backward pass needs, of all positions; the forward pass fills them time by time."""
 
-    seen: Tensor  # [M, N, A], tanh of keys and query
+    alignment: Tensor  # [M, N, A], tanh of keys and query
     weights: Tensor  # [M, N], attention
-    raw: Tensor  # [M, H], what it read, ahead of its gate; [M, 0] without the gate
-    open: Tensor  # [M, H], that gate, or [M, 0]
-    into: Tensor  # [M, 2 H], the state before and what was read
+    context: Tensor  # [M, H], the weighted sum of values, before its gate; [M, 0] without a gate
+    gate: Tensor  # [M, H], that gate, or [M, 0]
+    inputs: Tensor  # [M, 2 H], the previous state and the gated context
     gates: Tensor  # [M, 4 H], after their nonlinearities: see the cells
-    before: Tensor  # [M, H], the LSTM's cell before; [M, 0] of a GRU
-    bent: Tensor  # [M, H], tanh of that cell after; [M, 0] of a GRU
+    previous_cell: Tensor  # [M, H], of the LSTM; [M, 0] of a GRU
+    tanh_cell: Tensor  # [M, H], tanh of the LSTM's new cell; [M, 0] of a GRU
 
     @staticmethod
-    def like(keys: Tensor, hidden: Tensor, cell: Tensor, m: int, gated: bool) -> "RNNTape":
-        """An empty one of m positions: keys [B, N, A], hidden [R, H], cell [R, H] or [R, 0]."""
+    def empty(keys: Tensor, hidden: Tensor, cell: Tensor, m: int, gated: bool) -> "RNNTape":
+        """An empty tape of m positions: keys [B, N, A], hidden [R, H], cell [R, H] or [R, 0]."""
         (_, n, a), h, c = keys.shape, hidden.shape[1], cell.shape[1]
         g = h if gated else 0
         sizes = [(m, n, a), (m, n), (m, g), (m, g), (m, 2 * h), (m, 4 * h), (m, c), (m, c)]
@@ -42,32 +43,32 @@ class LSTMCell:
     parts = 2
 
     @staticmethod
-    def step(words: Tensor, into: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def step(words: Tensor, inputs: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The next hidden and cell, from the words' part of the gates [R, 4 H], [R, 2 H], [R, H] and [4 H, 2 H]."""
-        i, f, g, o = (words + F.linear(into, weight)).chunk(4, dim=1)
+        i, f, g, o = (words + F.linear(inputs, weight)).chunk(4, dim=1)
         cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
         return o.sigmoid() * cell.tanh(), cell
 
     @staticmethod
-    def ahead(tape: RNNTape, at: slice, words: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """As step, from tape.into at `at`; writes the tape there."""
+    def forward_step(tape: RNNTape, at: slice, words: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """As step, from tape.inputs[at]; writes the tape there."""
         h = cell.shape[1]
-        gates = torch.addmm(words, tape.into[at], weight.mT, out=tape.gates[at])
+        gates = torch.addmm(words, tape.inputs[at], weight.mT, out=tape.gates[at])
         gates[:, : 2 * h].sigmoid_()
         gates[:, 2 * h : 3 * h].tanh_()
         gates[:, 3 * h :].sigmoid_()
         i, f, g, o = gates.chunk(4, dim=1)
-        tape.before[at] = cell
+        tape.previous_cell[at] = cell
         cell = f * cell + i * g
-        return o * torch.tanh(cell, out=tape.bent[at]), cell
+        return o * torch.tanh(cell, out=tape.tanh_cell[at]), cell
 
     @staticmethod
-    def back(
+    def backward_step(
         tape: RNNTape, at: slice, hidden: Tensor, cell: Tensor, weight: Tensor, gates: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """From gradients of hidden and cell to those of `into` and of the cell before; the gates' go to gates[at]."""
+        """From gradients of hidden and cell to those of the inputs and the previous cell; writes gates[at]."""
         i, f, g, o = tape.gates[at].chunk(4, dim=1)
-        bent, before = tape.bent[at], tape.before[at]
+        bent, before = tape.tanh_cell[at], tape.previous_cell[at]
         cell = cell + hidden * o * (1 - bent * bent)
         torch.cat(
             [cell * g * i * (1 - i), cell * before * f * (1 - f), cell * i * (1 - g * g), hidden * bent * o * (1 - o)],
@@ -77,9 +78,9 @@ class LSTMCell:
         return gates[at] @ weight, cell * f
 
     @staticmethod
-    def sums(tape: RNNTape, gates: Tensor) -> tuple[Tensor, Tensor]:
+    def weight_gradients(tape: RNNTape, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the words' part [M, 4 H] and of the weight [4 H, 2 H], from those of all positions' gates."""
-        return gates, gates.mT @ tape.into
+        return gates, gates.mT @ tape.inputs
 
 
 class GRUCell:
@@ -92,50 +93,50 @@ class GRUCell:
     parts = 1
 
     @staticmethod
-    def step(words: Tensor, into: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def step(words: Tensor, inputs: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The next hidden, from the words' part of the gates [R, 3 H], [R, 2 H] and weight [3 H, 2 H]."""
-        h = into.shape[1] // 2
-        before, read = into.chunk(2, dim=1)
-        r, z = (words[:, : 2 * h] + F.linear(into, weight[: 2 * h])).sigmoid().chunk(2, dim=1)
-        own, seen = F.linear(before, weight[2 * h :, :h]), F.linear(read, weight[2 * h :, h:])
-        new = (words[:, 2 * h :] + seen + r * own).tanh()
+        h = inputs.shape[1] // 2
+        before, context = inputs.chunk(2, dim=1)
+        r, z = (words[:, : 2 * h] + F.linear(inputs, weight[: 2 * h])).sigmoid().chunk(2, dim=1)
+        state, read = F.linear(before, weight[2 * h :, :h]), F.linear(context, weight[2 * h :, h:])
+        new = (words[:, 2 * h :] + read + r * state).tanh()
         return new + z * (before - new), cell
 
     @staticmethod
-    def ahead(tape: RNNTape, at: slice, words: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """As step, from tape.into at `at`; writes the tape there."""
-        into, gates = tape.into[at], tape.gates[at]
-        h = into.shape[1] // 2
-        gates[:, : 2 * h] = torch.addmm(words[:, : 2 * h], into, weight[: 2 * h].mT).sigmoid_()
-        gates[:, 3 * h :] = into[:, :h] @ weight[2 * h :, :h].mT
-        r, z, new, own = gates.chunk(4, dim=1)
-        seen = torch.addmm(words[:, 2 * h :], into[:, h:], weight[2 * h :, h:].mT)
-        new.copy_(seen.addcmul_(r, own).tanh_())
-        return new + z * (into[:, :h] - new), cell
+    def forward_step(tape: RNNTape, at: slice, words: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """As step, from tape.inputs[at]; writes the tape there."""
+        inputs, gates = tape.inputs[at], tape.gates[at]
+        h = inputs.shape[1] // 2
+        gates[:, : 2 * h] = torch.addmm(words[:, : 2 * h], inputs, weight[: 2 * h].mT).sigmoid_()
+        gates[:, 3 * h :] = inputs[:, :h] @ weight[2 * h :, :h].mT
+        r, z, new, state = gates.chunk(4, dim=1)
+        read = torch.addmm(words[:, 2 * h :], inputs[:, h:], weight[2 * h :, h:].mT)
+        new.copy_(read.addcmul_(r, state).tanh_())
+        return new + z * (inputs[:, :h] - new), cell
 
     @staticmethod
-    def back(
+    def backward_step(
         tape: RNNTape, at: slice, hidden: Tensor, cell: Tensor, weight: Tensor, gates: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """From the gradient of hidden to that of `into`; the gates' go to gates[at]."""
+        """From the gradient of hidden to that of the inputs; writes gates[at]."""
         h = hidden.shape[1]
-        before = tape.into[at, :h]
-        r, z, new, own = tape.gates[at].chunk(4, dim=1)
+        before = tape.inputs[at, :h]
+        r, z, new, state = tape.gates[at].chunk(4, dim=1)
         bend = hidden * (1 - z) * (1 - new * new)
-        reset, update = bend * own * r * (1 - r), hidden * (before - new) * z * (1 - z)
+        reset, update = bend * state * r * (1 - r), hidden * (before - new) * z * (1 - z)
         torch.cat([reset, update, bend, bend * r], dim=1, out=gates[at])
-        into = gates[at, : 2 * h] @ weight[: 2 * h]
-        into[:, :h] += hidden * z + gates[at, 3 * h :] @ weight[2 * h :, :h]
-        into[:, h:] += bend @ weight[2 * h :, h:]
-        return into, cell
+        inputs = gates[at, : 2 * h] @ weight[: 2 * h]
+        inputs[:, :h] += hidden * z + gates[at, 3 * h :] @ weight[2 * h :, :h]
+        inputs[:, h:] += bend @ weight[2 * h :, h:]
+        return inputs, cell
 
     @staticmethod
-    def sums(tape: RNNTape, gates: Tensor) -> tuple[Tensor, Tensor]:
+    def weight_gradients(tape: RNNTape, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the words' part [M, 3 H] and of the weight [3 H, 2 H], from those of all positions' gates."""
         h = gates.shape[1] // 4
-        before, read = tape.into.chunk(2, dim=1)
-        new = torch.cat([gates[:, 3 * h :].mT @ before, gates[:, 2 * h : 3 * h].mT @ read], dim=1)
-        return gates[:, : 3 * h], torch.cat([gates[:, : 2 * h].mT @ tape.into, new])
+        before, context = tape.inputs.chunk(2, dim=1)
+        new = torch.cat([gates[:, 3 * h :].mT @ before, gates[:, 2 * h : 3 * h].mT @ context], dim=1)
+        return gates[:, : 3 * h], torch.cat([gates[:, : 2 * h].mT @ tape.inputs, new])
 
 
 Cell = type[LSTMCell] | type[GRUCell]

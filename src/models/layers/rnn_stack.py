@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 
 class RNNStack(nn.Module):
-    """LSTM or GRU layers that read one another's states, dropout between them."""
+    """LSTM or GRU layers, each over the states of the one below, with dropout between them."""
 
     def __init__(self, cell: str, size: int, hidden: int, layers: int, dropout: float) -> None:
         """Layers over inputs of `size`; cell is lstm or gru."""
@@ -25,13 +25,13 @@ class RNNStack(nn.Module):
                     getattr(self.layers, f"bias_ih_l{layer}")[hidden : 2 * hidden] += 1
 
     def train(self, mode: bool = True) -> "RNNStack":
-        """Switches dropout alone: in eval mode cuDNN gives no gradient, which self-critical training may ask for."""
+        """Switches dropout alone: in eval mode cuDNN gives no gradient, which self-critical training needs."""
         self.training = mode
         self.layers.dropout = self.dropout if mode else 0.0
         return self
 
-    def zeros(self, rows: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The states [R, L, H] of R captions that have read nothing, and cells: [R, L, H], or [R, L, 0] of a GRU."""
+    def zero_state(self, rows: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The states [R, L, H] of R captions before their first word, and cells: [R, L, H], or [R, L, 0] of a GRU."""
         hidden = like.new_zeros(rows, self.layers.num_layers, self.layers.hidden_size)
         return hidden, hidden if isinstance(self.layers, nn.LSTM) else hidden[:, :, :0]
 

@@ -20,9 +20,9 @@ from src.config.schema import BackboneConfig, Config, GenerationConfig, LoraConf
 from src.data.tokenizer import PAD, Tokenizer
 from src.inference.attention import image_attention
 from src.inference.predictor import Prediction, RequestOptions, load_predictor
-from src.models.backbones.backbone import Backbone
-from src.models.backbones.blip import blip_tokenizer, read_blip_vocabulary
-from src.models.losses import caption_cross_entropy
+from src.models.backbones.base import Backbone
+from src.models.decoders.blip import BlipDecoder, read_blip_vocabulary
+from src.models.losses._cross_entropy import caption_cross_entropy
 from src.models.model_folder import load_model_folder, save_model
 from src.models.multitask import MultitaskModel
 from src.serving.page.attention_view import attention_maps
@@ -49,7 +49,7 @@ def theirs(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def tokenizer(folder: Path) -> Tokenizer:
-    made = blip_tokenizer(blip_config(folder))
+    made = BlipDecoder.tokenizer(blip_config(folder))
     assert made is not None
     return made
 

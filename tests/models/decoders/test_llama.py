@@ -1,18 +1,18 @@
 """The LLaMA decoder against a plain version of it, and its two ways against each other."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from src.common.errors import UserError
-from src.config.schema import DecoderConfig, GenerationConfig, LlamaConfig
-from src.models.decoders.llama import LlamaDecoder
-from src.models.decoders.registry import make_decoder
+from src.config.schema import DecoderConfig, GenerationConfig
+from src.models.decoders.base import make_decoder
+from src.models.decoders.llama import LlamaDecoder, Options
 from src.models.generation import generate
-from src.models.losses import caption_cross_entropy
+from src.models.losses._cross_entropy import caption_cross_entropy
 from tests.models import plain_llama
 from tests.models.contract import (
     C,
@@ -25,8 +25,8 @@ from tests.models.contract import (
     some_tokens,
 )
 
-SIZES = LlamaConfig(dim=24, layers=2, heads=6, kv_heads=2, feed_forward=1.5, rope_base=100.0, encoder_layers=1)
-CONFIG = DecoderConfig(kind="llama", llama=SIZES)
+SIZES = Options(dim=24, layers=2, heads=6, kv_heads=2, feed_forward=1.5, rope_base=100.0, encoder_layers=1)
+CONFIG = DecoderConfig(kind="llama", options=asdict(SIZES))
 SHAPES = [{}, {"encoder_layers": 0}, {"kv_heads": 6, "layers": 1}, {"kv_heads": 1, "encoder_layers": 2}]
 
 
@@ -43,7 +43,8 @@ def tokens() -> Tensor:
 
 def make(sizes: dict | None = None, **changes: object) -> LlamaDecoder:
     torch.manual_seed(0)
-    decoder = make_decoder(replace(CONFIG, llama=replace(SIZES, **(sizes or {})), **changes), V, C)  # type: ignore[arg-type]
+    config = replace(CONFIG, options=asdict(replace(SIZES, **(sizes or {}))), **changes)  # type: ignore[arg-type]
+    decoder = make_decoder(config, V, C)
     assert isinstance(decoder, LlamaDecoder)
     with torch.no_grad():
         for name, parameter in decoder.named_parameters():  # nothing stays at the 0 or 1 it starts with

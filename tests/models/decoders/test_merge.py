@@ -9,10 +9,10 @@ from torch import Tensor
 from src.common.errors import UserError
 from src.config.schema import DecoderConfig, GenerationConfig
 from src.models.decoders import merge
+from src.models.decoders.base import make_decoder
 from src.models.decoders.merge import MergeDecoder
-from src.models.decoders.registry import make_decoder
 from src.models.generation import generate
-from src.models.losses import caption_cross_entropy
+from src.models.losses._cross_entropy import caption_cross_entropy
 from tests.models.contract import (
     C,
     V,
@@ -70,12 +70,12 @@ def test_stepwise_is_forward(grid: Tensor, tokens: Tensor, kind: dict) -> None:
 def test_backwards_is_torchs_bidirectional_lstm_over_each_prefix(grid: Tensor, tokens: Tensor) -> None:
     decoder = make(KINDS[1])
     both = torch.nn.LSTM(12, 16, bidirectional=True)
-    ours = {"": decoder.onward.layers, "_reverse": decoder.reverse.layers}  # type: ignore[union-attr]
+    ours = {"": decoder.forwards.layers, "_reverse": decoder.backwards.layers}  # type: ignore[union-attr]
     with torch.no_grad():
         for name, parameter in both.named_parameters():
             stack = ours["_reverse" if name.endswith("_reverse") else ""]
             parameter.copy_(getattr(stack, name.removesuffix("_reverse")))
-    caption, photo = tokens[1, 2], decoder.photo(grid[1].mean(dim=0))
+    caption, photo = tokens[1, 2], decoder.image(grid[1].mean(dim=0))
     for length in range(1, 9):
         _, (hidden, _) = both(decoder.words(caption[:length]))
         merged = (decoder.summary(hidden.flatten()) + photo).tanh()
@@ -86,8 +86,8 @@ def test_backwards_is_torchs_bidirectional_lstm_over_each_prefix(grid: Tensor, t
 
 def test_slices_change_nothing(grid: Tensor, tokens: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     losses, gradients = [], []
-    for most in (merge.AT_ONCE, 16 * 20, 1):
-        monkeypatch.setattr(merge, "AT_ONCE", most)
+    for most in (merge.SLICE_VALUES, 16 * 20, 1):
+        monkeypatch.setattr(merge, "SLICE_VALUES", most)
         decoder = make(KINDS[1])
         loss = decoder.loss(grid, tokens, 0.1)
         loss.backward()

@@ -12,7 +12,7 @@ from src.models.decoders.recurrent import RecurrentDecoder
 from src.models.layers.attention_rnn_backward import AttentionRNNUnroll
 from src.models.layers.packed_captions import pack_captions
 from src.models.layers.rnn_cells import Cell, GRUCell, LSTMCell
-from src.models.losses import caption_cross_entropy
+from src.models.losses._cross_entropy import caption_cross_entropy
 from tests.models.contract import (
     C,
     V,
@@ -135,8 +135,8 @@ def test_bf16_is_near_fp32(grid: Tensor, tokens: Tensor) -> None:
     loss.backward()
     assert loss.item() == pytest.approx(decoder.loss(grid, tokens).item(), rel=0.02)
     assert half.item() == pytest.approx(loss.item(), rel=0.02)
-    assert decoder.attending.score.grad is not None
-    assert decoder.attending.score.grad.dtype == torch.float32
+    assert decoder.attention.score.grad is not None
+    assert decoder.attention.score.grad.dtype == torch.float32
 
 
 def test_bf16_gradients_point_where_fp32_ones_do(grid: Tensor, tokens: Tensor) -> None:

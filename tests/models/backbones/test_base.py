@@ -11,8 +11,8 @@ from torch import Tensor
 
 from src.common.errors import UserError
 from src.config.schema import BackboneConfig, Config, ModelConfig
-from src.models.backbones.backbone import Backbone
-from src.models.backbones.network import resolve_image_sizes
+from src.models.backbones.base import Backbone, resolve_image_sizes
+from src.models.layers.level_statistics import spatial_statistics
 
 SMALL = BackboneConfig(name="mobilenetv3_small_050", weights="none")
 WEIGHTS = Path("weights/mobilenetv2_100_imagenet_same.safetensors")
@@ -132,14 +132,12 @@ def test_levels_are_means_and_deviations_of_hooked_stages(small: Backbone) -> No
 
 
 def test_deviation_is_stable_far_from_zero() -> None:
-    from src.models.backbones.backbone import _statistics
-
     stage = 1000 + 0.1 * torch.randn(2, 4, 64, 64)
-    mean, deviation = _statistics(stage)
+    mean, deviation = spatial_statistics(stage)
     torch.testing.assert_close(mean.double(), stage.double().mean(dim=(2, 3)), rtol=1e-6, atol=0)
     torch.testing.assert_close(deviation.double(), stage.double().std(dim=(2, 3), correction=0), rtol=1e-3, atol=0)
     flat = torch.ones(1, 2, 3, 3, requires_grad=True)
-    _statistics(flat)[1].sum().backward()
+    spatial_statistics(flat)[1].sum().backward()
     assert flat.grad is not None
     assert torch.isfinite(flat.grad).all()
 
@@ -259,7 +257,7 @@ def test_the_imagenet_file_sees_what_is_there() -> None:
     assert 0.1 < grid.mean() < 1.0
 
 
-def test_levels_of_named_layers_are_their_outputs_statistics() -> None:
+def test_levels_of_named_layers_are_their_outputsspatial_statistics() -> None:
     torch.manual_seed(0)
     backbone = make(levels=r"^blocks\.1\.0\.bn2$|^blocks\.2$|^conv_head$")
     pixels = torch.rand(2, 3, 40, 40)

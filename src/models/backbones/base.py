@@ -1,33 +1,44 @@
 """The shared image network: pixels to the last stage's grid and every stage's statistics.
 
-Notation: B photos, N places of the grid, C channels, L level statistics.
+Each other file of this folder makes networks: the one that the prefix of model.backbone.name names (`blip/...`), else
+timm.py. A file exports `make_network(config)` and `native_image_size(config)`, the side in pixels of the images that a
+network was made for. The network has timm's interface: forward_features, forward_intermediates, feature_info,
+pretrained_cfg, group_matcher, set_grad_checkpointing. It may also have `leading_tokens`, how many tokens of its output
+precede the grid, and `complete_config`, a config that makes it without the files it was made from. A file may export
+GRID_CLASS_TOKENS, how many places of its grids are no places of the image.
+
+Notation: B images, N places of the grid, C channels, L level statistics.
 """
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError, is_out_of_memory, one_line
-from src.config.schema import BackboneConfig
-from src.models.backbones.network import MOST_LEVELS, make_network, native_image_size
+from src.common.plugins import load_plugin, plugin_names
+from src.config.schema import BackboneConfig, Config
+from src.models.layers.freezing import freeze_groups
+from src.models.layers.level_statistics import matching_modules, output_statistics, spatial_statistics
 from src.models.layers.lora import add_lora
 
 Pixels = Tensor | list[Tensor]
+PACKAGE, DEFAULT_PLUGIN = "src.models.backbones", "timm"
 REFUSALS = (AssertionError, IndexError, RuntimeError, ValueError)  # what timm's networks raise at a size
-EPSILON = 1e-6  # added to a variance, so that a constant channel has a finite gradient
+MOST_LEVELS = 7  # stages of a CNN; blocks of a plain transformer are more
+WEIGHTS_REMEDY = "give model.backbone.weights a local file, or none"
 
 
 @dataclass
 class BackboneFeatures:
-    """What heads see of photos.
+    """The heads' inputs.
 
     Attributes:
         grid: [B, N, C] of the last stage.
@@ -39,7 +50,7 @@ class BackboneFeatures:
 
 
 class Backbone(nn.Module):
-    """Any timm network, torchvision's googlenet, or a BLIP's vision tower, behind one interface.
+    """A network behind one interface.
 
     Attributes:
         grid_channels: C.
@@ -66,26 +77,26 @@ class Backbone(nn.Module):
             self.network: Any = make_network(config)
             if config.lora.rank:
                 add_lora(self.network, config.lora, "model.backbone.lora")
-        self.config = config = getattr(self.network, "made_from", config)
-        own = getattr(self.network, "pretrained_cfg", {})
+        self.config = config = getattr(self.network, "complete_config", config)
+        pretrained = getattr(self.network, "pretrained_cfg", {})
         for name in ("mean", "std"):
-            values = getattr(config, name) or own[name]
+            values = getattr(config, name) or pretrained[name]
             if len(values) != 3:
                 raise UserError(f"model.backbone.{name} has {len(values)} values: one each for R, G and B are needed")
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1), persistent=False)
-        self.indices = _indices(self.network)
-        self.watched = _matching(self.network, config.levels)
+        self.indices = _level_indices(self.network)
+        self.level_modules = matching_modules(self.network, config.levels)
         self.to(memory_format=torch.channels_last)
-        self.side = 0  # of the photos that it was made for, once it is seen to take them
+        self.side = 0  # of the images that it was made for, once it has taken one
         side = native_image_size(config)
         try:
-            self._try_out(torch.zeros(1, 3, side, side))
+            self._try_image(torch.zeros(1, 3, side, side))
         except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
             why = one_line(error)[:200] or type(error).__name__
-            raise UserError(f"model.backbone.name: {config.name} cannot be used as it is asked for ({why})") from error
+            raise UserError(f"model.backbone.name: {config.name} cannot be used as configured ({why})") from error
         self.side = side
         if config.checkpointing:
-            _checkpoint(self.network, config.name)
+            _set_checkpointing(self.network, config.name)
         self.train()
 
     def forward(self, pixels: Pixels) -> BackboneFeatures:
@@ -103,7 +114,7 @@ class Backbone(nn.Module):
         return _by_shape(lambda x: (self._grid(self._run(self.network.forward_features, x), []),), pixels)[0]
 
     def levels(self, pixels: Pixels) -> Tensor:
-        """[B, L], for photos of any sizes, without layers after the last stage."""
+        """[B, L], for images of any sizes, without layers after the last stage."""
         return _by_shape(lambda x: (self._both(x, stop=True)[1],), pixels)[0]
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -116,7 +127,7 @@ class Backbone(nn.Module):
         return self
 
     def fingerprint(self, kind: str = "grid") -> str:
-        """What decides the features of a kind: name, options, normalisation, the weights' SHA-256, and which levels."""
+        """Identifies the features of a kind: name, options, normalisation, the weights' SHA-256, and which levels."""
         digest = hashlib.sha256()
         for name, value in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
@@ -134,10 +145,10 @@ class Backbone(nn.Module):
 
     def _both(self, pixels: Tensor, stop: bool = False) -> tuple[Tensor, Tensor]:
         """Grid and levels; with `stop`, levels alone, and a grid that means nothing."""
-        with _watched(self.watched) as seen:
-            found = self._intermediates(pixels, stop)
-        last, stages = (pixels, found) if stop else found
-        parts = [part for both in seen.values() for part in both]
+        with output_statistics(self.level_modules) as statistics:
+            outputs = self._intermediates(pixels, stop)
+        last, stages = (pixels, outputs) if stop else outputs
+        parts = [part for both in statistics.values() for part in both]
         levels = torch.cat(parts, dim=1) if parts else self._levels(stages)
         return (last if stop else self._grid(last, stages)), levels
 
@@ -155,7 +166,7 @@ class Backbone(nn.Module):
                 raise
 
     def _require_size(self, network: Any, pixels: Tensor) -> None:
-        """Raises UserError where one photo of that size is what the network does not take."""
+        """Raises UserError where the network does not take an image of that size."""
         height, width = pixels.shape[2:]
         if not (side := self.side) or height == width == side:
             return
@@ -179,15 +190,15 @@ class Backbone(nn.Module):
         return last.flatten(2).transpose(1, 2).contiguous()
 
     def _levels(self, stages: list[Tensor]) -> Tensor:
-        return torch.cat([statistic for stage in stages for statistic in _statistics(stage)], dim=1)
+        return torch.cat([statistic for stage in stages for statistic in spatial_statistics(stage)], dim=1)
 
-    def _tokens_ahead(self, pixels: Tensor) -> int | None:
-        """How many tokens precede the grid's places; None where the network's output has no places to give.
+    def _leading_tokens(self, pixels: Tensor) -> int | None:
+        """How many tokens precede the grid's places; None where the network's output has no places.
 
         timm's num_prefix_tokens does not count the class token of every network, so places are counted instead.
         """
-        if hasattr(self.network, "tokens_ahead"):
-            return int(self.network.tokens_ahead)
+        if hasattr(self.network, "leading_tokens"):
+            return int(self.network.leading_tokens)
         with torch.no_grad():
             last, stages = self._intermediates(pixels, stop=False)
         if isinstance(last, Tensor) and last.ndim == 4:
@@ -195,118 +206,115 @@ class Backbone(nn.Module):
         places = stages[-1].shape[2] * stages[-1].shape[3]
         return last.shape[1] - places if isinstance(last, Tensor) and last.shape[1] >= places else None
 
-    def _try_out(self, photo: Tensor) -> None:
-        """Learns the features' sizes from an empty photo [1, 3, H, W], and freezes what is not to be trained."""
+    def _try_image(self, image: Tensor) -> None:
+        """Takes the features' sizes from an empty image [1, 3, H, W], and freezes parameters that are not trained."""
         self.eval()
         with torch.set_grad_enabled(self.config.trainable != 0):
-            self.prefix = self._tokens_ahead(photo)
-            with _watched(self.watched) as seen:
-                self._intermediates(photo, stop=True)
+            self.prefix = self._leading_tokens(image)
+            with output_statistics(self.level_modules) as statistics:
+                self._intermediates(image, stop=True)
             # Layers after the last stage run for captions only.
-            self.watched = {name: module for name, module in self.watched.items() if name in seen}
-            features = self(photo)
+            self.level_modules = {name: self.level_modules[name] for name in self.level_modules if name in statistics}
+            features = self(image)
         self.grid_channels, self.level_size = features.grid.shape[-1], features.levels.shape[-1]
         if self.config.trainable:
-            _freeze(self.network, features.grid.sum() + features.levels.sum(), self.config.trainable)
+            freeze_groups(self.network, features.grid.sum() + features.levels.sum(), self.config.trainable)
         elif not self.config.lora.rank:
             self.network.requires_grad_(False)
 
 
-def _matching(network: nn.Module, pattern: str) -> dict[str, nn.Module]:
-    """The modules whose names match, in order; none for an empty pattern.
-
-    Raises:
-        UserError: no name matches, or the pattern is none.
-    """
-    if not pattern:
-        return {}
-    try:
-        found = {name: module for name, module in network.named_modules() if re.search(pattern, name)}
-    except re.error as error:
-        raise UserError(f"model.backbone.levels: {pattern!r} is no regular expression: {error}") from error
-    if not found:
-        some = ", ".join(list(dict(network.named_modules()))[1:40:8])
-        raise UserError(f"model.backbone.levels: no module matches {pattern!r}; names are such as {some}")
-    return found
-
-
-@contextmanager
-def _watched(modules: dict[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """Within the block, the statistics of each module's output appear under its name; outputs are not kept."""
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def hook(name: str) -> Callable[..., None]:
-        def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            seen[name] = _statistics(output)
-
-        return note
-
-    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _statistics(stage: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over space, each [B, C] fp32, of [B, C, H, W]."""
-    # Two passes in fp32, since the mean of squares less the square of the mean loses all digits far from 0; over rows,
-    # then over their means, since long sums lose digits too; sums as matrix products, since torch's own reductions over
-    # space take twice as long where channels come last.
-    with torch.autocast(stage.device.type, enabled=False):
-        values = stage.permute(0, 2, 3, 1).float()
-        mean = _mean_over_space(values)
-        variance = _mean_over_space((values - mean[:, :, None]).square())
-        return mean.squeeze(1), (variance.squeeze(1) + EPSILON).sqrt()
-
-
-def _mean_over_space(values: Tensor) -> Tensor:
-    """[B, H, W, C] to [B, 1, C]."""
-    height, width = values.shape[1:3]
-    rows = torch.matmul(values.new_full((1, width), 1 / width), values).squeeze(2)
-    return torch.matmul(values.new_full((1, height), 1 / height), rows)
-
-
 def _by_shape(run: Callable[[Tensor], tuple[Tensor, ...]], pixels: Pixels) -> list[Tensor]:
-    """Runs a function of stacked photos on each group of equal shape; its outputs in the photos' own order."""
+    """Runs a function of stacked images on each group of equal shape; its outputs in the images' own order."""
     if isinstance(pixels, Tensor):
         return list(run(pixels))
     groups: dict[torch.Size, list[int]] = {}
-    for row, photo in enumerate(pixels):
-        groups.setdefault(photo.shape, []).append(row)
+    for row, image in enumerate(pixels):
+        groups.setdefault(image.shape, []).append(row)
     parts = [run(torch.stack([pixels[row] for row in rows])) for rows in groups.values()]
     order = torch.tensor([row for rows in groups.values() for row in rows], device=pixels[0].device).argsort()
     return [torch.cat(output)[order] for output in zip(*parts, strict=True)]
 
 
-def _indices(network: Any) -> list[int] | None:
-    """Which stages to look at: all, or where there are many alike, as in a ViT, evenly spaced ones up to the last."""
+def _level_indices(network: Any) -> list[int] | None:
+    """The stages of the levels: all (None), or of many alike ones, as in a ViT, evenly spaced ones up to the last."""
     count = len(network.feature_info)
-    if count <= MOST_LEVELS:
-        return None
-    return [round((i + 1) * count / 4) - 1 for i in range(4)]
+    return None if count <= MOST_LEVELS else [round((i + 1) * count / 4) - 1 for i in range(4)]
 
 
-def _freeze(network: Any, output: Tensor, trainable: int) -> None:
-    """Leaves gradients to the last `trainable` layer groups, as timm orders them (-1: to all), of those in use.
-
-    A network's layers after its features, of a head that is not there, would never get a gradient.
-    """
-    from timm.models._manipulate import group_with_matcher
-
-    names, parameters = zip(*network.named_parameters(), strict=True)
-    gradients = torch.autograd.grad(output, parameters, allow_unused=True)
-    used = {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
-    groups = group_with_matcher(network.named_parameters(), network.group_matcher(coarse=True), reverse=True)
-    order = sorted({groups[name] for name in used})
-    kept = set(order if trainable < 0 else order[-trainable:])
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name in used and groups[name] in kept)
-
-
-def _checkpoint(network: Any, name: str) -> None:
+def _set_checkpointing(network: Any, name: str) -> None:
     try:
         network.set_grad_checkpointing(True)
     except (AssertionError, AttributeError) as error:
         raise UserError(f"model.backbone.checkpointing: {name} does not support it; set it false") from error
+
+
+def backbone_plugin(name: str) -> ModuleType:
+    """The file of this folder that makes the network of a name."""
+    prefix, slash, _ = name.partition("/")
+    plugin = prefix if slash and prefix in plugin_names(PACKAGE) else DEFAULT_PLUGIN
+    return load_plugin(PACKAGE, plugin, "model.backbone.name")
+
+
+def grid_class_tokens(name: str) -> int:
+    """How many of the first places of the grids of a name's network are no places of the image."""
+    return getattr(backbone_plugin(name), "GRID_CLASS_TOKENS", 0)
+
+
+def make_network(config: BackboneConfig) -> nn.Module:
+    """The network with weights from the hub (imagenet), at random (none) or from a file.
+
+    Raises:
+        UserError: unknown name or option, weights missing, of another network or not to be had.
+    """
+    try:
+        return backbone_plugin(config.name).make_network(config)
+    except UserError:
+        raise
+    except Exception as error:  # each of the libraries raises what it likes; a person gave the name, file and options
+        raise UserError(_network_problem(config, error)) from error
+
+
+def weights_file(config: BackboneConfig) -> str:
+    """The local file that model.backbone.weights names, or "".
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = "" if config.weights in ("imagenet", "none") else config.weights
+    if path and not Path(path).is_file():
+        raise UserError(f"model.backbone.weights: {path} is no file; give a file, imagenet (from the hub) or none")
+    return path
+
+
+def _network_problem(config: BackboneConfig, error: Exception) -> str:
+    """One line on why a network could not be made."""
+    reason = one_line(error)[:200] or type(error).__name__
+    if config.weights not in ("imagenet", "none"):
+        return f"model.backbone.weights: {config.weights} does not fit {config.name} ({reason})"
+    if config.weights == "imagenet" and not isinstance(error, TypeError):
+        return f"model.backbone: no weights for {config.name} from the hub ({reason}); give a local file, or none"
+    return f"model.backbone: {config.name} cannot be made with options {config.options} ({reason})"
+
+
+def native_image_size(config: BackboneConfig) -> int:
+    """Side in pixels of the images that a network was made for.
+
+    Raises:
+        UserError: unknown name; the files of its network are not to be had.
+    """
+    return backbone_plugin(config.name).native_image_size(config)
+
+
+def resolve_image_sizes(config: Config) -> Config:
+    """The config with image sizes of -1 replaced by the side that its backbone was made for.
+
+    Raises:
+        UserError: unknown name, or images of no common size for captions.
+    """
+    if not (data := config.data).caption_size:
+        raise UserError("data.caption_size: is 0, but grids of one batch are of one size; give pixels, or -1")
+    if min(data.caption_size, data.mos_size) >= 0:
+        return config
+    side = native_image_size(config.model.backbone)
+    mos_size, caption_size = (side if size < 0 else size for size in (data.mos_size, data.caption_size))
+    return replace(config, data=replace(data, mos_size=mos_size, caption_size=caption_size))
