@@ -12,7 +12,8 @@ from src.common.errors import UserError
 from src.config.loader import CommandParser
 from src.config.schema import Config
 from src.data.sample import Sample
-from src.evaluation.evaluation_set import EvaluationSet, load_part, submission_predictions
+from src.data.sources import load_part
+from src.evaluation.evaluation_set import EvaluationSet, submission_predictions
 from src.evaluation.score_table import measure_rows, score_cell, score_table
 from src.inference.fallbacks import ensemble_fallback, fill_missing
 from src.inference.model_loading import load_model

@@ -14,6 +14,7 @@ from src.common.errors import UserError
 from src.config.loader import CommandParser, load_config
 from src.config.schema import Config, SourceConfig
 from src.data.sample import Sample
+from src.data.sources import load_part, read_source
 from src.inference.fallbacks import ensemble_fallback, fill_missing
 from src.inference.model_loading import load_model
 from src.inference.predict_options import check_style_option, make_predict_options
@@ -177,23 +178,4 @@ def read_truth(truth: str, part: str) -> list[Sample]:
         return load_part(load_config(path), part)
     if not path.is_file():
         raise UserError(f"--truth {truth}: no such file; name a table with mos or comments, or an experiment's YAML")
-    from src.data.sources import read_source
-
-    return read_source(SourceConfig(format="samsung", path=str(path.parent), captions=path.name, name=path.stem))
-
-
-def load_part(config: Config, part: str) -> list[Sample]:
-    """The photos of train, val or test as the config splits them.
-
-    Raises:
-        UserError: that part is empty, or none of its photos has a label.
-    """
-    from src.data.sources import official_splits, read_sources
-    from src.data.split import part_samples, split_images
-
-    samples = read_sources(config.data)
-    found = part_samples(samples, split_images(samples, config.data, official_splits(config.data)), part)
-    if not any(sample.captions or sample.mos is not None for sample in found):
-        kind = "labelled photos" if found else "photos"
-        raise UserError(f"--part {part}: the split has no {kind} there; choose another part or set data.{part}")
-    return found
+    return read_source(SourceConfig(path=str(path.parent), captions=path.name, name=path.stem))

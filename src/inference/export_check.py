@@ -24,7 +24,7 @@ def labelled_images(loaded: "LoadedModel", part: str, most: int) -> "list[Sample
         UserError: the data is not here, or none of these photos can be read.
     """
     from src.data.image_io import check_image
-    from src.evaluation.evaluation_set import load_part
+    from src.data.sources import load_part
 
     samples = load_part(loaded.config, part)
     chosen = samples[:: max(1, len(samples) // most)][:most]

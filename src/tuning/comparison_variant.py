@@ -133,7 +133,7 @@ def fill_variant_cache(task: VariantTask) -> None:
 
 def run_variant(task: VariantTask) -> None:
     """Trains where asked to, evaluates, and keeps the row."""
-    from src.evaluation.evaluation_set import load_part
+    from src.data.sources import load_part
     from src.inference.feature_extractor import reuse_memory
     from src.inference.model_loading import load_model
 
