@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import UserError
+from src.config.loader import load_config
 from src.config.schema import Config
 from src.data.demo import make_demo
+from src.data.sources import official_splits, read_sources, with_folder
 from src.data.split import split_images
-from src.prepare import main, with_folder
+from src.prepare import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,9 +73,6 @@ def test_check_of_an_experiment(experiment: str, capsys: pytest.CaptureFixture[s
 
 
 def test_split_writes_what_training_reads(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from src.config.loader import load_config
-    from src.data.sources import official_splits, read_sources
-
     assert main(["split", "--config", experiment, "--data.val", "0.25"]) == 0
     out = capsys.readouterr().out
     assert "wrote" in out

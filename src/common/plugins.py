@@ -5,6 +5,7 @@ more files under the same paths: with SRC_PLUGINS=mine, mine/models/decoders/foo
 name begins with an underscore, and base.py, are no plug-ins.
 """
 
+import difflib
 import importlib
 import os
 import pkgutil
@@ -31,18 +32,22 @@ def load_plugin(package: str, name: str, key: str) -> ModuleType:
         key: the config's key or the option that names it, for the message.
 
     Raises:
-        UserError: there is no such plug-in.
+        UserError: there is no such plug-in; the message names the one that is spelled most alike, or all.
     """
     if name not in (names := plugin_names(package)):
-        raise UserError(f"{key}: there is no {name}; choose one of {', '.join(names)}")
+        near = difflib.get_close_matches(name, names, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(names)}"
+        raise UserError(f"{key}: there is no {name}; {remedy}")
     return importlib.import_module(f"{package}.{name}")
 
 
 def _search_path(package: str) -> list[str]:
-    """The folders of a package; those of SRC_PLUGINS are added to it."""
-    path = importlib.import_module(package).__path__
-    folders = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
-    for folder in (str(Path(root).resolve().joinpath(*package.split(".")[1:])) for root in folders):
-        if folder not in path:
-            path.append(folder)
-    return list(path)
+    """The package's own folder, then those of SRC_PLUGINS; Python's import looks for its modules in all of them."""
+    module = importlib.import_module(package)
+    roots = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
+    folders = [str(Path(root).resolve().joinpath(*package.split(".")[1:])) for root in roots]
+    path = [str(Path(str(module.__file__)).parent), *folders]
+    if path != list(module.__path__):
+        module.__path__ = path
+        importlib.invalidate_caches()
+    return path

@@ -24,20 +24,21 @@ class SourceConfig:
     """One data set on disk.
 
     Args:
-        format: how it is laid out: samsung (train.csv and photos), flickr8k (token file or captions.txt),
-            flickr30k (results.csv), coco (annotations or Karpathy json).
+        format: how it is laid out, by the name of a file in src/data/formats: samsung (train.csv and photos), flickr8k
+            (token file or captions.txt), flickr30k (results.csv), coco (annotations or Karpathy json), or a format of
+            a folder in SRC_PLUGINS.
         path: its folder.
-        name: what it is called in splits, scores and style tokens; the format's name if empty.
+        name: its name in splits, scores and style tokens; the format's name if empty.
         captions: the caption file, relative to path; empty: the format's usual names are tried.
         images: the folder of photos, relative to path; empty: the format's usual names are tried.
         split: official (the data set's own lists, or Karpathy's json), random (by photo, see DataConfig), or
-            leaking_pairs (photo-caption pairs at random: most test photos then stand in training, which is dishonest
-            and only there to measure the leak; each pair is held against its own caption, mos is left out).
+            leaking_pairs (photo-caption pairs at random: most test photos are then in training too, which is
+            dishonest and serves only to measure the leak; each pair is scored by its own caption, mos is left out).
         share: its part of an epoch's photos, relative to the other sources' shares; 0: as many as it has.
         style: the caption style token it trains; empty: its name.
     """
 
-    format: Literal["samsung", "flickr8k", "flickr30k", "coco"] = "samsung"
+    format: str = "samsung"
     path: str = ""
     name: str = ""
     captions: str = ""
@@ -49,11 +50,11 @@ class SourceConfig:
 
 @dataclass
 class TokenizerConfig:
-    """Words.
+    """The tokenizer.
 
     Args:
         kind: word (split at spaces and punctuation) or bpe.
-        min_count: a word seen less often in training becomes <unk> (word).
+        min_count: a word that training has less often becomes <unk> (word).
         size: most entries in the vocabulary, special ones included.
         max_length: most tokens of a caption, style and end tokens included, so 3 at least; longer ones are cut.
     """
@@ -66,7 +67,7 @@ class TokenizerConfig:
 
 @dataclass
 class DataConfig:
-    """Photos and tables.
+    """Images and their labels.
 
     Args:
         sources: the data sets; several are mixed.
@@ -82,9 +83,9 @@ class DataConfig:
         augment_captions: colour, crop and blur for photos that carry no mos (live pixels only).
         captions_per_photo: captions of a photo in one training step, drawn anew each time; 0: all.
         cache: compute a frozen backbone's features once and train on them.
-        cache_dir: where they are kept.
+        cache_dir: the folder of these features.
         workers: processes that load photos.
-        tokenizer: words.
+        tokenizer: words of captions to token ids.
     """
 
     sources: list[SourceConfig] = field(default_factory=list)
@@ -247,10 +248,10 @@ class ModelConfig:
 
 @dataclass
 class RewardConfig:
-    """What a drawn caption is worth: a sum of scores, each with a weight, 0 to leave it out.
+    """The reward of a sampled caption: a sum of scores, each with a weight, 0 to leave it out.
 
     Args:
-        cider_d: CIDEr-D with the training photos' document frequencies, 0 to 10, some 0.5 on photos that are not known.
+        cider_d: CIDEr-D with the training photos' document frequencies, 0 to 10, some 0.5 on unknown photos.
         bleu_4: BLEU-4 of the single caption, 0 to 1.
         rouge_l: ROUGE-L, 0 to 1.
     """

@@ -1,27 +1,83 @@
-"""Data sets -> samples: one reader a format."""
+"""Data sets -> samples: each source is read by its format, and one part of them all is loaded.
 
+Held by tests/data/formats and tests/data/test_format_plugins.py.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 
 from src.common.errors import UserError
+from src.common.plugins import load_plugin, plugin_names
+from src.common.text_table import format_table
 from src.config.schema import Config, DataConfig, SourceConfig
-from src.data.formats import coco, flickr, samsung
-from src.data.formats.base import source_name
+from src.data.formats.base import NoOfficialSplit, source_name
 from src.data.leaky_split import as_caption_pairs, check_leaky_sources, is_leaky
 from src.data.sample import Sample
-from src.data.split import part_samples, split_images
+from src.data.split import PARTS, part_samples, split_file, split_images
+from src.data.validation_report import DataProblem
+
+FORMATS = "src.data.formats"
+
+
+def load_format(source: SourceConfig) -> ModuleType:
+    """The file that reads a source; src/data/formats/base.py says what it defines.
+
+    Raises:
+        UserError: there is no such format; names the nearest one.
+    """
+    return load_plugin(FORMATS, source.format, "data.sources.format")
 
 
 def read_source(source: SourceConfig) -> list[Sample]:
-    """The samples of one data set, one a photo. Whether the photos are there is not looked at: see check.
+    """The samples of one data set, one an image. Missing images stay in: see validation.
 
     Raises:
-        UserError: its tables cannot be read; the file and row are named.
+        UserError: its tables cannot be read; names file and row.
     """
-    return format_module(source).read_samples(source)
+    return load_format(source).read_samples(source)
+
+
+def read_raw_captions(source: SourceConfig) -> dict[str, list[str]]:
+    """Each image's captions as they stand in the files, empty ones too where the format tells them."""
+    if read := getattr(load_format(source), "raw_captions", None):
+        return read(source)
+    return {sample.name: list(sample.captions) for sample in read_source(source)}
+
+
+def read_official_split(source: SourceConfig) -> dict[str, str]:
+    """train, val or test by image name.
+
+    Raises:
+        NoOfficialSplit: the data set has none.
+        UserError: it cannot be read.
+    """
+    if read := getattr(load_format(source), "official_split", None):
+        return read(source)
+    where = f"data source {source_name(source)}: format {source.format}"
+    raise NoOfficialSplit(f"{where} has no official split; set split: random")
+
+
+def find_format_problems(source: SourceConfig) -> list[DataProblem]:
+    """Problems of a data set that only its format knows of."""
+    find = getattr(load_format(source), "find_problems", None)
+    return find(source) if find else []
+
+
+def challenge_sources(sources: Sequence[SourceConfig]) -> list[SourceConfig]:
+    """The sources whose captions have the style of submissions.
+
+    A format whose file is absent here does not count: a trained model works without the files of its formats.
+    """
+    formats = plugin_names(FORMATS)
+    return [s for s in sources if s.format in formats and getattr(load_format(s), "CHALLENGE", False)]
 
 
 def read_sources(config: DataConfig) -> list[Sample]:
-    """The samples of all data sets, in the config's order: one a photo, or one a pair where the split is by pairs.
+    """The samples of all data sets, in the config's order: one an image, or one a pair where the split is by pairs.
 
     Raises:
         UserError: no data set is named, two have one name, an honest split is mixed with a leaking one, or as
@@ -39,21 +95,12 @@ def read_sources(config: DataConfig) -> list[Sample]:
 
 
 def official_splits(config: DataConfig) -> dict[str, dict[str, str]]:
-    """The official split, {photo name: train, val or test}, of each data set that asks for it.
+    """The official split, {image name: train, val or test}, of each data set whose `split` is official.
 
     Raises:
         UserError: a data set has none.
     """
-    return {
-        source_name(source): format_module(source).official_split(source)
-        for source in config.sources
-        if source.split == "official"
-    }
-
-
-def format_module(source: SourceConfig) -> ModuleType:
-    """The module that reads a format: `read`, `official_split` and `raw_captions`."""
-    return {"samsung": samsung, "flickr8k": flickr, "flickr30k": flickr, "coco": coco}[source.format]
+    return {source_name(source): read_official_split(source) for source in config.sources if source.split == "official"}
 
 
 def load_part(config: Config, part: str) -> list[Sample]:
@@ -68,3 +115,60 @@ def load_part(config: Config, part: str) -> list[Sample]:
         kind = "labelled photos" if chosen else "photos"
         raise UserError(f"--part {part}: the split has no {kind} there; choose another part or set data.{part}")
     return chosen
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """A split as it is on disk.
+
+    Attributes:
+        file: where it is written.
+        written: whether it is new.
+        counts: rows of a table, its header first: images of each source in each part.
+        missing: image files that do not exist.
+    """
+
+    file: Path
+    written: bool
+    counts: list[list[str]]
+    missing: list[Path]
+
+    def __str__(self) -> str:
+        text = format_table(self.counts, right=range(1, len(self.counts[0])))
+        text += f"\n{'wrote' if self.written else 'unchanged:'} {self.file}"
+        if self.missing:
+            text += (
+                f"\nwarning: {len(self.missing):,} photos are missing, {self.missing[0]} for one: copies are found by "
+            )
+            text += (
+                f"their bytes, so\n         copy the photos there, delete {self.file}, and type the same command again"
+            )
+        return text
+
+
+def make_split(config: DataConfig) -> SplitSummary:
+    """Writes the split that training will use, unless it is on disk already.
+
+    Raises:
+        UserError: as read_sources and split_images.
+    """
+    samples, official = read_sources(config), official_splits(config)
+    file = split_file(samples, config, official)
+    written = not file.is_file()
+    counts = Counter((source, part) for (source, _), part in split_images(samples, config, official).items())
+    rows = [
+        [source, *(str(counts[source, part]) for part in PARTS)]
+        for source in dict.fromkeys(sample.source for sample in samples)
+    ]
+    missing = [sample.path for sample in samples if not os.path.isfile(sample.path)]  # noqa: PTH113
+    return SplitSummary(file, written, [["source", *PARTS], *rows], missing)
+
+
+def with_folder(config: Config, folder: str, format: str) -> Config:
+    """The config with one folder as its only data set, by its official split if it has one."""
+    source = SourceConfig(format=format, path=folder, split="official")
+    try:
+        read_official_split(source)
+    except NoOfficialSplit:
+        source = replace(source, split="random")
+    return replace(config, data=replace(config.data, sources=[source]))

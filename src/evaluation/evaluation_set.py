@@ -15,7 +15,7 @@ from src.config.cli import Overrides
 from src.config.loader import load_config
 from src.config.schema import Config, SourceConfig
 from src.data.sample import Sample
-from src.data.sources import load_part
+from src.data.sources import load_part, read_source
 from src.inference.fallbacks import ensemble_fallback, fill_missing
 from src.inference.model_loading import load_model
 from src.inference.predict_options import check_style_option, make_predict_options
@@ -178,6 +178,4 @@ def read_truth(truth: str, part: str) -> list[Sample]:
         return load_part(load_config(path), part)
     if not path.is_file():
         raise UserError(f"--truth {truth}: no such file; name a table with mos or comments, or an experiment's YAML")
-    from src.data.sources import read_source
-
-    return read_source(SourceConfig(format="samsung", path=str(path.parent), captions=path.name, name=path.stem))
+    return read_source(SourceConfig(path=str(path.parent), captions=path.name, name=path.stem))

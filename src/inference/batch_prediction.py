@@ -29,6 +29,7 @@ from src.data.formats.base import source_name
 from src.data.image_hashes import hash_images
 from src.data.image_io import ImageError, check_image, load_image
 from src.data.sample import Sample
+from src.data.sources import challenge_sources
 from src.inference.feature_extractor import CacheRequest, FeatureExtractor, fill_feature_stores
 from src.inference.predictions import Predictions, predict_batch
 from src.models.model_folder import LoadedModel, ModelDescription
@@ -174,8 +175,8 @@ def default_style(loaded: ModelDescription) -> str:
         UserError: there are several others; names them.
     """
     known = known_styles(loaded)
-    sources = loaded.config.data.sources
-    challenge = [source_style(loaded.config, source_name(one)) for one in sources if one.format == "samsung"]
+    sources = challenge_sources(loaded.config.data.sources)
+    challenge = [source_style(loaded.config, source_name(source)) for source in sources]
     found = [style for style in challenge if style in known] or known
     if len(found) != 1 and found is known:
         raise UserError(f"--style: choose the style of the captions; this model knows {', '.join(known)}")

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jsonargparse import Namespace
 from tqdm import tqdm
 
 from src.common.errors import UserError, one_line
 from src.common.files import atomic_write
 from src.common.java import find_java
+from src.config.loader import make_parser
 
 FOLDER = Path("cache/spice")
 NAME = "stanford-corenlp-full-2015-12-09"
@@ -85,6 +87,14 @@ def missing_spice_files(folder: Path) -> list[Path]:
 
 def _number(value: float | str | None) -> float:
     return math.nan if value is None else float(value)
+
+
+def parse_fetch_options(args: Sequence[str]) -> Namespace:
+    """Options of `prepare spice`: output, the folder, and archive, an address or a local zip file."""
+    parser = make_parser("prepare spice", "Fetches what SPICE needs: Stanford CoreNLP, some 400 MB.", config=False)
+    parser.add_argument("--output", type=str, default=str(FOLDER), help="folder for it; src.evaluate looks here")
+    parser.add_argument("--archive", type=str, default=ADDRESS, help="where the zip is: an address, or a local file")
+    return parser.parse_args(args)
 
 
 def fetch_spice(folder: Path = FOLDER, address: str = ADDRESS) -> bool:

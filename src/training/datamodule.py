@@ -25,7 +25,7 @@ from src.data.image_io import ImageError, load_image
 from src.data.labels import has_label, labelled_split, require_labels, train_tokenizer
 from src.data.sample import Sample
 from src.data.sampler import EvalBatchSampler, SourceMixture, TrainBatchSampler
-from src.data.sources import official_splits, read_sources
+from src.data.sources import challenge_sources, official_splits, read_sources
 from src.data.split import split_images
 from src.data.tokenizer import Tokenizer, normalize_caption
 from src.inference.feature_extractor import CacheRequest, CacheResult, fill_feature_stores
@@ -175,7 +175,7 @@ class DataModule:
         train = self.parts["train"]
         mos = np.array([sample.mos for sample in train if sample.mos is not None])
         comments = {style: self._commonest([style]) for style in self.tokenizer.styles}
-        challenge = [self.styles[source_name(s)] for s in self.config.data.sources if s.format == "samsung"]
+        challenge = [self.styles[source_name(s)] for s in challenge_sources(self.config.data.sources)]
         return {
             "mos_mean": float(mos.mean()) if len(mos) else None,
             "mos_std": float(mos.std()) if len(mos) else None,

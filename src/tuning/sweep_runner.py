@@ -52,8 +52,8 @@ def prepare_sweep(sweep: SweepConfig, path: Path) -> None:
     Raises:
         UserError: the photos to predict in the end are not there; names the line of the sweep's file, `path`.
     """
-    from src.data.csv_table import read_image_list
     from src.data.demo import make_demo
+    from src.data.image_list import read_image_list
     from src.training.datamodule import build_feature_store
 
     config = trial_config(sweep, {})

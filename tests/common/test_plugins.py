@@ -13,9 +13,6 @@ FORMATS = "src.data.formats"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of further formats."""
-    import src.data.formats
-
-    monkeypatch.setattr(src.data.formats, "__path__", list(src.data.formats.__path__))
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     (tmp_path / "data/formats").mkdir(parents=True)
     return tmp_path / "data/formats"
@@ -38,6 +35,15 @@ def test_a_file_of_another_folder_is_a_plugin(folder: Path) -> None:
 def test_a_missing_plugin_is_named_with_those_there_are() -> None:
     with pytest.raises(UserError, match=r"^data\.format: there is no nowhere; choose one of .*samsung"):
         load_plugin(FORMATS, "nowhere", "data.format")
+    with pytest.raises(UserError, match=r"^data\.format: there is no samsun; did you mean samsung\?$"):
+        load_plugin(FORMATS, "samsun", "data.format")
+
+
+def test_a_folder_that_the_variable_no_longer_names_is_forgotten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "mine_for_now.py").write_text("")
+    assert "mine_for_now" in plugin_names(FORMATS)
+    monkeypatch.delenv(VARIABLE)
+    assert "mine_for_now" not in plugin_names(FORMATS)
 
 
 def test_an_error_in_a_plugin_is_raised(folder: Path) -> None:

@@ -39,7 +39,7 @@ def test_config_survives_a_round_trip() -> None:
         ("data: {sources: [{}, {pathh: a}]}", r"^\S+/x.yaml: data.sources\[1\].pathh: .*; did you mean path\?"),
         ("data: {1: 2}", "unknown key data.1"),
         ("data: {sources: [{zzz: a}]}", r"data.sources\[0\].zzz: there is no such key; there are format, path, "),
-        ("data: {sources: [{format: samsun}]}", r"^\S+/x.yaml: data.sources\[0\].format: is samsun, should be one of"),
+        ("data: {sources: [{split: foo}]}", r"^\S+/x.yaml: data.sources\[0\].split: is foo, should be one of"),
         ("data: {sources: [{share: -1}]}", r"^\S+/x.yaml: data.sources\[0\].share: is -1, should be greater"),
         ("data: {sources: [samsung]}", r"^\S+/x.yaml: data.sources\[0\]: is samsung, should be keys and values"),
         ("train: [", "not valid YAML"),

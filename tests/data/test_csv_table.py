@@ -1,90 +1,12 @@
+"""CSV tables against the csv module, and rows and columns that do not fit."""
+
 import csv
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from src.common.errors import UserError
-from src.data.csv_table import read_image_list, read_table
-
-NAMES = ["0213074526", "1e5", "00", "two words", "바다 사진", "NA", " padded "]
-
-
-def touch(*paths: Path) -> None:
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-def test_names_and_order_of_a_challenge_table(tmp_path: Path) -> None:
-    table = pd.DataFrame({"img_name": NAMES, "img_path": [f"./test/{name}.jpg" for name in NAMES]})
-    table.to_csv(tmp_path / "test.csv", index=False)
-    samples = read_image_list(tmp_path / "test.csv")
-    assert [sample.name for sample in samples] == NAMES
-    assert [sample.path for sample in samples] == [tmp_path / "test" / f"{name}.jpg" for name in NAMES]
-    assert all(sample.mos is None and not sample.captions for sample in samples)
-
-
-def test_sample_submission_finds_photos_and_ignores_its_answers(tmp_path: Path) -> None:
-    touch(tmp_path / "test" / "b.PNG", tmp_path / "test" / "0213074526.jpg", tmp_path / "train" / "b.jpg")
-    (tmp_path / "sample_submission.csv").write_text(
-        "img_name,mos,comments\nb,0,nice picture.\n0213074526,0,nice picture.\nabsent,0,nice picture.\n"
-    )
-    samples = read_image_list(tmp_path / "sample_submission.csv")
-    assert [sample.path.relative_to(tmp_path).as_posix() for sample in samples] == [
-        "test/b.PNG",
-        "test/0213074526.jpg",
-        "test/absent.jpg",
-    ]
-    assert {sample.mos for sample in samples} == {None}
-    assert {sample.captions for sample in samples} == {()}
-
-
-def test_photos_beside_the_table(tmp_path: Path) -> None:
-    touch(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    (tmp_path / "x.csv").write_text("img_name\nb\na.jpg\n")
-    assert [sample.path.name for sample in read_image_list(tmp_path / "x.csv")] == ["b.jpg", "a.jpg"]
-
-
-def test_folder_is_sorted_and_read_in_depth(tmp_path: Path) -> None:
-    touch(tmp_path / "b.JPG", tmp_path / "a" / "z.png", tmp_path / "바다 1.webp", tmp_path / "notes.txt")
-    samples = read_image_list(tmp_path)
-    assert [sample.name for sample in samples] == ["a/z.png", "b.JPG", "바다 1.webp"]
-    assert all(sample.path.is_file() for sample in samples)
-
-
-def test_list_of_names(tmp_path: Path) -> None:
-    touch(tmp_path / "Flicker8k_Dataset" / "1_a.jpg", tmp_path / "Flicker8k_Dataset" / "2_b.jpg")
-    (tmp_path / "Flickr_8k.testImages.txt").write_text("2_b.jpg\n1_a.jpg\n\n")
-    samples = read_image_list(tmp_path / "Flickr_8k.testImages.txt")
-    assert [sample.name for sample in samples] == ["2_b.jpg", "1_a.jpg"]
-    assert all(sample.path.is_file() for sample in samples)
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp949"])
-def test_encodings(tmp_path: Path, encoding: str) -> None:
-    (tmp_path / "test.csv").write_bytes("img_name,img_path\n사진 1,./test/사진 1.jpg\n".encode(encoding))
-    assert [sample.name for sample in read_image_list(tmp_path / "test.csv")] == ["사진 1"]
-
-
-def test_duplicates_are_refused_with_their_rows(tmp_path: Path) -> None:
-    (tmp_path / "test.csv").write_text("img_name\n0\n00\n0\n")
-    with pytest.raises(UserError, match=r"test\.csv: row 2 and row 4 both name the photo 0;"):
-        read_image_list(tmp_path / "test.csv")
-
-
-@pytest.mark.parametrize("text", ["", "img_name\n", "name\na\n", "img_name,img_path\n,x.jpg\n"])
-def test_tables_without_photos_are_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "test.csv").write_text(text)
-    with pytest.raises(UserError, match=r"test\.csv"):
-        read_image_list(tmp_path / "test.csv")
-
-
-def test_empty_folder_and_missing_table_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no photos"):
-        read_image_list(tmp_path)
-    with pytest.raises(UserError, match=r"absent\.csv: cannot be read"):
-        read_image_list(tmp_path / "absent.csv")
+from src.data.csv_table import read_table
 
 
 def test_read_table_agrees_with_the_csv_module(tmp_path: Path) -> None:

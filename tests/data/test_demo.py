@@ -10,9 +10,9 @@ from scipy.stats import spearmanr
 from src.common.errors import UserError
 from src.config.schema import Config, DataConfig, SourceConfig
 from src.data import demo_scenes as scene
-from src.data.csv_table import read_image_list
 from src.data.demo import AWKWARD, AWKWARD_TEST, make_demo
 from src.data.image_io import load_image
+from src.data.image_list import read_image_list
 from src.data.sample import Sample
 from src.data.sources import official_splits, read_source, read_sources
 from src.data.split import assign_parts
@@ -89,7 +89,7 @@ def test_another_folder_is_not_touched_and_too_few_photos_are_refused(tmp_path: 
 
 
 def test_a_link_to_an_empty_folder_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scene, "draw", lambda *_: np.zeros((32, 32, 3), np.uint8))
+    monkeypatch.setattr(scene, "render_scene", lambda *_: np.zeros((32, 32, 3), np.uint8))
     monkeypatch.setattr(scene, "degrade", lambda picture, *_: picture)
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk")
@@ -109,7 +109,7 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
             raise KeyboardInterrupt
         return draw(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(scene, "draw", interrupted)
+    monkeypatch.setattr(scene, "render_scene", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make_demo(tmp_path / "demo", photos=50)
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,8 @@ from src.config.schema import Config, DataConfig, ModelConfig, MosConfig, Source
 from src.data.sample import Sample
 from src.data.sources import official_splits, read_sources
 from src.data.split import split_images
-from src.data.validation import DataReport, _mos_problems, align_columns, check_data
+from src.data.validation import check_data, mos_problems
+from src.data.validation_report import DataReport
 from src.training.datamodule import DataModule
 
 HEAD = "img_name,img_path,mos,comments\n"
@@ -143,7 +144,7 @@ def test_mos_out_of_range_and_disagreeing(tmp_path: Path) -> None:
 
 def test_mos_that_is_not_finite_is_fatal() -> None:
     samples = [Sample(Path("x"), "a", "s", float("inf")), Sample(Path("x"), "b", "s", 5.0)]
-    problems = _mos_problems(samples, SourceConfig(format="coco"))
+    problems = mos_problems(samples)
     assert [(p.what, p.count, p.fatal) for p in problems if p.count] == [("mos are not finite", 1, True)]
 
 
@@ -298,10 +299,6 @@ def test_leak_into_a_split_on_disk(tmp_path: Path) -> None:
     assert found(report)["photos are on two sides of the split on disk"] == (1, True)
     assert report.failed
     assert not check_data(Config(data=replace(config, split_dir=str(tmp_path / "other")))).failed
-
-
-def test_columns_are_aligned() -> None:
-    assert align_columns([["a", "b"], ["long", "1,000"]]) == "a         b\nlong  1,000"
 
 
 @pytest.mark.real

@@ -14,7 +14,7 @@ import pytest
 import src
 from src.common.errors import UserError
 from src.common.files import write_text
-from src.data.csv_table import read_image_list
+from src.data.image_list import read_image_list
 from src.data.sample import Sample
 from src.inference.batch_prediction import PredictOptions
 from src.inference.distributed_prediction import (

@@ -1,12 +1,28 @@
-"""What all readers share: where a data set's files are, and how its text is decoded."""
+"""What a format is, and what all formats share: where a data set's files are, and how its text is decoded.
+
+`format: NAME` in data.sources is the file NAME.py beside this one, or data/formats/NAME.py of a folder in SRC_PLUGINS.
+Such a file defines read_samples; the other names are optional:
+
+    read_samples(source) -> list[Sample]                 one sample an image (see src/data/sample.py)
+    raw_captions(source) -> dict[str, list[str]]         captions by image name as written, empty ones too
+    official_split(source) -> dict[str, str]             train, val or test by image name; without it, or where it
+                                                         raises NoOfficialSplit, the data set has none
+    find_problems(source) -> list[DataProblem]           what `prepare check` is to say of this format's files
+    CHALLENGE = True                                     its captions have the style that submissions are written in
+
+Each takes the source's SourceConfig and raises UserError, naming file and row, where the files cannot be read.
+
+Held by tests/data/formats/test_samsung.py and test_flickr.py.
+"""
 
 import os
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
+from src.data.sample import Sample
 
 
 class NoOfficialSplit(UserError):
@@ -14,7 +30,7 @@ class NoOfficialSplit(UserError):
 
 
 def source_name(source: SourceConfig) -> str:
-    """What a data set is called in splits, scores and style tokens."""
+    """The name of a data set in splits, scores and style tokens."""
     return source.name or source.format
 
 
@@ -36,8 +52,13 @@ def source_folder(source: SourceConfig) -> Path:
     return folder
 
 
+def make_sample(source: SourceConfig, images: Path, name: str, captions: Iterable[str]) -> Sample:
+    """A sample without mos; captions without text are left out."""
+    return Sample(image_path(images, name), name, source_name(source), None, tuple(filter(None, captions)))
+
+
 def find_file(folder: Path, named: str, usual: list[str], key: str) -> Path:
-    """The file `named` within a folder or, where that is empty, the first of the usual names that is there.
+    """The file `named` within a folder or, where that is empty, the first of the usual names that exists.
 
     Raises:
         UserError: there is no such file.
@@ -50,16 +71,15 @@ def find_folder(folder: Path, named: str, usual: list[str], key: str) -> Path:
     return _find(folder, named, usual, key, Path.is_dir)
 
 
-def _find(folder: Path, named: str, usual: list[str], key: str, is_there: Callable[[Path], bool]) -> Path:
+def _find(folder: Path, named: str, usual: list[str], key: str, exists: Callable[[Path], bool]) -> Path:
     names = [named] if named else usual
-    for name in names:
-        if is_there(folder / name):
-            return folder / name
+    if path := next((folder / name for name in names if exists(folder / name)), None):
+        return path
     raise UserError(f"{folder}: has no {' or '.join(names)}; name it with the key `{key}` of this data source")
 
 
 def image_path(folder: Path, name: str) -> Path:
-    """A photo's path, without touching the disk for names in ASCII.
+    """An image's path, without touching the disk for names in ASCII.
 
     Korean names may be decomposed (NFD, as a Mac writes them) on disk and composed in the table, or the other way.
     """

@@ -6,46 +6,44 @@ from typing import Any
 
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
-from src.data.formats import karpathy
-from src.data.formats.base import image_path, source_folder, source_name
+from src.data.formats import _karpathy
+from src.data.formats.base import make_sample, source_folder
 from src.data.sample import Sample
 
 USUAL = ["annotations/captions_*.json", "captions_*.json", "dataset_coco.json"]
 
 
 def read_samples(source: SourceConfig) -> list[Sample]:
-    """One sample a photo, in the files' order. A photo's name is its folder and file name (val2017/000000000139.jpg).
+    """One sample an image, in the files' order. An image's name is its folder and file name (val2017/000000000139.jpg).
 
     Raises:
-        UserError: no caption file, one that is no COCO json, a caption of an unknown photo.
+        UserError: no caption file, one that is no COCO json, a caption of an unknown image.
     """
-    images = _images(source)
-    samples = []
-    for path in caption_files(source):
-        for name, texts in _captions(karpathy.read_json(path), path).items():
-            captions = tuple(text for text in texts if text)
-            samples.append(Sample(image_path(images, name), name, source_name(source), None, captions))
-    return samples
+    images = _image_folder(source)
+    return [
+        make_sample(source, images, name, texts)
+        for path in caption_files(source)
+        for name, texts in _captions(_karpathy.read_json(path), path).items()
+    ]
 
 
 def raw_captions(source: SourceConfig) -> dict[str, list[str]]:
-    """Each photo's captions as they stand in the files, empty ones too."""
+    """Each image's captions as they stand in the files, empty ones too."""
     captions: dict[str, list[str]] = {}
     for path in caption_files(source):
-        captions |= _captions(karpathy.read_json(path), path)
+        captions |= _captions(_karpathy.read_json(path), path)
     return captions
 
 
 def official_split(source: SourceConfig) -> dict[str, str]:
-    """train, val or test by photo name: Karpathy's, or by the official file that the photo is in."""
+    """train, val or test by image name: Karpathy's, or by the official file that names the image."""
     split: dict[str, str] = {}
     for path in caption_files(source):
-        content = karpathy.read_json(path)
-        if karpathy.is_karpathy(content):
-            split |= karpathy.read_split(content, path)
+        content = _karpathy.read_json(path)
+        if _karpathy.is_karpathy(content):
+            split |= _karpathy.read_split(content, path)
         else:
-            part = _part(path)[0]
-            split |= dict.fromkeys(_names(content, path).values(), part)
+            split |= dict.fromkeys(_names(content, path).values(), _part(path)[0])
     return split
 
 
@@ -53,7 +51,7 @@ def caption_files(source: SourceConfig) -> list[Path]:
     """The caption files; the key `captions` names them, also as a pattern (annotations/captions_*2017.json).
 
     Raises:
-        UserError: there is none, or those of several years, which hold the same photos twice.
+        UserError: there is none, or those of several years, which hold the same images twice.
     """
     folder = source_folder(source)
     for pattern in [source.captions] if source.captions else USUAL:
@@ -69,30 +67,30 @@ def caption_files(source: SourceConfig) -> list[Path]:
     raise UserError(f"{folder}: has no {source.captions or ' or '.join(USUAL)}; name it with the key `captions`")
 
 
-def _images(source: SourceConfig) -> Path:
+def _image_folder(source: SourceConfig) -> Path:
     folder = source_folder(source)
     if source.images and not (folder / source.images).is_dir():
         raise UserError(f"{folder / source.images}: no such folder; correct the key `images` of this data source")
-    named = folder / source.images if source.images else folder / "images"
-    return named if named.is_dir() else folder
+    images = folder / (source.images or "images")
+    return images if images.is_dir() else folder
 
 
 def _captions(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
-    if karpathy.is_karpathy(content):
-        return karpathy.read_captions(content, path)
+    if _karpathy.is_karpathy(content):
+        return _karpathy.read_captions(content, path)
     names = _names(content, path)
     captions: dict[str, list[str]] = {name: [] for name in names.values()}
     try:
         for note in content["annotations"]:
             name = names[note["image_id"]]
-            captions[name].append(karpathy.text_of(note, "caption", name, path))
+            captions[name].append(_karpathy.text_of(note, "caption", name, path))
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: no COCO captions ({error} is missing); download it again") from error
     return captions
 
 
 def _names(content: dict[str, Any], path: Path) -> dict[Any, str]:
-    """The photos' names by COCO's id."""
+    """The images' names by COCO's id."""
     try:
         return {image["id"]: f"{_part(path)[1]}/{image['file_name']}" for image in content["images"]}
     except (KeyError, TypeError) as error:
@@ -100,7 +98,7 @@ def _names(content: dict[str, Any], path: Path) -> dict[Any, str]:
 
 
 def _part(path: Path) -> tuple[str, str]:
-    """(train, val or test, folder of photos) that a file's name says: captions_val2017.json -> val, val2017."""
+    """(train, val or test, folder of images) of a file's name: captions_val2017.json -> val, val2017."""
     match = re.search(r"(train|val|test)\d*", path.stem)
     if not match:
         raise UserError(f"{path}: its name says neither train nor val nor test; rename it to captions_train2017.json")

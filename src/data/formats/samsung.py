@@ -8,67 +8,68 @@ import pandas as pd
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
 from src.data.csv_table import image_names, image_paths, index_images, read_table, row_label
-from src.data.formats.base import NoOfficialSplit, find_file, find_folder, image_path, source_folder, source_name
+from src.data.formats.base import find_file, find_folder, image_path, source_folder, source_name
 from src.data.sample import Sample
+from src.data.validation_report import DataProblem
 
+CHALLENGE = True  # submissions are written in the style of its comments
 MISSING = {"", "nan", "na", "none", "null"}
 LARGEST = 1e15  # a sum of many squares of such mos is finite in float32
 
 
 def read_samples(source: SourceConfig) -> list[Sample]:
-    """One sample a photo, in the order of first rows; its comments together, its mos the mean of its rows'.
+    """One sample an image, in the order of first rows: all its comments, and the mean mos of its rows.
 
     The columns img_path, mos and comments may be missing or empty.
 
     Raises:
         UserError: missing table or column img_name, a mos that training cannot compute with, a name with two paths.
     """
-    path = table_path(source)
-    table = read_table(path, ["img_name"])
+    path, table = _read(source)
     names = image_names(table, path)
-    photos = _paths(table, names, source)
-    mos = read_mos(table, path)
-    comments = _comments(table)
+    images, mos, comments = _paths(table, path.parent, names, source), read_mos(table, path), _comments(table)
     samples = []
     for name, rows in rows_by_name(names).items():
         known = [value for i in rows if (value := mos[i]) is not None]
-        if len({photos[i] for i in rows}) > 1:
-            raise UserError(f"{path}: photo {name} has two paths ({_list(rows)}); give each photo its own img_name")
+        if len({images[i] for i in rows}) > 1:
+            listed = ", ".join(map(row_label, rows[:5]))
+            raise UserError(f"{path}: photo {name} has two paths ({listed}); give each photo its own img_name")
         mean = math.fsum(known) / len(known) if known else None
         captions = tuple(comments[i] for i in rows if comments[i])
-        samples.append(Sample(photos[rows[0]], name, source_name(source), mean, captions))
+        samples.append(Sample(images[rows[0]], name, source_name(source), mean, captions))
     return samples
 
 
 def raw_captions(source: SourceConfig) -> dict[str, list[str]]:
-    """Each photo's comments as they stand in the table, empty ones too."""
-    path = table_path(source)
-    table = read_table(path, ["img_name"])
+    """Each image's comments as they stand in the table, empty ones too."""
+    path, table = _read(source)
     comments = _comments(table)
     return {name: [comments[i] for i in rows] for name, rows in rows_by_name(image_names(table, path)).items()}
 
 
-def table_path(source: SourceConfig) -> Path:
-    """The table with the labels: train.csv, or what `captions` names."""
-    return find_file(source_folder(source), source.captions, ["train.csv"], "captions")
-
-
-def official_split(source: SourceConfig) -> dict[str, str]:
-    """Raises NoSplit: the challenge names no validation photos."""
-    raise NoOfficialSplit(f"data source {source_name(source)}: format samsung has no official split; set split: random")
+def find_problems(source: SourceConfig) -> list[DataProblem]:
+    """Images whose rows give different mos."""
+    rows = [
+        f"{name} ({' and '.join(f'{value:g}' for value in mos[:3])})" for name, mos in conflicting_mos(source).items()
+    ]
+    return [DataProblem.of("photos have rows with different mos", rows, "their mean is used; correct the rows")]
 
 
 def conflicting_mos(source: SourceConfig) -> dict[str, list[float]]:
-    """Photos whose rows give different mos, and these."""
-    path = table_path(source)
-    table = read_table(path, ["img_name"])
+    """Images whose rows give different mos, and these, ascending."""
+    path, table = _read(source)
     mos = read_mos(table, path)
-    found = {}
-    for name, rows in rows_by_name(image_names(table, path)).items():
-        values = {value for i in rows if (value := mos[i]) is not None}
-        if len(values) > 1:
-            found[name] = sorted(values)
-    return found
+    values = {
+        name: sorted({value for i in rows if (value := mos[i]) is not None})
+        for name, rows in rows_by_name(image_names(table, path)).items()
+    }
+    return {name: known for name, known in values.items() if len(known) > 1}
+
+
+def _read(source: SourceConfig) -> tuple[Path, pd.DataFrame]:
+    """The table with the labels: train.csv, or the file that `captions` names."""
+    path = find_file(source_folder(source), source.captions, ["train.csv"], "captions")
+    return path, read_table(path, ["img_name"])
 
 
 def rows_by_name(names: list[str]) -> dict[str, list[int]]:
@@ -107,20 +108,15 @@ def _number(text: str, index: int, path: Path) -> float | None:
     return value
 
 
-def _paths(table: pd.DataFrame, names: list[str], source: SourceConfig) -> list[Path]:
-    folder = table_path(source).parent
+def _paths(table: pd.DataFrame, folder: Path, names: list[str], source: SourceConfig) -> list[Path]:
     if source.images:
         folder = find_folder(source_folder(source), source.images, [], "images")
         if "img_path" in table and table["img_path"].str.strip().all():
-            # The named folder holds the files, wherever the table believes them to be.
+            # The named folder holds the files, wherever the table says they are.
             return [image_path(folder, Path(path.replace("\\", "/")).name) for path in table["img_path"]]
-        known = index_images(folder)
-        return [known.get(name, folder / f"{name}.jpg") for name in names]
-    if "img_path" not in table and (folder / "train").is_dir():
-        known = index_images(folder / "train")
-        return [known.get(name, folder / "train" / f"{name}.jpg") for name in names]
-    return image_paths(table, names, folder)
-
-
-def _list(rows: list[int]) -> str:
-    return ", ".join(map(row_label, rows[:5]))
+    elif "img_path" not in table and (folder / "train").is_dir():
+        folder = folder / "train"
+    else:
+        return image_paths(table, names, folder)
+    known = index_images(folder)
+    return [known.get(name, folder / f"{name}.jpg") for name in names]

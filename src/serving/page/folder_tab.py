@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from src.common.errors import UserError
-from src.data.csv_table import read_image_list
 from src.data.image_io import SUFFIXES
+from src.data.image_list import read_image_list
 from src.data.sample import Sample
 from src.inference.predictor import Prediction
 from src.serving.page.model_selection import PATIENCE, SelectedModel, prediction_gate

@@ -5,7 +5,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
-from src.data.sources import format_module, read_source
+from src.data.sources import read_official_split, read_source
 
 
 def official(folder: Path, part: str, photos: dict[str, list[str]]) -> None:
@@ -35,7 +35,7 @@ def test_official_annotations(tmp_path: Path) -> None:
     assert samples[0].path == tmp_path / "train2017" / "0001.jpg"
     assert [set(sample.captions) for sample in samples] == [{"A dog.", "Dog runs"}, set(), {"A cat."}]
     parts = ["train", "train", "val"]
-    assert format_module(where).given_split(where) == dict(zip([s.name for s in samples], parts, strict=True))
+    assert read_official_split(where) == dict(zip([s.name for s in samples], parts, strict=True))
 
 
 def test_photos_in_a_folder_of_images_and_one_file_only(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_karpathys_json(tmp_path: Path) -> None:
     samples = read_source(where)
     assert [sample.name for sample in samples] == ["val2014/0.jpg", "val2014/1.jpg", "val2014/2.jpg"]
     assert [sample.captions for sample in samples] == [("test .",), ("restval .",), ("val .",)]
-    assert list(format_module(where).given_split(where).values()) == ["test", "train", "val"]
+    assert list(read_official_split(where).values()) == ["test", "train", "val"]
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         assert "captions_val2017.json" in str(caught.value)
     file.write_text('{"images": [{"id": 3}], "annotations": []}')
     with pytest.raises(UserError, match="'file_name' is missing"):
-        format_module(source(tmp_path)).given_split(source(tmp_path))
+        read_official_split(source(tmp_path))
     file.rename(tmp_path / "captions_all.json")
     (tmp_path / "captions_all.json").write_text('{"images": [{"id": 1, "file_name": "a"}], "annotations": []}')
     with pytest.raises(UserError, match="neither train nor val"):

@@ -6,7 +6,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
-from src.data.sources import format_module, read_source
+from src.data.sources import read_official_split, read_source
 
 
 def files(folder: Path, images: str = "Images", **texts: str) -> None:
@@ -24,7 +24,7 @@ def captions(folder: Path, format: str = "flickr8k", **options: Any) -> dict[str
 
 def split(folder: Path, format: str = "flickr8k") -> dict[str, str]:
     source = SourceConfig(format=format, path=str(folder), split="official")  # type: ignore[arg-type]
-    return format_module(source).given_split(source)
+    return read_official_split(source)
 
 
 TOKENS = "1_a.jpg#0\tA dog runs .\n1_a.jpg#1\tA brown dog , fast .\n바다 2.jpg#0\tThe sea .\n1_a.jpg#2\t\n"
@@ -181,7 +181,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
 def test_real_flickr8k() -> None:
     source = SourceConfig(format="flickr8k", path="data/real/flickr8k", split="official")
     samples = read_source(source)
-    parts = list(format_module(source).given_split(source).values())
+    parts = list(read_official_split(source).values())
     assert len(samples) == 8091
     assert {part: parts.count(part) for part in parts} == {"train": 6000, "val": 1000, "test": 1000}
     assert sum(len(sample.captions) for sample in samples) == 35455

@@ -1,6 +1,7 @@
 """Karpathy's json (dataset_flickr8k.json, dataset_flickr30k.json, dataset_coco.json): captions and split in one file.
 
 Karpathy and Fei-Fei 2015, https://cs.stanford.edu/people/karpathy/deepimagesent/
+Held by tests/data/formats/test_flickr.py and test_coco.py.
 """
 
 import json
@@ -10,8 +11,8 @@ from typing import Any
 from src.common.errors import UserError
 from src.data.formats.base import NoOfficialSplit, read_text
 
-# restval: COCO's validation photos that the split gives to training.
-PARTS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+# restval: COCO's validation images that the split gives to training.
+SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -35,9 +36,9 @@ def is_karpathy(content: dict[str, Any]) -> bool:
 
 
 def read_captions(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
-    """Captions by photo name, in the file's order.
+    """Captions by image name, in the file's order.
 
-    A photo's name is its file name; in COCO's, its folder goes before it (val2014/COCO_val2014_000000391895.jpg).
+    An image's name is its file name; in COCO's, its folder goes before it (val2014/COCO_val2014_000000391895.jpg).
 
     Raises:
         UserError: an image without name, or a sentence without text.
@@ -50,10 +51,10 @@ def read_captions(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
 
 
 def text_of(entry: Any, key: str, name: str, path: Path) -> str:
-    """A caption's text, which stands under a key of its entry.
+    """A caption's text: the value of a key of its entry.
 
     Raises:
-        UserError: it is no text; the photo is named.
+        UserError: it is no text; the image is named.
     """
     text = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(text, str):
@@ -62,10 +63,10 @@ def text_of(entry: Any, key: str, name: str, path: Path) -> str:
 
 
 def read_split(content: dict[str, Any], path: Path) -> dict[str, str]:
-    """train, val or test by photo name.
+    """train, val or test by image name.
 
     Raises:
-        NoSplit: no image has a part.
+        NoOfficialSplit: no image has a part.
         UserError: an image has an unknown part.
     """
     if not any("split" in image for image in content["images"]):
@@ -73,9 +74,9 @@ def read_split(content: dict[str, Any], path: Path) -> dict[str, str]:
     split = {}
     for image in content["images"]:
         name = _name(image, path)
-        if image.get("split") not in PARTS:
-            raise UserError(f"{path}: image {name}: unknown split {image.get('split')!r}; known: {', '.join(PARTS)}")
-        split[name] = PARTS[image["split"]]
+        if image.get("split") not in SPLITS:
+            raise UserError(f"{path}: image {name}: unknown split {image.get('split')!r}; known: {', '.join(SPLITS)}")
+        split[name] = SPLITS[image["split"]]
     return split
 
 

@@ -1,0 +1,47 @@
+"""Options of src.prepare's sub-commands that read or make data sets.
+
+Held by tests/test_prepare.py.
+"""
+
+from collections.abc import Sequence
+
+from jsonargparse import Namespace
+
+from src.common.plugins import plugin_names
+from src.config.loader import make_parser, parse_command
+from src.config.schema import Config, Count, Seed
+from src.data.sources import FORMATS, with_folder
+
+ABOUT = {
+    "check": "Says what is in a data set and what is wrong with it. Writes nothing.",
+    "split": "Cuts the photos into train, val and test, and writes that down.",
+    "cache": "Computes the features of a frozen backbone once.",
+}
+
+
+def parse_data_options(command: str, args: Sequence[str]) -> tuple[Config, bool, str]:
+    """The config of check, split or cache; --folder, which cache lacks, is its only data set where it is given.
+
+    Returns:
+        The config, whether --folder is given, and the next command's --config: the file that was read, or one that
+        lists the folder.
+    """
+    parser = make_parser(f"prepare {command}", ABOUT[command])
+    if command != "cache":
+        formats = plugin_names(FORMATS)
+        parser.add_argument("--folder", type=str, default="", help="look at this data set instead of the config's")
+        parser.add_argument("--format", choices=formats, default="samsung", help="how --folder is laid out")
+    config, options = parse_command(parser, args)
+    if not (folder := options.get("folder")):
+        return config, False, options.config or "configs/X.yaml"
+    next_config = f"X.yaml, where X.yaml lists {folder} under data.sources"
+    return with_folder(config, folder, options.format), True, next_config
+
+
+def parse_demo_options(args: Sequence[str]) -> Namespace:
+    """output, photos and seed; None where photos or seed are not given."""
+    parser = make_parser("prepare demo", "Makes the demo data: rendered scenes with captions and mos.", config=False)
+    parser.add_argument("--output", type=str, default="data/demo", help="a new folder for it")
+    parser.add_argument("--photos", type=Count, help="photos in each of the two layouts, at least 50; 300 if not given")
+    parser.add_argument("--seed", type=Seed, help="the same seed gives the same photos; 0 if not given")
+    return parser.parse_args(args)
