@@ -13,10 +13,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import yaml
 
+from src.common.plugins import load_plugin, plugin_names
 from src.config.schema import Config
 from src.tuning.comparison_config import load_comparison
 from src.tuning.sweep_config import load_sweep
 
+DECODERS = "src.models.decoders"
 PAGE = Path(__file__).with_name("configuration.md")
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 NAMES = {bool: "true or false", int: "integer", float: "number", str: "text", dict: "mapping", Any: "any value"}
@@ -62,10 +64,19 @@ def render() -> str:
         INTRODUCTION,
         "## Keys of an experiment\n",
         *sections(Config),
+        *decoder_options(),
         SWEEPS,
         *sections(sweep, title="keys of a sweep"),
     ]
     return "\n".join([*parts, COMPARISONS, *sections(comparison, title="keys of a comparison")])
+
+
+def decoder_options() -> Iterator[str]:
+    """The section of each decoder that has options of its own."""
+    for kind in plugin_names(DECODERS):
+        options = getattr(load_plugin(DECODERS, kind, "model.decoder.kind"), "Options", None)
+        if options and fields(options):
+            yield from sections(options, title=f"model.decoder.{kind}")
 
 
 def sections(cls: type, prefix: str = "", title: str = "", default: Any = None) -> Iterator[str]:

@@ -26,10 +26,15 @@ def leaves(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             yield from leaves(value[0], f"{prefix}{name}[].")
-        elif isinstance(value, dict) and value:
+        elif isinstance(value, dict) and value and name not in ("losses", "options"):  # keys that plug-ins decide
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def test_page_has_the_options_of_a_decoder() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert "| `kv_heads` | integer, at least 1 | `2` |" in page.partition("### model.decoder.llama\n")[2]
 
 
 def test_section_of_a_dataclass() -> None:
