@@ -20,6 +20,7 @@ from src.inference.fallbacks import ensemble_fallback, fill_missing
 from src.inference.model_loading import load_model
 from src.inference.predict_options import make_predict_options
 from src.inference.predictions import Predictions
+from src.inference.predictor import Predictor
 from src.inference.submission import Submission, read_submission
 from src.metrics.compute import ResampledScores, Score, Scores
 from src.metrics.leaderboard import Leaderboard, simulate_leaderboards
@@ -68,7 +69,7 @@ def score_competitors(
     tables = [read_submission(Path(name)) if name.endswith(".csv") else None for name in names]
     rows = shared_rows(found, {name: one for name, one in zip(names, tables, strict=True) if one})
     samples = [found.samples[i] for i in rows]
-    answers = [select_rows(found.answers, rows)]
+    answers = [found.answers.select(rows)]
     for name, one in zip(names, tables, strict=True):
         answers.append(
             submission_predictions(one, samples) if one else competitor_predictions(name, samples, options, overrides)
@@ -115,19 +116,12 @@ def score_competitor(name: str, answers: Predictions, meteor: Meteor | None) -> 
     return Competitor(name, np.array(answers.mos_true), scores, draw)
 
 
-def select_rows(answers: Predictions, rows: Sequence[int]) -> Predictions:
-    """Some rows of answers."""
-    return Predictions(**{name: [column[i] for i in rows] for name, column in vars(answers).items()})
-
-
 def competitor_predictions(name: str, samples: list, options: Namespace, overrides: Overrides) -> Predictions:
     """A model's answers for these photos; says so where they are not all held out from it."""
-    from src.inference.batch_prediction import predict_images
-
     loaded, _ = load_model(name)
     settings = make_predict_options(options, overrides, loaded, labelled=True)
     warn_training_images(name, loaded.config, samples, options.part)
-    answers, failed = predict_images(loaded, samples, settings)
+    answers, failed = Predictor.of_model(loaded).predict(samples, settings)
     fill_missing(answers, failed, ensemble_fallback([loaded], settings), settings)
     return answers
 

@@ -18,12 +18,12 @@ from src.data.sample import Sample
 from src.data.sources import load_part, read_source
 from src.inference.fallbacks import ensemble_fallback, fill_missing
 from src.inference.model_loading import load_model
-from src.inference.predict_options import check_style_option, make_predict_options
+from src.inference.predict_options import PredictOptions, check_style_option, make_predict_options
+from src.inference.predictor import Predictor
 from src.inference.provenance import model_provenance
 from src.inference.submission import Submission, read_submission
 
 if TYPE_CHECKING:
-    from src.inference.batch_prediction import PredictOptions
     from src.inference.predictions import Predictions
     from src.models.model_folder import LoadedModel
 
@@ -112,8 +112,6 @@ def predict_part(
         cache_as_trained: unless the command line says otherwise, take features from the cache where training did.
         config: whose photos and generation stand for the model's own; the command line goes over these, too.
     """
-    from src.inference.batch_prediction import predict_images
-
     loaded, folder = load_model(name)
     if config:
         loaded = replace(loaded, config=replace(loaded.config, generate=config.generate))
@@ -121,7 +119,7 @@ def predict_part(
     if cache_as_trained and "cache" not in overrides:
         settings.cache = loaded.config.data.cache and loaded.config.model.backbone.frozen
     samples = load_part(load_config(options.config) if options.config else config or loaded.config, options.part)
-    answers, failed = predict_images(loaded, samples, settings)
+    answers, failed = Predictor.of_model(loaded).predict(samples, settings)
     lost = fill_missing(answers, failed, ensemble_fallback([loaded], settings), settings)
     about = model_provenance(loaded, folder) | {"part": options.part, "fallbacks": list(lost)}
     where = options.config or ("the comparison's data" if config else "the model's own data")

@@ -61,10 +61,11 @@ def image_details(found: EvaluationSet, scores: "Scores", row: int) -> dict[str,
 
 def attention_by_image(found: EvaluationSet) -> Iterator[dict[str, Any] | None]:
     """For each photo the words of its caption and [T, N] weights over the grid; None where it has no caption."""
-    from src.inference.attention import caption_attention
+    from src.inference.caption_attention import caption_attention
+    from src.inference.predictor import Predictor
 
     for one in found.parts:
-        ahead = caption_attention(one.loaded, one.samples, one.settings)
+        ahead = caption_attention(Predictor.of_model(one.loaded), one.samples, one.settings)
         look = next(ahead, None)
         for row in range(len(one.samples)):
             if look is None or look.row != row:

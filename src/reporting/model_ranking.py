@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from src.evaluation.comparison import Competitor, score_competitor, select_rows
+from src.evaluation.comparison import Competitor, score_competitor
 from src.evaluation.score_table import score_cell
 from src.metrics.leaderboard import simulate_leaderboards
 from src.metrics.meteor import optional_meteor
@@ -33,8 +33,7 @@ def ranking_sections(materials: Sequence[ModelData], meteor: bool) -> list[Secti
         return []
     with optional_meteor(meteor and any(any(m.asked.answers.captions) for m in materials)) as process:
         every = [
-            score_competitor(m.name, select_rows(m.asked.answers, r), process)
-            for m, r in zip(materials, rows, strict=True)
+            score_competitor(m.name, m.asked.answers.select(r), process) for m, r in zip(materials, rows, strict=True)
         ]
     return [difference_section(every), leaderboard_section(every), disagreement(materials, rows)]
 

@@ -6,7 +6,10 @@ import numpy as np
 
 from src.evaluation.comparison import scores_by_group
 from src.evaluation.score_table import ALL, measure_rows, score_cell
-from src.inference.attention import caption_attention, embed_images, has_attention
+from src.inference.attention import has_attention
+from src.inference.caption_attention import caption_attention
+from src.inference.image_embedding import embed_images
+from src.inference.predictor import Predictor
 from src.metrics.compute import Score
 from src.metrics.subgroups import deciles, score_groups
 from src.plots import figures as plots
@@ -129,7 +132,8 @@ def attention_section(material: ModelData) -> Section:
         return section
     section.about = "For each word, the photo as the decoder sees it, fainter where it looked less."
     rows = [int(some[0]) for some in pick_examples(rank_rows(own["cider_d"])) if len(some)]
-    for look in caption_attention(asked.loaded, [asked.samples[row] for row in rows], asked.settings):
+    predictor = Predictor.of_model(asked.loaded)
+    for look in caption_attention(predictor, [asked.samples[row] for row in rows], asked.settings):
         section.blocks.append(attention_map(material, rows[look.row], look.words, look.weights))
     return section
 
@@ -150,7 +154,7 @@ def embedding_section(material: ModelData, page: Page, most: int) -> Section:
     """Photos by PCA and t-SNE of their embeddings, with thumbnails to hover."""
     asked, answers = material.asked, material.asked.answers
     chosen = list(evenly_spaced(len(asked.samples), most))
-    rows, vectors = embed_images(asked.loaded, [asked.samples[i] for i in chosen], asked.settings)
+    rows, vectors = embed_images(Predictor.of_model(asked.loaded), [asked.samples[i] for i in chosen], asked.settings)
     rows = np.array(chosen)[rows]
     section = Section("Embeddings")
     if len(rows) < 5:

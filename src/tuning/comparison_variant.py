@@ -204,23 +204,26 @@ def variant_scores(
 ) -> dict[str, dict[str, float | None]]:
     """Every score with its interval."""
     from src.evaluation.score_table import ALL, score_by_source
-    from src.inference.batch_prediction import PredictOptions, predict_images
     from src.inference.fallbacks import ensemble_fallback, fill_missing
+    from src.inference.predict_options import PredictOptions
+    from src.inference.predictor import Predictor
 
     cached = loaded.config.data.cache and loaded.config.model.backbone.frozen
     settings = PredictOptions(task.config.generate, cache=cached, labelled=True)
-    answers, failed = predict_images(loaded, samples, settings)
+    answers, failed = Predictor.of_model(loaded).predict(samples, settings)
     fill_missing(answers, failed, ensemble_fallback([loaded], settings), settings)
     return {name: asdict(score) for name, score in score_by_source(answers)[ALL].scores.items()}
 
 
 def seconds_per_photo(loaded: "LoadedModel", samples: "list[Sample]", task: VariantTask) -> float:
     """Time to answer a photo, from its file to mos and caption, in batches; the first photos only warm up."""
-    from src.inference.batch_prediction import PredictOptions, predict_images
+    from src.inference.predict_options import PredictOptions
+    from src.inference.predictor import Predictor
 
     some = samples[:: -(-len(samples) // task.photos)]
     settings = PredictOptions(task.config.generate, progress=False)
-    predict_images(loaded, some[:4], settings)
+    predictor = Predictor.of_model(loaded)
+    predictor.predict(some[:4], settings)
     began = time.perf_counter()
-    predict_images(loaded, some, settings)
+    predictor.predict(some, settings)
     return (time.perf_counter() - began) / len(some)

@@ -71,7 +71,8 @@ def predict_folder(options: PageOptions, one: SelectedModel, samples: list[Sampl
 def predict_some(one: SelectedModel, samples: list[Sample]) -> list[dict[str, object]]:
     """As answer_all, of a few photos."""
     rows: list[dict[str, object]] = []
-    for sample, said in zip(samples, one.answerer.answer([read_bytes(s.path) for s in samples], one.ask), strict=True):
+    predictions = one.answerer.predict_bytes([read_bytes(s.path) for s in samples], one.ask)
+    for sample, said in zip(samples, predictions, strict=True):
         row: dict[str, object] = {"photo": printable(sample.name), "mos": None, "above, %": None}
         row |= {"caption": "", "score": None}
         if isinstance(said, Prediction):

@@ -9,15 +9,8 @@ from threading import BoundedSemaphore
 import streamlit as st
 
 from src.common.errors import UserError
-from src.inference.predictor import (
-    Limits,
-    Prediction,
-    PredictionError,
-    Predictor,
-    RequestOptions,
-    load_predictor,
-    with_beam,
-)
+from src.inference.predict_options import PredictOptions, with_beam
+from src.inference.predictor import ImageLimits, Prediction, PredictionError, Predictor
 from src.serving.page_server import PageOptions
 from src.tracking.run_registry import find_model, is_model_folder, list_runs, short_name
 
@@ -41,7 +34,7 @@ class SelectedModel:
     folder: str
     changed: float
     answerer: Predictor
-    ask: RequestOptions
+    ask: PredictOptions
 
 
 @contextmanager
@@ -67,13 +60,13 @@ def choose_models(options: PageOptions) -> list[SelectedModel]:
     with st.sidebar:
         labels = st.multiselect("Models", list(offered), default=next(iter(offered)))
         models = [select_model(options, label, offered[label]) for label in labels if label in offered]
-        own = models[0].answerer.about.config.generate.beam if models else 3
+        own = models[0].answerer.description.config.generate.beam if models else 3
         beam = st.slider("Beam: captions kept at each step", 1, 10, min(max(1, own), 10))
         known = dict.fromkeys(style for one in models for style in one.answerer.styles())
         style = st.selectbox("Style of the captions", ["as trained", *known]) if len(known) > 1 else ""
     for one in models:
-        generation = with_beam(one.answerer.about.config.generate, beam)
-        one.ask = RequestOptions(generation, style_for_model(one, style or ""), attention=True)
+        generation = with_beam(one.answerer.description.config.generate, beam)
+        one.ask = PredictOptions(generation, style_for_model(one, style or ""), attention=True)
     return models
 
 
@@ -83,7 +76,7 @@ def style_for_model(one: SelectedModel, wanted: str) -> str:
     if wanted in known:
         return wanted
     try:
-        one.answerer.style(RequestOptions())
+        one.answerer.check_style(PredictOptions())
     except UserError:  # trained in several, none of which goes before the others
         return known[0]
     return ""
@@ -116,13 +109,13 @@ def select_model(options: PageOptions, label: str, name: str) -> SelectedModel:
     folder = find_model(name)
     changed = (folder / "model.safetensors").stat().st_mtime
     answerer = cached_predictor(str(folder), changed, options.megabytes, options.megapixels)
-    return SelectedModel(label, str(folder), changed, answerer, RequestOptions())
+    return SelectedModel(label, str(folder), changed, answerer, PredictOptions())
 
 
 @st.cache_resource(max_entries=6, show_spinner="loading the model")
 def cached_predictor(folder: str, changed: float, megabytes: float, megapixels: float) -> Predictor:
     """A model folder's answerer, shared by all visitors."""
-    return load_predictor(Path(folder), Limits(megabytes, megapixels))
+    return Predictor.load(Path(folder), ImageLimits(megabytes, megapixels))
 
 
 @st.cache_resource
@@ -157,6 +150,6 @@ def cached_prediction(
     if not door.acquire(timeout=PATIENCE):
         raise UserError("many photos are being answered just now; try again in a moment")
     try:
-        return _one.answerer.answer([_data], _one.ask)[0]
+        return _one.answerer.predict_bytes([_data], _one.ask)[0]
     finally:
         door.release()

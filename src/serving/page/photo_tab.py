@@ -93,7 +93,7 @@ def show_prediction(
     with numbers:
         st.markdown(f"**:blue[{escape_markdown(one.label)}]**")
         if said.mos is not None:
-            st.html(mos_scale_html(said.mos, said.place, one.answerer.about.meta))
+            st.html(mos_scale_html(said.mos, said.place, one.answerer.description.meta))
         key = f"{photo.place}-{photo.digest}-{one.label}-{one.ask}"
         caption = choose_caption(said.captions, key) if said.captions else None
         st.caption(f"{1000 * said.seconds:.0f} ms")
