@@ -12,7 +12,6 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from src.models.backbones.backbone import Backbone
 from torch import Tensor
 
 from src import evaluate, predict, train
@@ -22,8 +21,9 @@ from src.data.tokenizer import PAD, Tokenizer
 from src.inference.attention import image_attention
 from src.inference.predict_options import PredictOptions
 from src.inference.predictor import Prediction, Predictor
-from src.models.backbones.blip import read_blip_vocabulary
-from src.models.losses import caption_cross_entropy
+from src.models.backbones.base import Backbone
+from src.models.decoders.blip import BlipDecoder, read_blip_vocabulary
+from src.models.losses._cross_entropy import caption_cross_entropy
 from src.models.model_folder import load_model_folder, save_model
 from src.models.multitask import MultitaskModel
 from src.serving.page.attention_view import attention_maps
