@@ -65,21 +65,14 @@ def start_workers(
     """
     scaling = ray_train.ScalingConfig(num_workers=config.train.workers, **training_resources(config))
     place = tempfile.mkdtemp(prefix=".ray-", dir=folder.path)  # on the disk that all machines share
-    settings = {
-        "train": train,
-        "config": config,
-        "folder": folder,
-        "callbacks": extra_callbacks,
-        "home": str(Path.cwd()),
-    }
+    settings = {"train": train, "config": config, "folder": folder, "callbacks": extra_callbacks}
+    storage = str(Path(place).resolve())
     try:
         trainer = TorchTrainer(
             train_worker,
-            train_loop_config=settings,
+            train_loop_config=settings | {"home": str(Path.cwd())},
             scaling_config=scaling,
-            run_config=ray_train.RunConfig(
-                name="run", storage_path=str(Path(place).resolve()), callbacks=tune_callbacks()
-            ),
+            run_config=ray_train.RunConfig(name="run", storage_path=storage, callbacks=tune_callbacks()),
         )
         trainer.fit()
     except SystemExit as error:  # Ray Train's response to Ctrl-C

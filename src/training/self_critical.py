@@ -104,7 +104,7 @@ def _tokens(captions: list[list[int]], style: Tensor, samples: int) -> Tensor:
 
 @contextmanager
 def _dropout(model: MultitaskModel, on: bool) -> Iterator[None]:
-    """Within the block the decoder has dropout only if `on`; without it, samples follow the very policy that is trained."""
+    """Within the block the decoder has dropout only if `on`; without it, samples follow the policy that is trained."""
     assert model.decoder is not None
     before = model.decoder.training
     model.decoder.train(before and on)
