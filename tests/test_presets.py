@@ -14,7 +14,7 @@ from src.data.tokenizer import Tokenizer
 from src.models.backbones.base import Backbone
 from src.models.model_folder import load_model_folder, save_model
 from src.models.multitask import MultitaskModel
-from src.training.lightning_module import lr_schedule, parameter_groups
+from src.training.optimizer import lr_schedule, parameter_groups
 
 PRESETS = sorted(Path("configs/model").glob("*.yaml"))
 COUNT = 8

@@ -1,4 +1,4 @@
-"""What a drawn caption is worth: a weighted sum of its scores against the photo's own references."""
+"""The reward of a sampled caption: a weighted sum of its scores against the image's references."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,14 @@ from src.metrics.text.document_frequency import DocumentFrequencies
 from src.metrics.text.ngrams import ORDERS
 from src.metrics.text.ptb_tokenizer import tokenize
 
-END = "<end>"  # counts as a word, or captions that break off would be rewarded
+END = "<end>"  # counts as a word, or incomplete captions would be rewarded
 
 
 class Reward:
-    """Rewards for captions of photos whose references are tokenised and counted once."""
+    """Rewards for captions of images whose references are tokenised and counted once."""
 
     def __init__(self, config: RewardConfig, samples: Sequence[Sample]) -> None:
-        """Takes the weights, and the references of photos that have captions.
+        """Takes the weights, and the references of images that have captions.
 
         Raises:
             UserError: no score has a weight.
@@ -36,7 +36,7 @@ class Reward:
         self.frequencies = DocumentFrequencies(list(self.references.values()))
 
     def __call__(self, names: Sequence[str], captions: Sequence[str]) -> np.ndarray:
-        """The rewards [C] of captions, each with its photo's key; a photo may come several times."""
+        """The rewards [C] of captions, each with its image's key; an image may come several times."""
         corpus = Corpus(_ended(captions), [self.references[name] for name in names], tokenized=True)
         total = self.config.cider_d * cider_d_per_image(corpus, self.frequencies)
         if self.config.bleu_4:
@@ -47,7 +47,7 @@ class Reward:
 
 
 def image_key(source: str, name: str) -> str:
-    """A photo's name among all data sets'."""
+    """An image's name among those of all data sets."""
     return f"{source}/{name}"
 
 

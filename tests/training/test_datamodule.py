@@ -234,13 +234,13 @@ def test_the_cache_holds_only_what_the_heads_learn_from(config) -> None:
     torch.manual_seed(0)
     backbone = Backbone(config.model.backbone)
     data = DataModule(config, backbone, progress=False)
-    built = data.build()
+    built = data.fill_cache()
     wanted = data.parts["train"] + data.parts["val"]
     assert built.photos == len(wanted)
     assert len(data.stores["grid"]) == len(wanted)
     assert len(data.stores["levels"]) == sum(s.mos is not None for s in wanted)
-    assert DataModule(config, backbone, progress=False).build().photos == 0
-    assert data.build(["test"]).photos == len(data.parts["test"])
+    assert DataModule(config, backbone, progress=False).fill_cache().photos == 0
+    assert data.fill_cache(["test"]).photos == len(data.parts["test"])
     config.model.decoder.enabled = False
     alone = DataModule(config, backbone, progress=False)
     assert set(alone.stores) == {"levels"}
@@ -323,7 +323,7 @@ def test_augmentation_with_the_cache_is_warned_of(config) -> None:
 
 def test_a_loader_of_no_training_has_no_state(config) -> None:
     data = DataModule(config)
-    photos = data.photos("val")
+    photos = data.dataset("val")
     assert isinstance(photos, ImageDataset)
     assert photos.look == InputOptions.of(config, labelled=True)
     loader = data.val_loader()
