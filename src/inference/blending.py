@@ -58,7 +58,8 @@ def caption_agreement(captions: Sequence[Sequence[str]]) -> np.ndarray:
 
     Mean ROUGE-L for fewer than FEW photos, which have no document frequencies to speak of.
     """
-    from src.metrics.bleu_rouge import cider_d, rouge_l
+    from src.metrics.cider import cider_d
+    from src.metrics.rouge import rouge_l
     from src.metrics.text.ptb_tokenizer import tokenize
 
     words = [tokenize(list(member)) for member in captions]
