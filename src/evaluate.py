@@ -18,6 +18,7 @@ from src.evaluation.evaluator import (
     write_json,
 )
 from src.evaluation.score_table import ALL, score_by_source, score_table
+from src.metrics.compute import optional_metrics
 
 if TYPE_CHECKING:
     pass
@@ -78,13 +79,9 @@ def make_options() -> CommandParser:
 
 
 def add_extra_options(parser: CommandParser) -> None:
-    """Options for scores that need something downloaded."""
-    parser.add_argument("--spice", type=bool, default=False, help="SPICE too; first: python -m src.prepare spice")
-    parser.add_argument("--bert", type=str, default="", help="BERTScore too, by this model: a folder or hub name")
-    parser.add_argument("--glove", type=str, default="", help="similarity too, by this file of GloVe vectors (text)")
-    about = "similarity too, by this sentence-transformers model that pools by the mean: a folder or hub name"
-    parser.add_argument("--sentence", type=str, default="", help=about)
-    parser.add_argument("--clip", type=str, default="", help="CLIPScore too, by this CLIP: a folder or hub name")
+    """Options for scores that need a download."""
+    for option in (metric.option for metric in optional_metrics()):
+        parser.add_argument(f"--{option.name}", type=option.type, default=option.type(), help=option.help)
 
 
 if __name__ == "__main__":

@@ -22,15 +22,14 @@ from src.inference.predict_options import make_predict_options
 from src.inference.predictions import Predictions
 from src.inference.predictor import Predictor
 from src.inference.submission import Submission, read_submission
-from src.metrics.compute import ResampledScores, Score, Scores
+from src.metrics import leaderboard
+from src.metrics.base import ResampledScores, Score, Scores
+from src.metrics.bootstrap import paired_differences
+from src.metrics.compute import compact_scores
 from src.metrics.leaderboard import Leaderboard, simulate_leaderboards
 from src.metrics.meteor import Meteor
-from src.metrics.paired_bootstrap import paired_differences
 from src.metrics.subgroups import deciles, score_groups
 from src.tracking.run_registry import find_model
-
-DECILE_SCORES = ("photos", "bias", "rmse", "srcc", "cider_d", "rouge_l")
-LEADERBOARD_SCORES = ("quality", "captioning", "cider_d")  # of a board, as far as they are there
 
 
 @dataclass
@@ -151,8 +150,9 @@ def print_deciles(every: Sequence[Competitor]) -> dict[str, Any]:
 
 def scores_by_group(groups: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, Score]]:
     """Score -> group -> value, of the few scores that fit on a screen."""
-    found = {name: {group: one[name] for group, one in groups.items() if name in one} for name in DECILE_SCORES}
-    return {name: one for name, one in found.items() if one}
+    names = ("photos", "bias", *compact_scores())
+    columns = {name: {group: scores[name] for group, scores in groups.items() if name in scores} for name in names}
+    return {name: column for name, column in columns.items() if column}
 
 
 def print_differences(every: Sequence[Competitor]) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def print_leaderboards(every: Sequence[Competitor], cuts: int) -> dict[str, Any]
     Raises:
         UserError: there is nothing to rank by.
     """
-    if not any(name in one.scores.scores for one in every for name in LEADERBOARD_SCORES):
+    if not any(name in one.scores.scores for one in every for name in leaderboard.SCORES):
         raise UserError("--boards: no photo has a true mos or captions to score; leave it out")
     found: dict[str, Any] = {}
     for kind in ("stratified", "shifted"):
@@ -194,7 +194,7 @@ def leaderboard_table(sides: Mapping[str, Leaderboard]) -> str:
     names = list(next(iter(sides.values())).scores)
     columns: dict[str, list[str]] = {"": names}
     for side, board in sides.items():
-        known = [score for score in LEADERBOARD_SCORES if any(score in one for one in board.scores.values())]
+        known = [score for score in leaderboard.SCORES if any(score in one for one in board.scores.values())]
         for score in known[: 3 if "captioning" not in known else 2]:
             found = [Score(*one[score]) if score in one else None for one in board.scores.values()]
             columns[f"{side} {score}"] = list(map(score_cell, found))

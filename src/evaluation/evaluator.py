@@ -18,7 +18,7 @@ from src.tracking.run_registry import find_model
 
 if TYPE_CHECKING:
     from src.inference.predictions import Predictions
-    from src.metrics.compute import Score, Scores
+    from src.metrics.base import Score, Scores
 
 
 def check_evaluate_options(options: Namespace) -> None:
@@ -63,13 +63,13 @@ def check_option_conflicts(options: Namespace) -> None:
 def add_pretrained_scores(found: EvaluationSet, scores: dict[str, "Scores"], options: Namespace) -> None:
     """Adds the scores that need a download, where asked for, to those of all photos and of each source."""
     from src.evaluation.pretrained_scores import pretrained_scores
+    from src.metrics.base import Score
     from src.metrics.bootstrap import bootstrap_mean
-    from src.metrics.compute import Score
 
     for name, values in pretrained_scores(found.answers, [sample.path for sample in found.samples], options).items():
         for group, one in scores.items():
             own = values[[i for i, source in enumerate(found.answers.sources) if group in (ALL, source)]]
-            one.per_photo[name] = own
+            one.per_image[name] = own
             if len(own := own[np.isfinite(own)]):
                 one.scores[name] = Score(float(own.mean()), *bootstrap_mean(own))
 
@@ -96,7 +96,7 @@ def compare_and_rank(found: EvaluationSet, options: Namespace, overrides: Overri
 def write_json(path: Path, about: dict[str, Any], answers: "Predictions", scores: dict[str, "Scores"]) -> None:
     """Scores of every group and one entry a photo: truth, answer and its own scores; null where there is none."""
     values = {name: {key: asdict(score) for key, score in group.scores.items()} for name, group in scores.items()}
-    own = scores[ALL].per_photo
+    own = scores[ALL].per_image
     photos = [
         {
             **{key: finite_or_none(column[i]) for key, column in vars(answers).items()},

@@ -14,7 +14,7 @@ from src.evaluation.evaluation_set import EvaluationSet
 from src.evaluation.score_table import ALL, finite_or_none
 
 if TYPE_CHECKING:
-    from src.metrics.compute import Scores
+    from src.metrics.base import Scores
 
 VERSION = 1
 DIGITS = 4  # of attention
@@ -45,7 +45,7 @@ def json_header(found: EvaluationSet, scores: dict[str, "Scores"]) -> dict[str, 
 def image_details(found: EvaluationSet, scores: "Scores", row: int) -> dict[str, Any]:
     """One photo; null where nothing is known or was asked for."""
     answers, sample = found.answers, found.samples[row]
-    own = {name: finite_or_none(float(values[row])) for name, values in scores.per_photo.items()}
+    own = {name: finite_or_none(float(values[row])) for name, values in scores.per_image.items()}
     return {
         "name": sample.name,
         "source": sample.source,

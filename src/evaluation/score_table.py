@@ -8,7 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from src.inference.predictions import Predictions
-    from src.metrics.compute import ResampledScores, Score, Scores
+    from src.metrics.base import ResampledScores, Score, Scores
     from src.metrics.meteor import Meteor
 
 ALL = "all"

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata
 
-from src.metrics.bleu_rouge import cider_d, rouge_l
+from src.metrics.cider import cider_d
+from src.metrics.rouge import rouge_l
 from src.metrics.text.ptb_tokenizer import tokenize
 
 MIN_CIDER_IMAGES = 10  # below, document frequencies, and so CIDEr-D, say nothing

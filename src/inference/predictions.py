@@ -17,7 +17,8 @@ from src.common.device import autocast
 from src.config.schema import GenerationConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
-from src.metrics.compute import Score, score_images
+from src.metrics.base import Score
+from src.metrics.compute import score_images
 from src.metrics.meteor import Meteor
 from src.models.generation import StepDecoder, generate
 from src.models.multitask import MultitaskModel, MultitaskOutputs

@@ -14,13 +14,14 @@ from typing import Literal
 import numpy as np
 from scipy.stats import rankdata
 
+from src.metrics.base import ResampledScores
 from src.metrics.bootstrap import BLOCK, percentile_interval
-from src.metrics.compute import ResampledScores
+from src.metrics.challenge import TASKS
 
 PUBLIC = 0.3
 STRATUM = 10  # photos
+SCORES = (*TASKS, "cider_d")  # of a leaderboard's table, as far as they are known
 Kind = Literal["stratified", "shifted"]
-TASKS = ("quality", "captioning")
 
 
 @dataclass

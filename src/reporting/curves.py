@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from src.common.errors import UserError
+from src.metrics.compute import score_infos
 from src.reporting.images import evenly_spaced
 
 Points = list[tuple[float, float]]
 Logged = dict[str, Points]
 MOST_POINTS = 2000  # of a curve
-SCORES = (
-    *("selected", "quality", "plcc", "srcc", "krcc", "rmse"),
-    *("captioning", "cider_d", "meteor", "bleu_1", "bleu_4", "rouge_l", "rouge_1_mean"),
-    *("distinct_captions", "vocabulary_used"),
-)
 LOSSES = ("loss", "caption_ce", "mos_mse", "mos_huber", "mos_plcc", "mos_rank")
 SYSTEM = {
     "percent": "use, % of all cores or of a GPU",
@@ -87,8 +83,11 @@ def loss_panels(runs: Mapping[str, Logged]) -> dict[str, Logged]:
 
 def score_panels(runs: Mapping[str, Logged]) -> dict[str, Logged]:
     """Score -> run -> points, of the validation photos."""
-    found = {score: {run: s[f"val/{score}"] for run, s in runs.items() if s.get(f"val/{score}")} for score in SCORES}
-    return {score: lines for score, lines in found.items() if lines}
+    panels = {
+        score: {run: s[f"val/{score}"] for run, s in runs.items() if s.get(f"val/{score}")}
+        for score in ("selected", *score_infos())
+    }
+    return {score: lines for score, lines in panels.items() if lines}
 
 
 def system_panels(runs: Mapping[str, Logged]) -> dict[str, Logged]:

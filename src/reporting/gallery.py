@@ -15,7 +15,7 @@ PLACES = ("best", "median", "worst")
 
 def galleries(material: ModelData) -> list[Gallery]:
     """Six photos each with the smallest, middling and largest mos error, and likewise by CIDEr-D."""
-    own = material.whole.per_photo
+    own = material.whole.per_image
     orders = {}
     if "mos_error" in own:
         orders["mos, {} (predicted less true)"] = ("mos_error", rank_rows(-np.abs(own["mos_error"])))
@@ -47,7 +47,7 @@ def pick_examples(rows: np.ndarray, each: int = EACH) -> tuple[np.ndarray, np.nd
 
 def gallery_photos(material: ModelData, rows: Sequence[int] | np.ndarray, score: str) -> list[GalleryPhoto]:
     """Photos with what was said of them, and their own score."""
-    answers, own = material.asked.answers, material.whole.per_photo[score]
+    answers, own = material.asked.answers, material.whole.per_image[score]
     uris = thumbnails([material.asked.samples[i].path for i in rows], SIDE)
     return [
         GalleryPhoto(

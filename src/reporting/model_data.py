@@ -12,7 +12,7 @@ from src.config.cli import Overrides
 from src.config.schema import Config, to_dict
 from src.evaluation.evaluation_set import ModelPredictions, predict_part
 from src.evaluation.score_table import ALL, score_by_source
-from src.metrics.compute import Scores
+from src.metrics.base import Scores
 from src.reporting.curves import Logged, logged_metrics
 
 NAMED = 5  # of the photos that could not be answered

@@ -6,9 +6,9 @@ import numpy as np
 
 from src.evaluation.comparison import Competitor, score_competitor
 from src.evaluation.score_table import score_cell
+from src.metrics.bootstrap import paired_differences
 from src.metrics.leaderboard import simulate_leaderboards
 from src.metrics.meteor import optional_meteor
-from src.metrics.paired_bootstrap import paired_differences
 from src.plots import report_figures as figures
 from src.reporting.gallery import SIDE
 from src.reporting.html import Gallery, GalleryPhoto, Section, Table, make_picture
@@ -71,9 +71,9 @@ def disagreement(materials: Sequence[ModelData], rows: Sequence[Sequence[int]]) 
     """The photos whose answers differ most between the models."""
     section = Section("Photos", "Where the models' answers differ most.")
     for score, title in (("mos_error", "mos"), ("cider_d", "captions, by CIDEr-D")):
-        if not all(score in m.whole.per_photo for m in materials):
+        if not all(score in m.whole.per_image for m in materials):
             continue
-        table = np.array([m.whole.per_photo[score][r] for m, r in zip(materials, rows, strict=True)])
+        table = np.array([m.whole.per_image[score][r] for m, r in zip(materials, rows, strict=True)])
         spread = np.nan_to_num(table.max(0) - table.min(0), nan=-1.0)
         chosen = [int(i) for i in np.argsort(-spread, kind="stable")[:SHOWN] if spread[i] >= 0]
         uris = thumbnails([materials[0].asked.samples[rows[0][i]].path for i in chosen], SIDE)

@@ -10,7 +10,8 @@ from src.inference.attention import has_attention
 from src.inference.caption_attention import caption_attention
 from src.inference.image_embedding import embed_images
 from src.inference.predictor import Predictor
-from src.metrics.compute import Score
+from src.metrics.base import Score
+from src.metrics.compute import headline_scores
 from src.metrics.subgroups import deciles, score_groups
 from src.plots import figures as plots
 from src.plots import report_figures as figures
@@ -25,7 +26,6 @@ from src.reporting.model_ranking import ranking_sections
 
 COMMONEST, UNUSED = 15, 80
 THUMBNAIL, THUMBNAIL_QUALITY = 96, 55  # about 3 kB each within the page
-MARKED = ("plcc", "srcc", "cider_d", "meteor", "bleu_4", "rouge_l", "quality", "captioning", "combined")
 
 
 def model_page(materials: Sequence[ModelData], photos: int, meteor: bool = True) -> Page:
@@ -59,7 +59,7 @@ def scores_section(materials: Sequence[ModelData]) -> Section:
     several = len(materials) > 1
     columns = {m.name: m.whole.scores for m in materials} if several else {k: s.scores for k, s in one.scores.items()}
     section = Section("Scores", "In brackets, the 95 % interval of a bootstrap over photos.", [score_table(columns)])
-    for name in MARKED if len(columns) > 1 else ():
+    for name in headline_scores() if len(columns) > 1 else ():
         known = {key: scores[name] for key, scores in columns.items() if name in scores and key != ALL}
         if len(known) > 1:
             values = {key: (score.value, score.low, score.high) for key, score in known.items()}
@@ -124,7 +124,7 @@ def gallery_section(material: ModelData) -> Section:
 def attention_section(material: ModelData) -> Section:
     """Where the decoder looked, word by word, in the best, median and worst captioned photos."""
     section = Section("Attention")
-    asked, own = material.asked, material.whole.per_photo
+    asked, own = material.asked, material.whole.per_image
     if "cider_d" not in own:
         return section
     if not has_attention(asked.loaded):
@@ -146,7 +146,7 @@ def attention_map(material: ModelData, row: int, words: list[str], weights: np.n
     asked = material.asked
     photo = resize_for_task(load_image(asked.samples[row].path), asked.loaded.config.data.caption_size)
     figure = plots.attention_figure(photo, words, weights, columns=6)
-    title = f"{asked.answers.names[row]}, CIDEr-D {material.whole.per_photo['cider_d'][row]:.2f}"
+    title = f"{asked.answers.names[row]}, CIDEr-D {material.whole.per_image['cider_d'][row]:.2f}"
     return make_picture(f"attention_{row}", title, figure)
 
 

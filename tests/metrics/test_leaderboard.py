@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
+from src.metrics.bootstrap import paired_differences
 from src.metrics.compute import ResampledScores, Score, Scores, measure, score_images
 from src.metrics.leaderboard import Kind, challenge_ranks, shifted_cuts, simulate_leaderboards, stratified_cuts
-from src.metrics.paired_bootstrap import paired_differences
 from src.metrics.subgroups import deciles, score_groups
 
 RNG = np.random.default_rng(0)

@@ -20,7 +20,7 @@ from src.compare import main as compare
 from src.config.schema import TrackConfig, to_dict
 from src.evaluate import main as evaluate
 from src.evaluation.score_table import score_cell
-from src.metrics.compute import Score
+from src.metrics.base import Score
 from src.report import main
 from src.reporting.gallery import pick_examples
 from src.reporting.html import LIMIT, Gallery, GalleryPhoto, Page, Section, write_page

@@ -6,11 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from src.common.errors import UserError
+from src.metrics.compute import headline_scores, higher_is_better
 from src.serving.page.model_selection import SelectedModel
 from src.serving.page_server import PageOptions
 from src.tracking.run_registry import RunRecord, list_runs, selected_score
 
-SCORES = ("plcc", "srcc", "bleu_4", "meteor", "rouge_l", "cider_d", "combined")
 MOST = 200
 
 
@@ -31,7 +31,7 @@ def show_runs_tab(options: PageOptions, models: list[SelectedModel]) -> None:
     with left:
         st.subheader("Scores")
         table = score_frame(chosen)
-        more = [name for name in table.index if name != "rmse"] if len(chosen) > 1 else []  # of which more is better
+        more = [name for name in table.index if higher_is_better(name)] if len(chosen) > 1 else []
         marked = table.style.highlight_max(axis=1, color="#cfe3f5", subset=(more, slice(None)))
         st.dataframe(marked.format("{:.4f}", na_rep="–"))
     with right:
@@ -52,7 +52,7 @@ def newest_runs() -> list[RunRecord]:
 def run_row(run: RunRecord) -> dict[str, object]:
     """A run in the table."""
     started = datetime.fromtimestamp(run.started / 1000) if run.started else None
-    known = {name: run.metrics.get(f"best/{name}") for name in SCORES}
+    known = {name: run.metrics.get(f"best/{name}") for name in headline_scores()}
     minutes = run.metrics.get("train_seconds")
     rest = {"selected": selected_score(run), **known, "minutes": minutes / 60 if minutes else None}
     return {"run": run.name, "status": run.status.lower(), "started": started, **rest}
