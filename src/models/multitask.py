@@ -17,8 +17,9 @@ from src.config.schema import GenerationConfig, ModelConfig
 from src.data.batch import Batch, TaskInput
 from src.data.tokenizer import PAD, UNK
 from src.models.backbones.base import Backbone
+from src.models.beam_search import GeneratedCaption
 from src.models.decoders.base import make_decoder
-from src.models.generation import GeneratedCaption, generate
+from src.models.generation import generate
 from src.models.losses.base import load_losses
 from src.models.mos_head import MosHead
 
