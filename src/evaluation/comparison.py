@@ -23,7 +23,7 @@ from src.inference.predictions import Predictions
 from src.inference.predictor import Predictor
 from src.inference.submission import Submission, read_submission
 from src.metrics import leaderboard
-from src.metrics.base import ResampledScores, Score, Scores
+from src.metrics.base import Score, Scores
 from src.metrics.bootstrap import paired_differences
 from src.metrics.compute import compact_scores
 from src.metrics.leaderboard import Leaderboard, simulate_leaderboards
@@ -40,13 +40,11 @@ class Competitor:
         name: of the model or submission.
         mos_true: [P] NaN where unknown.
         scores: of the photos that all competitors answer.
-        draw: gives the scores of any choice of these.
     """
 
     name: str
     mos_true: np.ndarray
     scores: Scores
-    draw: ResampledScores
 
 
 def score_competitors(
@@ -111,8 +109,8 @@ def shared_rows(found: EvaluationSet, tables: Mapping[str, Submission]) -> list[
 
 def score_competitor(name: str, answers: Predictions, meteor: Meteor | None) -> Competitor:
     """A competitor's scores."""
-    scores, draw = measure_rows(answers, range(len(answers)), meteor, intervals=True)
-    return Competitor(name, np.array(answers.mos_true), scores, draw)
+    scores = measure_rows(answers, range(len(answers)), meteor, intervals=True)
+    return Competitor(name, np.array(answers.mos_true), scores)
 
 
 def competitor_predictions(name: str, samples: list, options: Namespace, overrides: Overrides) -> Predictions:
@@ -140,7 +138,7 @@ def warn_training_images(name: str, config: Config, samples: Sequence[Sample], p
 def print_deciles(every: Sequence[Competitor]) -> dict[str, Any]:
     """Prints the scores of each tenth of the photos by true mos. Returns them."""
     one = every[0]
-    found = score_groups(one.scores, one.draw, deciles(one.mos_true))
+    found = score_groups(one.scores, deciles(one.mos_true))
     if not found:
         raise UserError("--deciles: no photo has a true mos; leave it out")
     print("\nby tenths of true mos, from low to high")
@@ -160,7 +158,7 @@ def print_differences(every: Sequence[Competitor]) -> dict[str, Any]:
     ours = every[0]
     found: dict[str, Any] = {}
     for other in every[1:]:
-        off = paired_differences((ours.scores, ours.draw), (other.scores, other.draw))
+        off = paired_differences(ours.scores, other.scores)
         columns = {ours.name: ours.scores.scores, other.name: other.scores.scores, "difference": off}
         print(f"\nagainst {other.name} on the same {len(ours.mos_true)} photos (intervals of a paired bootstrap)")
         print(score_table(columns))
@@ -178,7 +176,7 @@ def print_leaderboards(every: Sequence[Competitor], cuts: int) -> dict[str, Any]
         raise UserError("--boards: no photo has a true mos or captions to score; leave it out")
     found: dict[str, Any] = {}
     for kind in ("stratified", "shifted"):
-        made = simulate_leaderboards({one.name: one.draw for one in every}, every[0].mos_true, kind, cuts)  # type: ignore[arg-type]
+        made = simulate_leaderboards({one.name: one.scores for one in every}, every[0].mos_true, kind, cuts)  # type: ignore[arg-type]
         sides = {"public": made.public, "private": made.private}
         print(f"\nboards, {kind}: {cuts} cuts into 30 % public and 70 % private photos")
         print(leaderboard_table(sides))

@@ -8,7 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from src.inference.predictions import Predictions
-    from src.metrics.base import ResampledScores, Score, Scores
+    from src.metrics.base import Score, Scores
     from src.metrics.meteor import Meteor
 
 ALL = "all"
@@ -28,17 +28,17 @@ def score_by_source(answers: "Predictions", with_meteor: bool = True) -> dict[st
 
 def score_rows(answers: "Predictions", rows: list[int], meteor: "Meteor | None") -> "Scores":
     """Scores of some photos. How varied captions are is told of the photos that were captioned."""
-    return measure_rows(answers, rows, meteor, intervals=True)[0]
+    return measure_rows(answers, rows, meteor, intervals=True)
 
 
 def measure_rows(
     answers: "Predictions", rows: Sequence[int], meteor: "Meteor | None", intervals: bool = False
-) -> "tuple[Scores, ResampledScores]":
-    """As score_rows, and also what gives the scores of any choice of these photos (compute.measure)."""
-    from src.metrics.compute import measure, score_images
+) -> "Scores":
+    """Scores of some photos."""
+    from src.metrics.compute import score_images
 
     names, captions = [answers.names[i] for i in rows], [answers.captions[i] for i in rows]
-    found, draw = measure(
+    return score_images(
         names=names,
         mos=np.array([answers.mos[i] for i in rows]),
         mos_true=np.array([answers.mos_true[i] for i in rows]),
@@ -47,11 +47,6 @@ def measure_rows(
         meteor=meteor,
         intervals=intervals,
     )
-    captioned = [caption for caption in captions if caption]
-    if len(captioned) < len(captions):
-        variety = score_images(names=[""] * len(captioned), candidates=captioned)
-        found.scores.update(variety.scores)
-    return found, draw
 
 
 def score_table(scores: dict[str, dict[str, "Score"]]) -> str:

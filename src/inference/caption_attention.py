@@ -49,10 +49,10 @@ def batch_attention(
     """As `caption_attention`, of a batch whose first image has the row `start`."""
     decoder, tokenizer = predictor.engine.decoder, predictor.description.tokenizer
     batch = make_batch(predictor.description, features, options).to(predictor.engine.device)
-    if decoder is None or batch.captioning is None or batch.captioning.features is None:
+    if decoder is None or batch.caption_input is None or batch.caption_input.features is None:
         return []
-    rows, special = batch.captioning.rows, predictor.engine.special
-    captions = generate(decoder, batch.captioning.features, batch.style[rows], options.generation, special, True)
+    rows, special = batch.caption_input.rows, predictor.engine.special
+    captions = generate(decoder, batch.caption_input.features, batch.style[rows], options.generation, special, True)
     found = []
     for row, caption in zip(rows.tolist(), captions, strict=True):
         words = [tokenizer.decode([token]) or tokenizer.word(token) for token in caption.tokens]

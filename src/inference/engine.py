@@ -68,10 +68,10 @@ class TorchEngine:
     def __call__(self, batch: Batch) -> MultitaskOutputs:
         """As Engine's."""
         mos: Tensor | None = None
-        if self.model.mos is not None and batch.quality is not None and batch.quality.features is not None:
-            levels = batch.quality.features
+        if self.model.mos is not None and batch.mos_input is not None and batch.mos_input.features is not None:
+            levels = batch.mos_input.features
             mos = self.model.mos(levels.flatten(0, 1)).view(levels.shape[:2])
-        return MultitaskOutputs(mos, batch.captioning.features if batch.captioning is not None else None)
+        return MultitaskOutputs(mos, batch.caption_input.features if batch.caption_input is not None else None)
 
     def _make_extractor(self, size: int, kinds: Sequence[FeatureKind]) -> FeatureExtractor:
         """The backbone at an image size; in bf16 only where it was trained so, or on a cache that is."""
@@ -113,8 +113,8 @@ class GraphEngine:
 
     def __call__(self, batch: Batch) -> MultitaskOutputs:
         """As Engine's."""
-        levels = batch.quality.features if batch.quality is not None else None
-        grid = batch.captioning.features if batch.captioning is not None else None
+        levels = batch.mos_input.features if batch.mos_input is not None else None
+        grid = batch.caption_input.features if batch.caption_input is not None else None
         return MultitaskOutputs(None if levels is None else levels[..., 0], grid)
 
 

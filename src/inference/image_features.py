@@ -157,8 +157,8 @@ def make_batch(description: ModelDescription, features: FeatureBatch, options: P
         style=torch.tensor(styles),
         mos=torch.tensor([math.nan if sample.mos is None else sample.mos for sample in samples]),
         tokens=torch.zeros(len(samples), 0, 0, dtype=torch.int64),
-        quality=task_input(features, "levels"),
-        captioning=task_input(features, "grid"),
+        mos_input=task_input(features, "levels"),
+        caption_input=task_input(features, "grid"),
         references=[list(sample.captions) for sample in samples],
     )
 

@@ -92,8 +92,8 @@ def predict_batch(
     """
     outputs = model(batch)
     captions = [""] * len(batch)
-    if model.decoder is not None and outputs.grid is not None and batch.captioning is not None:
-        rows = batch.captioning.rows
+    if model.decoder is not None and outputs.grid is not None and batch.caption_input is not None:
+        rows = batch.caption_input.rows
         written = generate(model.decoder, outputs.grid, batch.style[rows], generation, model.special)
         for row, caption in zip(rows.tolist(), written, strict=True):
             captions[row] = tokenizer.decode(caption.tokens)
@@ -111,9 +111,9 @@ def predict_batch(
 def image_mos(outputs: MultitaskOutputs, batch: Batch) -> Tensor:
     """mos [B], the mean over an image's views (flip averaging), NaN of images outside the batch's quality input."""
     mos = torch.full((len(batch),), math.nan, device=batch.mos.device)
-    if outputs.mos is not None and batch.quality is not None:
+    if outputs.mos is not None and batch.mos_input is not None:
         views = outputs.mos.float()
-        mos[batch.quality.rows] = views.mean(dim=1) if views.ndim > 1 else views
+        mos[batch.mos_input.rows] = views.mean(dim=1) if views.ndim > 1 else views
     return mos
 
 

@@ -218,7 +218,7 @@ class Predictor:
         outputs = self.engine(batch)
         mos = image_mos(outputs, batch).tolist()
         beams: dict[int, list[BeamCaption]] = {}
-        decoder, task = self.engine.decoder, batch.captioning
+        decoder, task = self.engine.decoder, batch.caption_input
         if decoder is not None and task is not None and outputs.grid is not None:
             style, special = batch.style[task.rows], self.engine.special
             found = generate_beams(decoder, outputs.grid, style, options.generation, special, options.attention)

@@ -47,11 +47,14 @@ class Scores:
         scores: name -> score, in a fixed order; a score that cannot be computed is absent, never NaN.
         names: P image names.
         per_image: name -> [P], NaN where an image has no such score. mos_error is predicted less true mos.
+        resample: the scores of any choice of the images; bootstrap.py says what stays that of the whole table:
+            CIDEr-D's document frequencies above all.
     """
 
     scores: dict[str, Score] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     per_image: dict[str, np.ndarray] = field(default_factory=dict)
+    resample: ResampledScores = field(default=lambda weights: {}, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

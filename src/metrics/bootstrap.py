@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from src.metrics.base import ResampledScores, Score, Scores
+from src.metrics.base import Score, Scores
 from src.metrics.challenge import TASKS
 
 LEVEL = 0.95
@@ -71,30 +71,27 @@ def resampled_means(drawn: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (drawn @ values) / (many if values.ndim == 1 else many[:, None])
 
 
-def paired_differences(
-    ours: tuple[Scores, ResampledScores], theirs: tuple[Scores, ResampledScores], resamples: int = 1000, seed: int = 0
-) -> dict[str, Score]:
+def paired_differences(ours: Scores, theirs: Scores, resamples: int = 1000, seed: int = 0) -> dict[str, Score]:
     """Our score less theirs, for each score that both have; each resample is of the same images for both.
 
     `combined` is left out where one side has a task that the other lacks: on that side it is a sum of more.
 
     Args:
-        ours: scores and resampler of compute.measure.
-        theirs: likewise, of the same images in the same order.
+        ours: of P images.
+        theirs: of the same images in the same order.
         resamples: of the bootstrap.
         seed: of the bootstrap.
     """
-    (a, draw_a), (b, draw_b) = ours, theirs
 
-    def draw(weights: np.ndarray) -> dict[str, np.ndarray]:
-        x, y = draw_a(weights), draw_b(weights)
+    def resample(weights: np.ndarray) -> dict[str, np.ndarray]:
+        x, y = ours.resample(weights), theirs.resample(weights)
         return {name: x[name] - y[name] for name in x if name in y}
 
-    drawn = bootstrap(draw, len(a.names), resamples, seed)
+    drawn = bootstrap(resample, len(ours.names), resamples, seed)
     bounds = {name: percentile_interval(values) for name, values in drawn.items()}
     return {
-        name: Score(a.scores[name].value - b.scores[name].value, *bounds.get(name, (None, None)))
-        for name in shared_scores(a, b)
+        name: Score(ours.scores[name].value - theirs.scores[name].value, *bounds.get(name, (None, None)))
+        for name in shared_scores(ours, theirs)
     }
 
 

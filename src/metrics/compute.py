@@ -114,26 +114,6 @@ def score_images(
         ValueError: columns of unequal length, or some but not all predicted mos are not finite.
         UserError: METEOR cannot run.
     """
-    return measure(names, mos, mos_true, candidates, references, meteor, intervals, resamples, seed)[0]
-
-
-def measure(
-    names: Sequence[str],
-    mos: np.ndarray | None = None,
-    mos_true: np.ndarray | None = None,
-    candidates: Sequence[str] | None = None,
-    references: Sequence[Sequence[str]] | None = None,
-    meteor: Meteor | None = None,
-    intervals: bool = False,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> tuple[Scores, ResampledScores]:
-    """As score_images, with the scores of any choice of the images.
-
-    Returns:
-        The scores, and a function from how often each image is drawn, [B, P], to name -> [B]; bootstrap.py says what
-        stays that of the whole table: CIDEr-D's document frequencies above all.
-    """
     metrics = [metric for metric in all_metrics() if not isinstance(metric, OptionalMetric)]
     scores, unknown = Scores(names=list(names)), np.full(len(names), np.nan)
     predicted, true = (unknown if x is None else np.asarray(x, dtype=np.float64) for x in (mos, mos_true))
@@ -153,9 +133,13 @@ def measure(
         drawn = {k: v for part in resamplers for k, v in part(weights).items() if k in scores.scores}
         return drawn | _derive(derived, drawn)
 
+    scores.resample = resample
     if intervals and names and resamplers:
-        _add_intervals(scores, resample, resamples, seed)
-    return scores, resample
+        for name, drawn in bootstrap(resample, len(names), resamples, seed).items():
+            low, high = percentile_interval(drawn)
+            if np.isfinite(low):
+                scores.scores[name] = Score(scores.scores[name].value, low, high)
+    return scores
 
 
 def _check_lengths(images: int, **columns: Sequence | np.ndarray) -> None:
@@ -239,10 +223,3 @@ def _derive(metrics: Sequence[DerivedMetric], values: Mapping[str, Any]) -> dict
     for metric in metrics:
         derived |= metric.derive({**values, **derived})
     return derived
-
-
-def _add_intervals(scores: Scores, resample: ResampledScores, resamples: int, seed: int) -> None:
-    for name, values in bootstrap(resample, len(scores.names), resamples, seed).items():
-        low, high = percentile_interval(values)
-        if np.isfinite(low):
-            scores.scores[name] = Score(scores.scores[name].value, low, high)

@@ -110,7 +110,7 @@ def resampled_srcc(drawn: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarra
 
 
 def _ranks(drawn: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Mean ranks [B, P] that each photo's value has in each resample, from -1/2 to 1/2 of its size."""
+    """Mean ranks [B, P] of each image's value in each resample, from -1/2 to 1/2 of its size."""
     values, group = np.unique(x, return_inverse=True)
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(len(values)))
@@ -121,7 +121,7 @@ def _ranks(drawn: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def kendall_terms(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Each photo's part in tau-b: concordant less discordant partners, partners apart in x, and in y: [P, 3]."""
+    """Each image's part in tau-b: concordant less discordant partners, partners apart in x, and in y: [P, 3]."""
     agree = _below(x, y) + _below(-x, -y)
     differ = _below(x, -y) + _below(-x, y)
     return np.stack([agree - differ, _apart(x), _apart(y)], axis=1).astype(np.float64)
@@ -141,8 +141,8 @@ def _apart(x: np.ndarray) -> np.ndarray:
 
 
 def _below(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How many others lie below each photo in both x and y: [P]; merge sort's counting, n log² n."""
-    # Within equal x the highest y comes first, so that those before a photo and lower in y are lower in x too.
+    """How many others are below each image in both x and y: [P]; merge sort's counting, n log² n."""
+    # Within equal x the highest y comes first, so that those before an image and lower in y are lower in x too.
     order = np.lexsort((-y, x))
     rank = np.unique(y, return_inverse=True)[1][order]
     size, place = len(rank), np.arange(len(rank))
@@ -157,9 +157,9 @@ def _below(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         lower = np.searchsorted(keys, query + rank[~left], side="left")
         below[~left] += lower - np.searchsorted(keys, query, side="left")
         width *= 2
-    found = np.empty_like(below)
-    found[order] = below
-    return found
+    counts = np.empty_like(below)
+    counts[order] = below
+    return counts
 
 
 METRICS = [

@@ -2,14 +2,13 @@
 
 CIDEr-D's document frequencies are those of the whole table, so that groups compare.
 Notation: P images, B resamples in a block.
-Held by tests/evaluation/test_evaluator.py.
 """
 
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from src.metrics.base import ResampledScores, Score, Scores
+from src.metrics.base import Score, Scores
 from src.metrics.bootstrap import BLOCK, bootstrap_mean, percentile_interval, resample_counts
 from src.metrics.compute import score_infos
 
@@ -23,13 +22,12 @@ def deciles(mos: np.ndarray, parts: int = 10) -> dict[str, np.ndarray]:
 
 
 def score_groups(
-    scores: Scores, resample: ResampledScores, groups: Mapping[str, np.ndarray], resamples: int = 300, seed: int = 0
+    scores: Scores, groups: Mapping[str, np.ndarray], resamples: int = 300, seed: int = 0
 ) -> dict[str, dict[str, Score]]:
     """Group -> score -> value with its 95 % interval, over the group's images that carry the label.
 
     Args:
         scores: of the whole table.
-        resample: see compute.measure.
         groups: name -> rows.
         resamples: of each group's bootstrap.
         seed: of the bootstrap.
@@ -38,12 +36,10 @@ def score_groups(
         photos, and where there is mos: bias (mean of predicted less true), plcc, srcc, rmse, quality; where there are
         references, the captions' scores.
     """
-    return {name: _score_group(scores, resample, rows, resamples, seed) for name, rows in groups.items()}
+    return {name: _score_group(scores, rows, resamples, seed) for name, rows in groups.items()}
 
 
-def _score_group(
-    scores: Scores, resample: ResampledScores, rows: np.ndarray, resamples: int, seed: int
-) -> dict[str, Score]:
+def _score_group(scores: Scores, rows: np.ndarray, resamples: int, seed: int) -> dict[str, Score]:
     group = {"photos": Score(float(len(rows)))}
     error = scores.per_image.get("mos_error", np.full(len(scores.names), np.nan))[rows]
     if np.isfinite(error).any():
@@ -51,9 +47,9 @@ def _score_group(
         group["bias"] = Score(float(error.mean()), *bootstrap_mean(error, resamples, seed))
     members = np.zeros((1, len(scores.names)))
     members[:, rows] = 1.0
-    drawn = [resample(block) for block in _blocks(rows, len(scores.names), resamples, seed)]
+    drawn = [scores.resample(block) for block in _blocks(rows, len(scores.names), resamples, seed)]
     infos = score_infos()
-    for name, value in resample(members).items():
+    for name, value in scores.resample(members).items():
         info, metric = infos[name]
         if not info.whole_only and _has_label(scores, rows, "mos_error" if metric.head == "mos" else "cider_d"):
             bounds = percentile_interval(np.concatenate([block[name] for block in drawn]))

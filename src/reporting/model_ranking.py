@@ -41,7 +41,7 @@ def ranking_sections(materials: Sequence[ModelData], meteor: bool) -> list[Secti
 def difference_section(every: Sequence[Competitor]) -> Section:
     """How far each model's scores are from the first one's."""
     first = every[0]
-    columns = {one.name: paired_differences((one.scores, one.draw), (first.scores, first.draw)) for one in every[1:]}
+    columns = {one.name: paired_differences(one.scores, first.scores) for one in every[1:]}
     names = list(dict.fromkeys(name for one in columns.values() for name in one))
     rows = [[name, *(score_cell(one.get(name)) for one in columns.values())] for name in names]
     photos = f"{len(first.mos_true):,} photos that all answer"
@@ -58,7 +58,7 @@ def leaderboard_section(every: Sequence[Competitor]) -> Section:
     section = Section("Boards", about)
     try:
         for kind in ("stratified", "shifted"):
-            made = simulate_leaderboards({one.name: one.draw for one in every}, every[0].mos_true, kind)  # type: ignore[arg-type]
+            made = simulate_leaderboards({one.name: one.scores for one in every}, every[0].mos_true, kind)  # type: ignore[arg-type]
             for side, board in (("public", made.public), ("private", made.private)):
                 figure = figures.rank_table(board.shares(), f"{side}, {kind}")
                 section.blocks.append(make_picture(f"ranks_{kind}_{side}", f"Ranks, {side} board, {kind}", figure))

@@ -110,7 +110,7 @@ def quality_section(materials: Sequence[ModelData]) -> Section:
 def decile_section(material: ModelData) -> Table:
     """Scores by tenths of true mos; CIDEr-D has the document frequencies of all photos."""
     answers = material.asked.answers
-    found = score_groups(*measure_rows(answers, range(len(answers)), None), deciles(np.array(answers.mos_true)))
+    found = score_groups(measure_rows(answers, range(len(answers)), None), deciles(np.array(answers.mos_true)))
     return score_table(scores_by_group(found), "tenth of true mos")
 
 

@@ -71,7 +71,7 @@ class MultitaskModule(LightningModule):
 
         Counts captions here, since the checkpoint of a step is written before on_train_batch_end.
         """
-        rows: Tensor | list[int] = batch.captioning.rows if batch.captioning is not None else []
+        rows: Tensor | list[int] = batch.caption_input.rows if batch.caption_input is not None else []
         self.captions += self.group.sum(int((batch.tokens[rows, :, 0] > 0).sum()))[0]
         torch.manual_seed(
             (self.config.train.seed << 32) + (self.current_epoch << 20) + batch_idx * 64 + self.global_rank

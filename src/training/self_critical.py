@@ -63,8 +63,8 @@ class SelfCriticalLoss:
         `caption_rl`, whose gradient is REINFORCE's, over the samples' words, `caption_ce`, the cross-entropy of the
         captions as written, and `caption_reward`, the mean reward of the samples.
         """
-        assert batch.captioning is not None
-        rows = batch.captioning.rows
+        assert batch.caption_input is not None
+        rows = batch.caption_input.rows
         names = [image_key(batch.sources[row], batch.names[row]) for row in rows.tolist()]
         with _dropout(self.model, self.config.dropout):
             captions = self._sample(grid, batch.style[rows])
