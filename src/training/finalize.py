@@ -13,7 +13,9 @@ from src.config.schema import Config
 from src.data.image_io import load_image
 from src.inference.predictions import Predictions, predict_batches, score_predictions
 from src.models.model_folder import save_model
-from src.plots import figures as plots
+from src.plots.curves import plot_curves
+from src.plots.mos import plot_mos_residuals, plot_mos_scatter
+from src.plots.sample_sheet import plot_sample_sheet
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_folder import RunFolder
 from src.training.datamodule import DataModule
@@ -55,10 +57,10 @@ def run_figures(predictions: Predictions, folder: RunFolder, data: DataModule) -
     """Plots by name: losses and scores over epochs, mos, samples."""
     for name, y in (("loss", "loss"), ("selected", "selected score")):
         if series := metric_history(folder.history, name):
-            yield name, plots.curves(series, y=y)
+            yield name, plot_curves(series, y=y)
     if any(value == value for value in predictions.mos):
-        yield "mos", plots.mos_scatter(np.array(predictions.mos_true), np.array(predictions.mos))
-        yield "residuals", plots.residuals(np.array(predictions.mos_true), np.array(predictions.mos))
+        yield "mos", plot_mos_scatter(np.array(predictions.mos_true), np.array(predictions.mos))
+        yield "residuals", plot_mos_residuals(np.array(predictions.mos_true), np.array(predictions.mos))
     yield "samples", sample_figure(predictions, {s.name: s.path for s in data.parts["val"]})
 
 
@@ -78,4 +80,4 @@ def sample_figure(predictions: Predictions, paths: dict[str, Path]) -> Figure:
     rows = range(0, len(predictions), max(1, len(predictions) // SAMPLES))[:SAMPLES]
     images = [load_image(paths[predictions.names[i]]) for i in rows]
     column = {name: [getattr(predictions, name)[i] for i in rows] for name in ("captions", "mos_true", "mos")}
-    return plots.sample_sheet(images, column["captions"], column["mos_true"], column["mos"])
+    return plot_sample_sheet(images, column["captions"], column["mos_true"], column["mos"])

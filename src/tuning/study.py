@@ -276,7 +276,13 @@ def failure_lines(study: "optuna.Study", runs: Path) -> list[str]:
 
 def study_figures(study: "optuna.Study") -> "Iterator[tuple[str, Figure]]":
     """Plots of a search by name: history, values against scores, parallel coordinates, importances, the front."""
-    from src.plots import figures as plots
+    from src.plots.search import (
+        plot_importances,
+        plot_objective_history,
+        plot_parallel_coordinates,
+        plot_parameter_scatter,
+        plot_pareto_front,
+    )
 
     names = study.user_attrs.get("objective", ["selected"])
     trials = [t for t in counted_trials(study) if t.state.is_finished() and t.params]
@@ -288,17 +294,17 @@ def study_figures(study: "optuna.Study") -> "Iterator[tuple[str, Figure]]":
     for i, name in enumerate(names):
         found = [trial_scores(t, len(names))[i] for t in trials]
         objective = [value if math.isfinite(value) else None for value in found]
-        yield f"history_{name}", plots.objective_history(objective, name)
-        yield f"values_{name}", plots.parameter_scatter(drawn, objective, name, log)
-        yield f"parallel_{name}", plots.parallel_coordinates(drawn, objective, name, log)
+        yield f"history_{name}", plot_objective_history(objective, name)
+        yield f"values_{name}", plot_parameter_scatter(drawn, objective, name, log)
+        yield f"parallel_{name}", plot_parallel_coordinates(drawn, objective, name, log)
         if shares := parameter_importances(study, i):
             yield (
                 f"importances_{name}",
-                plots.importance_bars({short[key]: share for key, share in shares.items()}, name),
+                plot_importances({short[key]: share for key, share in shares.items()}, name),
             )
     if len(names) == 2:
         pairs = [(x, y) for x, y in (trial_scores(t, 2) for t in trials) if math.isfinite(x) and math.isfinite(y)]
-        yield "front", plots.pareto_front(pairs, pareto_indices(pairs), names)
+        yield "front", plot_pareto_front(pairs, pareto_indices(pairs), names)
 
 
 def parameter_importances(study: "optuna.Study", objective: int = 0) -> dict[str, float]:
