@@ -185,5 +185,5 @@ def make_leaderboards(competitors: Sequence[Competitor], cuts: int) -> dict[str,
     """
     if not any(name in competitor.scores.scores for competitor in competitors for name in LEADERBOARD_SCORES):
         raise UserError("--boards: no photo has a true mos or captions to score; leave it out")
-    resampled = {competitor.name: competitor.scores for competitor in competitors}
-    return {kind: simulate_leaderboards(resampled, competitors[0].mos_true, kind, cuts) for kind in CUT_KINDS}
+    scores = {competitor.name: competitor.scores for competitor in competitors}
+    return {kind: simulate_leaderboards(scores, competitors[0].mos_true, kind, cuts) for kind in CUT_KINDS}
