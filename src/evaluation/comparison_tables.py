@@ -37,7 +37,9 @@ def format_comparison(comparison: Comparison) -> str:
         lines.append(f"\nleaderboards, {kind}: {comparison.cuts} cuts into 30 % public and 70 % private photos")
         lines.append(format_leaderboards(boards))
         if len(comparison.competitors) > 1:
-            lines.append(f"the public winner also wins the private leaderboard in {boards.kept:.0%} of the cuts")
+            lines.append(
+                f"the public winner also wins the private leaderboard in {boards.same_winner_share:.0%} of the cuts"
+            )
     return "\n".join(lines)
 
 
@@ -71,9 +73,11 @@ def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
     if comparison.differences:
         tree["against"] = scores_to_dict(comparison.differences)
     for kind, boards in comparison.leaderboards.items():
-        sides = {side: {"scores": b.scores, "ranks": b.shares()} for side, b in vars(boards).items()}
+        sides: dict[str, Any] = {side: {"scores": b.scores, "ranks": b.shares()} for side, b in vars(boards).items()}
         several = len(comparison.competitors) > 1
-        tree.setdefault("boards", {})[kind] = sides | ({"public_winner_wins_private": boards.kept} if several else {})
+        tree.setdefault("boards", {})[kind] = sides | (
+            {"public_winner_wins_private": boards.same_winner_share} if several else {}
+        )
     return tree
 
 

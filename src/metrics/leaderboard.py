@@ -52,7 +52,7 @@ class LeaderboardPair:
     private: Leaderboard
 
     @property
-    def kept(self) -> float:
+    def same_winner_share(self) -> float:
         """Share of the cuts whose public winner wins the private board too."""
         return float((self.public.ranks.argmin(1) == self.private.ranks.argmin(1)).mean())
 

@@ -43,7 +43,7 @@ def test_boards_score_each_part_and_rank_by_it() -> None:
         assert mean == pytest.approx(np.mean(plain), abs=1e-9)
         assert [low, high] == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=1e-9)
         assert board.shares() == {"good": [1.0, 0.0], "bad": [0.0, 1.0]}
-    assert made.kept == 1.0
+    assert made.same_winner_share == 1.0
 
 
 def test_equal_competitors_win_half_of_the_cuts() -> None:
@@ -51,7 +51,7 @@ def test_equal_competitors_win_half_of_the_cuts() -> None:
     draws = {str(i): score_images(NAMES, one, TRUE) for i, one in enumerate(twins)}
     made = simulate_leaderboards(draws, TRUE, "stratified", cuts=100)
     assert 0.05 < made.public.shares()["0"][0] < 0.95
-    assert made.kept < 1.0
+    assert made.same_winner_share < 1.0
 
 
 @pytest.mark.parametrize("kind", ["stratified", "shifted"])
