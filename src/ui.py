@@ -6,7 +6,7 @@ from pathlib import Path
 from src.common.errors import run_command
 from src.config.loader import make_parser
 from src.config.schema import Port
-from src.tracking.mlflow_sync import tracking_uri
+from src.tracking.mlflow_client import tracking_uri
 from src.tracking.mlflow_ui import print_views, send_folder, serve_ui
 
 

@@ -110,7 +110,7 @@ def write_json(path: Path, about: dict[str, Any], answers: "Predictions", scores
 
 def log_scores(run_id: str, part: str, scores: dict[str, "Score"]) -> None:
     """Adds the scores to a run in MLflow as eval/PART/SCORE."""
-    from src.tracking.run_registry import open_client
+    from src.tracking.mlflow_client import open_client
 
     client = open_client()
     for name, score in scores.items():

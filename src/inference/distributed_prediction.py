@@ -116,7 +116,7 @@ def remove_parts_folder(folder: Path, output: Path) -> None:
 def predict_parts(model: Path, parts: list[PredictionPart], settings: "PredictOptions", workers: int) -> None:
     """Answers parts by Ray Data, and keeps each as it comes back."""
     from src.common.ray_cluster import ray_session
-    from src.tracking.mlflow_sync import tracking_uri
+    from src.tracking.mlflow_client import tracking_uri
 
     photos = sum(len(part.samples) for part in parts)
     with (

@@ -1,12 +1,12 @@
 """What a run logged over time: losses, scores, and the machine's use, from MLflow or from the run's folder."""
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from src.common.errors import UserError
 from src.reporting.images import evenly_spaced
+from src.tracking.run_log import read_metrics
 
 Points = list[tuple[float, float]]
 Logged = dict[str, Points]
@@ -31,7 +31,7 @@ def logged_metrics(run_id: str, history: Path) -> Logged:
             return thin_curve(metrics_from_mlflow(run_id))
         except UserError as error:
             print(f"{error}; losses and scores are those of {history}", file=sys.stderr)
-    return thin_curve(metrics_from_file(history))
+    return thin_curve(read_metrics(history))
 
 
 def metrics_from_mlflow(run_id: str) -> Logged:
@@ -42,7 +42,7 @@ def metrics_from_mlflow(run_id: str) -> Logged:
     """
     from mlflow.exceptions import MlflowException
 
-    from src.tracking.run_registry import open_client
+    from src.tracking.mlflow_client import open_client
 
     client = open_client()
     try:
@@ -50,16 +50,6 @@ def metrics_from_mlflow(run_id: str) -> Logged:
     except MlflowException as error:
         raise UserError(f"run {run_id} is not in MLflow") from error
     return {name: order_by_step({m.step: m.value for m in client.get_metric_history(run_id, name)}) for name in names}
-
-
-def metrics_from_file(history: Path) -> Logged:
-    """Every metric of a run folder's history.jsonl; empty where there is none."""
-    found: dict[str, dict[float, float]] = {}
-    for line in history.read_text(encoding="utf-8").splitlines() if history.exists() else []:
-        row = json.loads(line)
-        for name, value in row["metrics"].items():
-            found.setdefault(name, {})[row["step"]] = value
-    return {name: order_by_step(points) for name, points in found.items()}
 
 
 def order_by_step(points: Mapping[float, float]) -> Points:

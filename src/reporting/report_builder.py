@@ -110,7 +110,7 @@ def log_page(page: "Page", path: Path, run_id: str) -> None:
         return
     from mlflow.exceptions import MlflowException
 
-    from src.tracking.run_registry import open_client
+    from src.tracking.mlflow_client import open_client
 
     try:
         client = open_client()

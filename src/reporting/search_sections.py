@@ -10,9 +10,10 @@ import yaml
 
 from src.common.errors import UserError
 from src.plots import report_figures as figures
-from src.reporting.curves import Logged, loss_panels, metrics_from_file, score_panels, thin_curve
+from src.reporting.curves import Logged, loss_panels, score_panels, thin_curve
 from src.reporting.html import Block, Section, Table, make_picture
 from src.reporting.model_data import ReportedModel
+from src.tracking.run_log import read_metrics
 from src.tuning.comparison_config import with_overrides
 from src.tuning.comparison_variant import VariantRow
 from src.tuning.model_comparison import COST_COLUMNS, format_number
@@ -48,7 +49,7 @@ def trial_curves(study: "optuna.Study", numbers: Sequence[int], runs: Path) -> S
     logged: dict[str, Logged] = {}
     for one in numbers:
         history = trial_folder(study, trials[one], runs) / "history.jsonl"
-        logged[f"trial {one}"] = thin_curve(metrics_from_file(history))
+        logged[f"trial {one}"] = thin_curve(read_metrics(history))
     section = Section("Trials", f"Curves of the best {len(numbers)}, as far as their folders are here.")
     for key, groups in (("trial_losses", loss_panels(logged)), ("trial_scores", score_panels(logged))):
         if groups:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from src.common.errors import UserError, one_line
 from src.common.ray_cluster import enter_working_folder, ray_session
 from src.config.schema import Config
-from src.tracking.mlflow_sync import tracking_uri
+from src.tracking.mlflow_client import tracking_uri
 from src.tracking.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def train_distributed(
     """
     from ray.train import TrainingFailedError
 
-    from src.tracking.mlflow_tracker import Status, end_when_gone
+    from src.tracking.abandoned_runs import end_when_gone
+    from src.tracking.mlflow_sync import Status
 
     status: Status = "KILLED"
     try:

@@ -52,10 +52,10 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
 
 def send_unsent(folder: "RunFolder") -> None:
     """Sends what MLflow missed of a finished run, unless the run's own process is about to."""
-    from src.tracking.mlflow_sync import SPOOL
-    from src.tracking.mlflow_tracker import is_run_held, send_missed
+    from src.tracking.abandoned_runs import send_missed
+    from src.tracking.run_lock import is_run_held
 
-    if (folder.path / SPOOL).exists() and not is_run_held(folder.path):
+    if not is_run_held(folder.path):
         send_missed(folder.path)
 
 

@@ -1,6 +1,5 @@
 """The training loop of one run: Lightning's trainer with its callbacks, gone on with where it was cut short."""
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -22,11 +21,11 @@ PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-
 
 
 class TrackerLogger(Logger):
-    """Hands what Lightning logs to the tracker, and keeps it in the run's folder."""
+    """Passes Lightning's metrics to the tracker."""
 
-    def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
+    def __init__(self, tracker: Tracker) -> None:
         super().__init__()
-        self.tracker, self.folder = tracker, folder
+        self.tracker = tracker
 
     @property
     def name(self) -> str:
@@ -39,11 +38,8 @@ class TrackerLogger(Logger):
         return ""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Sends metrics at a step, and appends them to the history."""
-        values = {name: float(value) for name, value in metrics.items()}
-        self.tracker.log_metrics(values, step or 0)
-        with self.folder.history.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step or 0, "metrics": values}) + "\n")
+        """Logs metrics at a step."""
+        self.tracker.log_metrics(metrics, step or 0)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the whole config was logged when the run began."""
@@ -78,7 +74,7 @@ def make_trainer(
         check_val_every_n_epoch=train.eval_every,
         num_sanity_val_steps=0,  # scores of two batches mean nothing
         log_every_n_steps=10,
-        logger=TrackerLogger(tracker, folder) if tracker else False,
+        logger=TrackerLogger(tracker) if tracker else False,
         callbacks=[*trainer_callbacks(train, folder), *(more or [])],
         default_root_dir=folder.path,
         use_distributed_sampler=False,  # our batch sampler shards by itself

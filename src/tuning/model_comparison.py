@@ -64,7 +64,7 @@ def run_comparison(plan: ComparisonPlan, tasks: Sequence[VariantTask], folder: P
 
 def run_task(task: VariantTask, ready: set[str]) -> VariantRow:
     """A variant's row; `ready` keeps in mind what the feature cache has been filled for."""
-    from src.tracking.mlflow_tracker import end_when_gone
+    from src.tracking.abandoned_runs import end_when_gone
 
     print(f"{task.name}: {'evaluating ' + task.model if task.model else 'training ' + task.run.path.name}", flush=True)
     reason, features = "", feature_key(task.config)

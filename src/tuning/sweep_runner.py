@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from src.common.ray_cluster import IDLE_CPUS, ray_session
 from src.config.loader import read_yaml
 from src.config.schema import TrackConfig
-from src.tracking.mlflow_sync import tracking_uri
+from src.tracking.mlflow_client import tracking_uri
 from src.tracking.run_registry import register_model
 from src.tuning.study import (
     best_trial,

@@ -14,11 +14,12 @@ from ray.exceptions import RayActorError
 from tqdm import tqdm
 
 from src.common.errors import UserError, is_out_of_memory
-from src.common.files import write_text
+from src.common.files import file_lock, write_text
 from src.common.ray_cluster import IDLE_CPUS, enter_working_folder
 from src.config.schema import Config
-from src.tracking.mlflow_sync import file_lock
-from src.tracking.mlflow_tracker import Status, end_abandoned, end_when_gone, wait_until_free
+from src.tracking.abandoned_runs import end_abandoned, end_when_gone
+from src.tracking.mlflow_sync import Status
+from src.tracking.run_lock import wait_until_free
 from src.training.trainer import TrackerLogger
 from src.tuning.study import FAILURE
 from src.tuning.sweep_config import SweepConfig, short_names, trial_config, trial_name
@@ -143,8 +144,7 @@ def clear_trial_folder(folder: Path) -> None:
 
     write_text(folder / HALVED, "memory ran out: half the batch, twice the accumulation\n")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    for name in ("config.json", "history.jsonl"):
-        (folder / name).unlink(missing_ok=True)
+    (folder / "config.json").unlink(missing_ok=True)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

@@ -25,8 +25,8 @@ from src.report import main
 from src.reporting.gallery import pick_examples
 from src.reporting.html import LIMIT, Gallery, GalleryPhoto, Page, Section, write_page
 from src.reporting.images import photo_uri
+from src.tracking.mlflow_client import open_client
 from src.tracking.mlflow_tracker import Tracker
-from src.tracking.run_registry import open_client
 from src.tuning.comparison_config import ComparisonConfig, VariantConfig
 from src.tuning.comparison_variant import VariantRow
 from src.tuning.study import study_storage
@@ -147,7 +147,7 @@ def test_a_sweeps_report_holds_its_search(
     study.optimize(lambda trial: -abs(trial.suggest_float("train.lr", 0, 1) - 0.5), n_trials=8)
     history = Path("runs") / trial_name("hunt", study.best_params) / "history.jsonl"
     history.parent.mkdir(parents=True)
-    history.write_text('{"step": 0, "metrics": {"train/loss": 2.0, "val/plcc": 0.5}}\n')
+    history.write_text('{"call": "metrics", "step": 0, "metrics": {"train/loss": 2.0, "val/plcc": 0.5}}\n')
     assert main(["--sweep", "hunt", "--log", "false"]) == 0
     text, page = read(Path("reports/sweep-hunt.html"))
     assert page.headings == ["Search", "Trials"]

@@ -51,7 +51,7 @@ def newest_runs() -> list[RunRecord]:
 
 def run_row(run: RunRecord) -> dict[str, object]:
     """A run in the table."""
-    started = datetime.fromtimestamp(run.started / 1000) if run.started else None
+    started = datetime.fromtimestamp(run.start_time / 1000) if run.start_time else None
     known = {name: run.metrics.get(f"best/{name}") for name in SCORES}
     minutes = run.metrics.get("train_seconds")
     rest = {"selected": selected_score(run), **known, "minutes": minutes / 60 if minutes else None}
