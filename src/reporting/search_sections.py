@@ -15,10 +15,10 @@ from src.reporting.html import Block, Section, Table, make_picture
 from src.reporting.model_data import ReportedModel
 from src.tracking.run_log import read_metrics
 from src.tuning.comparison_config import with_overrides
-from src.tuning.comparison_variant import VariantRow
-from src.tuning.model_comparison import COST_COLUMNS, format_number
-from src.tuning.study import read_study, trial_cell, trial_folder, trial_rows
-from src.tuning.study import study_figures as study_figures
+from src.tuning.comparison_table import COST_COLUMNS, VariantRow, format_number
+from src.tuning.study import read_study
+from src.tuning.study_figures import study_figures as study_figures
+from src.tuning.study_table import trial_cell, trial_folder, trial_rows
 
 if TYPE_CHECKING:
     import optuna

@@ -28,7 +28,7 @@ from src.reporting.images import photo_uri
 from src.tracking.mlflow_client import open_client
 from src.tracking.mlflow_tracker import Tracker
 from src.tuning.comparison_config import ComparisonConfig, VariantConfig
-from src.tuning.comparison_variant import VariantRow
+from src.tuning.comparison_table import VariantRow
 from src.tuning.study import study_storage
 from src.tuning.sweep_config import trial_name
 from tests.tiny import make_model, tiny_config
