@@ -7,7 +7,7 @@ from src.common.errors import EXIT_FALLBACKS, UserError, run_command
 from src.config.cli import add_image_options, add_prediction_options, parse_with_overrides
 from src.config.loader import CommandParser, make_parser
 from src.config.schema import AtLeast0
-from src.inference.ensemble_submission import ensemble_models, ensemble_submissions
+from src.inference.ensemble_submission import ensemble_submissions
 from src.inference.submission import check_submission_path, write_submission
 
 
@@ -19,13 +19,16 @@ def main(args: Sequence[str] | None = None) -> int:
     if bool(options.submissions) == bool(options.models):
         raise UserError("give either --submissions A.csv B.csv ... or --models RUN RUN ... with --data PHOTOS")
     if options.submissions:
-        joined, facts = ensemble_submissions([Path(name) for name in options.submissions], options)
+        submission, provenance = ensemble_submissions([Path(name) for name in options.submissions], options)
     else:
-        joined, facts = ensemble_models(options, overrides)
-    write_submission(output, joined, {**facts, "join": options.mos, "outliers": options.outliers}, facts["mos_range"])
-    print(f"wrote {output} and {output.with_suffix('.json')}: {len(joined.names)} photos")
+        from src.inference.ensemble import ensemble_models
+
+        submission, provenance = ensemble_models(options, overrides)
+    provenance |= {"join": options.mos, "outliers": options.outliers}
+    write_submission(output, submission, provenance, provenance["mos_range"])
+    print(f"wrote {output} and {output.with_suffix('.json')}: {len(submission.names)} photos")
     print(f"next: python -m src.evaluate --predictions {output} --truth TABLE.csv")
-    return EXIT_FALLBACKS if facts.get("fallbacks") else 0
+    return EXIT_FALLBACKS if provenance.get("fallbacks") else 0
 
 
 def make_options() -> CommandParser:

@@ -1,21 +1,19 @@
-"""python -m src.train --config configs/X.yaml: one run, from photos and a table to a model folder."""
+"""python -m src.train --config configs/X.yaml: one run, from images and a table to a model folder."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from src.common.errors import run_command
 from src.config.loader import make_parser, parse_command
-from src.training.run import train
-
-if TYPE_CHECKING:
-    pass
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Reads the command line, trains, and says what was written and what to type next."""
-    parser = make_parser("train", "Trains one model. A run that was cut short is gone on with by the same command.")
+    """Reads the command line, trains, and prints the scores, the model folder and the next commands."""
+    parser = make_parser("train", "Trains one model. The same command resumes a run that was cut short.")
     parser.add_argument("--again", type=bool, default=False, help="throw away an earlier run of the same name")
     config, options = parse_command(parser, args)
+
+    from src.training.run import train
+
     result = train(config, again=options.again)
     print(table(result["scores"]))
     print(f"wrote {result['model']}")

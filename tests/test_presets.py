@@ -14,7 +14,7 @@ from src.data.tokenizer import Tokenizer
 from src.models.backbones.base import Backbone
 from src.models.model_folder import load_model_folder, save_model
 from src.models.multitask import MultitaskModel
-from src.training.lightning_module import lr_schedule, parameter_groups
+from src.training.optimizer import lr_schedule, parameter_groups
 
 PRESETS = sorted(Path("configs/model").glob("*.yaml"))
 COUNT = 8
@@ -96,20 +96,20 @@ def cached(model: MultitaskModel, batch: Batch) -> Batch:
 
     Random weights make all photos alike; batch norms that have seen the photos tell them apart.
     """
-    assert batch.quality is not None
-    assert isinstance(batch.quality.pixels, Tensor)
+    assert batch.mos_input is not None
+    assert isinstance(batch.mos_input.pixels, Tensor)
     norms = [one for one in model.backbone.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
     with torch.no_grad():
         for norm in norms:
             norm.train()
             norm.momentum = 1.0
-        model.backbone(batch.quality.pixels)
+        model.backbone(batch.mos_input.pixels)
         model.train()
-        features = model.backbone(batch.quality.pixels)
+        features = model.backbone(batch.mos_input.pixels)
     model.fit_scale(features.levels, batch.mos)
     rows = torch.arange(COUNT)
     return replace(
-        batch, quality=TaskInput(rows, None, features.levels), captioning=TaskInput(rows, None, features.grid)
+        batch, mos_input=TaskInput(rows, None, features.levels), caption_input=TaskInput(rows, None, features.grid)
     )
 
 

@@ -32,13 +32,18 @@ def load_plugin(package: str, name: str, key: str) -> ModuleType:
         key: the config's key or the option that names it, for the message.
 
     Raises:
-        UserError: there is no such plug-in; the message names the one that is spelled most alike, or all.
+        UserError: as check_plugin.
     """
+    check_plugin(package, name, key)
+    return importlib.import_module(f"{package}.{name}")
+
+
+def check_plugin(package: str, name: str, key: str) -> None:
+    """Raises UserError where there is no such plug-in. Arguments as load_plugin's."""
     if name not in (names := plugin_names(package)):
         near = difflib.get_close_matches(name, names, n=1)
         remedy = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(names)}"
         raise UserError(f"{key}: there is no {name}; {remedy}")
-    return importlib.import_module(f"{package}.{name}")
 
 
 def _search_path(package: str) -> list[str]:

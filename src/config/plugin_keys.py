@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from src.common.errors import UserError
-from src.common.plugins import load_plugin, plugin_names
+from src.common.plugins import check_plugin, load_plugin, plugin_names
 from src.config.schema import AtLeast0, DecoderConfig, MosConfig
 
 DECODERS, LOSSES = "src.models.decoders", "src.models.losses"
@@ -47,9 +46,8 @@ def resolve_losses(losses: Mapping[str, float], short: Mapping[str, float]) -> d
     """
     default = MosConfig().losses
     weights = default | dict(sorted({**losses, **short}.items()))
-    if unknown := [name for name in weights if name not in plugin_names(LOSSES)]:
-        choices = ", ".join(plugin_names(LOSSES))
-        raise UserError(f"model.mos.losses: there is no {unknown[0]}; choose one of {choices}")
+    for name in weights:
+        check_plugin(LOSSES, name, "model.mos.losses")
     return weights
 
 

@@ -1,4 +1,7 @@
-"""Batches from photos: a DataLoader that goes on within an epoch."""
+"""Batches from a data set: a DataLoader that resumes within an epoch.
+
+Held by tests/data/test_dataset.py and tests/training/test_datamodule.py.
+"""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,18 +20,18 @@ from src.data.sampler import EvalBatchSampler, TrainBatchSampler
 class ResumableDataLoader(DataLoader[Batch]):
     """Batches, each of which the data set makes as a whole.
 
-    Its state is that of its training batches: how many of which epoch were handed out. Lightning puts it into its
-    checkpoints and, when it goes on within an epoch, gives it back before it asks for the next batch.
+    Its state is that of its training batches: the epoch and the number of batches handed out. Lightning stores it in
+    its checkpoints and, where it resumes within an epoch, restores it before the next batch.
     """
 
-    def __init__(self, photos: ImageDataset, batches: TrainBatchSampler | EvalBatchSampler, workers: int = 0) -> None:
-        """A loader with `workers` processes; 0: this one."""
-        # A generator of its own: otherwise each iteration draws from torch's global one.
+    def __init__(self, dataset: ImageDataset, batches: TrainBatchSampler | EvalBatchSampler, workers: int = 0) -> None:
+        """A loader with `workers` processes; 0: this process alone."""
+        # With a separate generator, for otherwise each iteration draws from torch's global one.
         super().__init__(
-            photos,
+            dataset,
             batch_sampler=batches,
             num_workers=workers,
-            collate_fn=_as_it_is,
+            collate_fn=_identity,
             worker_init_fn=_start_worker,
             persistent_workers=workers > 0,
             generator=torch.Generator(),
@@ -39,14 +42,14 @@ class ResumableDataLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         if not isinstance(self.batches, TrainBatchSampler):
-            yield from self._watched()
+            yield from self._batches()
             return
         state = self.batches.state_dict()
         if state["done"] >= len(self.batches) or (state["done"] and not self.resumed):
             self.batches.load_state_dict({"epoch": state["epoch"] + 1, "done": 0})
         self.resumed = False
         # The sampler's own iteration is ahead of what workers have handed out, so batches are counted here.
-        for batch in self._watched():
+        for batch in self._batches():
             self.batches.done += 1
             yield batch
 
@@ -55,15 +58,15 @@ class ResumableDataLoader(DataLoader[Batch]):
         return self.batches.state_dict() if isinstance(self.batches, TrainBatchSampler) else {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next iteration goes on from a state."""
+        """The next iteration continues from a state."""
         if isinstance(self.batches, TrainBatchSampler) and state:
             self.batches.load_state_dict(state)
             self.resumed = True
 
-    def _watched(self) -> Iterator[Batch]:
-        """The batches; photos that could not be read are named once, with the last batch.
+    def _batches(self) -> Iterator[Batch]:
+        """The batches; a warning names unreadable images once, with the last batch.
 
-        Not after it: Lightning does not ask again when it has as many batches as there are.
+        Not after it: Lightning does not ask for more batches than there are.
         """
         known, readable = len(self.unreadable), 0
         left = len(self.batches) - self.state_dict().get("done", 0)
@@ -78,7 +81,7 @@ class ResumableDataLoader(DataLoader[Batch]):
             yield batch
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
@@ -87,7 +90,7 @@ def _start_worker(_: int) -> None:
 
 
 def warn_unreadable_images(names: Sequence[str], photos: int, part: str = "") -> None:
-    """One warning that counts photos of a part and names the first."""
+    """One warning that counts images of a part and names the first."""
     part = part and f"{part} "
     some = ", ".join(names[:3]) + (", .." if len(names) > 3 else "")
     text = f"{len(names)} of {photos} {part}photos cannot be read and are left out: {some}"

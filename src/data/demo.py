@@ -22,12 +22,12 @@ MARK = "demo.json"
 
 
 def make_demo(folder: Path, photos: int | None = None, seed: int | None = None) -> bool:
-    """Writes folder/challenge and folder/flickr8k, whole or not at all; False where they were there already.
+    """Writes folder/challenge and folder/flickr8k, whole or not at all; False where they existed already.
 
     Args:
         folder: a new folder.
-        photos: in each of the two, at least 50; None: as many as are there, else 300.
-        seed: the same one gives the same files; None: that of what is there, else 0.
+        photos: in each of the two, at least 50; None: as many as exist, else 300.
+        seed: the same one gives the same files; None: that of existing data, else 0.
 
     Raises:
         UserError: too few photos, or the folder holds something else, or a demo of other photos.
@@ -38,7 +38,7 @@ def make_demo(folder: Path, photos: int | None = None, seed: int | None = None) 
         _check_same(folder, {"photos": photos, "seed": seed})
         return False
     photos, seed = 300 if photos is None else photos, seed or 0
-    wishes = {"photos": photos, "seed": seed}
+    settings = {"photos": photos, "seed": seed}
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is there already and holds no demo data; name another with --output")
     folder = folder.resolve()  # where a link leads: nothing can be moved onto the link
@@ -48,32 +48,31 @@ def make_demo(folder: Path, photos: int | None = None, seed: int | None = None) 
         with tqdm(total=2 * photos, desc="rendering scenes") as bar:
             _write_challenge(part / "challenge", photos, seed, bar)
             _write_flickr(part / "flickr8k", photos, seed, bar)
-        (part / MARK).write_text(json.dumps(wishes) + "\n", encoding="utf-8")
+        (part / MARK).write_text(json.dumps(settings) + "\n", encoding="utf-8")
         part.chmod(0o755)
-        return _move(part, folder, wishes)
+        return _move(part, folder, settings)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _check_same(folder: Path, wishes: Mapping[str, int | None]) -> None:
-    """Raises UserError where the demo data that is there is other than wished for; None: no wish."""
+def _check_same(folder: Path, settings: Mapping[str, int | None]) -> None:
+    """Raises UserError where the existing demo data has other settings; None: any."""
     remedy = f"delete {folder}, or name another with --output"
     try:
         made = {key: int(value) for key, value in json.loads((folder / MARK).read_text(encoding="utf-8")).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / MARK}: is damaged ({one_line(error)}); {remedy}") from error
-    other = [key for key, wish in wishes.items() if wish is not None and made.get(key) != wish]
-    if other:
-        found = ", ".join(f"--{key} {made.get(key)}, not {wishes[key]}" for key in other)
-        raise UserError(f"{folder}: is there already, made with {found}; {remedy}")
+    if other := [key for key, value in settings.items() if value is not None and made.get(key) != value]:
+        differences = ", ".join(f"--{key} {made.get(key)}, not {settings[key]}" for key in other)
+        raise UserError(f"{folder}: is there already, made with {differences}; {remedy}")
 
 
-def _move(part: Path, folder: Path, wishes: Mapping[str, int]) -> bool:
+def _move(part: Path, folder: Path, settings: Mapping[str, int]) -> bool:
     try:
         part.replace(folder)
     except OSError:
         if (folder / MARK).is_file():  # another process was quicker
-            _check_same(folder, wishes)
+            _check_same(folder, settings)
             return False
         raise
     return True

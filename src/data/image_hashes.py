@@ -1,4 +1,7 @@
-"""SHA-256 of photos, computed once: a file keyed by path, size and time of change remembers them."""
+"""SHA-256 of image files, computed once: a file keyed by path, size and time of change stores them.
+
+Held by tests/data/test_split.py.
+"""
 
 import json
 import logging
@@ -22,18 +25,18 @@ def hash_images(paths: Sequence[Path], folder: Path) -> list[str | None]:
     """Each file's SHA-256, None where it is missing or cannot be read.
 
     Args:
-        paths: the photos.
-        folder: where the file of known hashes is kept, if it can be; a second call then reads no photo.
+        paths: the images.
+        folder: of the file of known hashes, if it can be written; a second call then reads no image.
     """
     known = _load(folder / FILE)
     stats = map_in_threads(file_stamp, paths)
     keys = [os.path.abspath(path) for path in paths]  # noqa: PTH100
-    found = dict(zip(keys, stats, strict=True))  # a photo may be named twice
-    wanted = [(key, stat) for key, stat in found.items() if stat and known.get(key, [])[:2] != list(stat)]
+    unique = dict(zip(keys, stats, strict=True))  # an image may be named twice
+    wanted = [(key, stat) for key, stat in unique.items() if stat and known.get(key, [])[:2] != list(stat)]
     if wanted:
         hashed = map_in_threads(lambda item: hash_image(item[0]), wanted, "hashing photos")
         known |= {key: [*stat, digest] for (key, stat), digest in zip(wanted, hashed, strict=True) if digest}
-        _keep(folder / FILE, known)
+        _save(folder / FILE, known)
     return [known[key][2] if stat and key in known else None for key, stat in zip(keys, stats, strict=True)]
 
 
@@ -41,7 +44,7 @@ def map_in_threads(function: Callable[[T], R], items: Sequence[T], progress: str
     """function of each item, in order, by as many threads as there are cores; `progress` names a progress bar."""
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(items), desc=progress, disable=not progress) as bar:
         results: list[R] = []
-        for chunk in _chunks(items, 1000):  # so that no future is held for each of a million photos
+        for chunk in _chunks(items, 1000):  # so that no future is held for each of a million images
             for result in pool.map(function, chunk):
                 results.append(result)
                 bar.update()
@@ -61,7 +64,7 @@ def _load(file: Path) -> dict[str, list]:
     return {key: value for key, value in known.items() if isinstance(value, list) and len(value) == 3}
 
 
-def _keep(file: Path, known: dict[str, list]) -> None:
+def _save(file: Path, known: dict[str, list]) -> None:
     try:
         write_text(file, json.dumps(known, ensure_ascii=False, separators=(",", ":")))
     except OSError as error:  # it only saves time

@@ -1,4 +1,4 @@
-"""Photos -> train, val, test: by photo, identical bytes on one side, stratified by mos, and written to disk."""
+"""Images -> train, val, test: by image, identical bytes on one side, stratified by mos, and written to disk."""
 
 import hashlib
 import json
@@ -26,17 +26,17 @@ COLUMNS = ["source", "img_name", "part", "sha256"]
 
 
 def split_images(samples: Sequence[Sample], config: DataConfig, given: Given) -> dict[Key, str]:
-    """Each photo's part: train, val or test, by (source, name); a photo that is in no part is not in it.
+    """Each image's part: train, val or test, by (source, name); an image in no part is absent.
 
-    Computed once, then read from config.split_dir as long as settings, official lists and photos' names are the same.
+    Computed once, then read from config.split_dir as long as settings, official lists and images' names are the same.
 
     Args:
         samples: of all sources; (source, name) is unique.
         config: val, test, folds, fold, split_seed; split_dir.
-        given: the official split of each source that asks for it (read.given_splits).
+        given: the official splits (sources.official_splits).
 
     Raises:
-        UserError: impossible settings, or a split file that does not go with the photos or was made without some.
+        UserError: impossible settings, or a split file of other images, or made without some.
     """
     _check(config)
     file = split_file(samples, config, given)
@@ -54,14 +54,14 @@ def split_images(samples: Sequence[Sample], config: DataConfig, given: Given) ->
 def planned_split(
     samples: Sequence[Sample], config: DataConfig, given: Given, hashes: Sequence[str | None]
 ) -> dict[Key, str]:
-    """What split_photos gives, without writing: read from its file where it is there, else computed."""
+    """As split_images, without writing: read from its file where that exists, else computed."""
     _check(config)
     file = split_file(samples, config, given)
     return _read(file, samples) if file.is_file() else assign_parts(samples, config, given, hashes)
 
 
 def split_file(samples: Sequence[Sample], config: DataConfig, given: Given) -> Path:
-    """The file of a split, named by its seed and a hash of the settings, the official lists and the photos' names."""
+    """The file of a split, named by its seed and a hash of the settings, the official lists and the images' names."""
     names = hashlib.sha256()
     drawn = LEAKING if is_leaky(config) else "random"
     for source, name in sorted(map(_key, samples)):
@@ -75,11 +75,11 @@ def split_file(samples: Sequence[Sample], config: DataConfig, given: Given) -> P
 def assign_parts(
     samples: Sequence[Sample], config: DataConfig, given: Given, hashes: Sequence[str | None]
 ) -> dict[Key, str]:
-    """As split_photos, without any file.
+    """As split_images, without any file.
 
-    Photos with the same bytes are one unit. A unit with officially split photos follows their list; where lists
-    disagree, test goes before val before train, and the official photos of the other parts are left out of all.
-    Where the split is by pairs, each is a unit of its own, whatever its photo.
+    Images with the same bytes are one unit. A unit with officially split images follows their list; where lists
+    disagree, test goes before val before train, and the official images of the other parts are left out of all.
+    Where the split is by pairs, each pair is a unit.
     """
     official = set(given)
     parts: dict[Key, str] = {}
@@ -117,7 +117,7 @@ def _check(config: DataConfig) -> None:
 
 
 def _units(samples: Sequence[Sample], hashes: Sequence[str | None]) -> list[list[Sample]]:
-    """Photos by content, in an order that does not depend on the samples'. A photo without a file is a unit."""
+    """Images by content, in an order that does not depend on the samples'. An image without a file is a unit."""
     units: dict[object, list[Sample]] = defaultdict(list)
     for sample, digest in sorted(zip(samples, hashes, strict=True), key=lambda pair: _key(pair[0])):
         units[digest or _key(sample)].append(sample)
@@ -158,11 +158,11 @@ def _draw(among: np.ndarray, mos: np.ndarray, share: float, rng: np.random.Gener
     if not share or len(among) < 2:
         return among[:0]
     share = max(share, 1 / len(among))
-    chosen, seen = [], 0
+    chosen, before = [], 0
     for members in _bins(mos[among], rng):
-        want = int(share * (seen + len(members)) + 0.5) - int(share * seen + 0.5)
-        chosen.append(members[:want])
-        seen += len(members)
+        count = int(share * (before + len(members)) + 0.5) - int(share * before + 0.5)
+        chosen.append(members[:count])
+        before += len(members)
     return among[np.concatenate(chosen)]
 
 
@@ -190,18 +190,18 @@ def _read(file: Path, samples: Sequence[Sample]) -> dict[Key, str]:
     keys = list(zip(table["source"], table["img_name"], strict=True))
     if set(keys) != {_key(sample) for sample in samples}:
         raise UserError(f"{file}: names other photos than the data set; delete it, and the split is made anew")
-    unseen = {key for key, digest in zip(keys, table["sha256"], strict=True) if not digest}
-    _refuse_late(file, [sample for sample in samples if _key(sample) in unseen])
+    unhashed = {key for key, digest in zip(keys, table["sha256"], strict=True) if not digest}
+    _refuse_late(file, [sample for sample in samples if _key(sample) in unhashed])
     return {key: part for key, part in zip(keys, table["part"], strict=True) if part}
 
 
-def _refuse_late(file: Path, unseen: Sequence[Sample]) -> None:
-    """Raises UserError where photos can be read that could not when the split was made.
+def _refuse_late(file: Path, unhashed: Sequence[Sample]) -> None:
+    """Raises UserError where images can be read now that were missing when the split was made.
 
-    Nothing kept them from lying on another side than their copies.
+    They may be on another side than their copies.
     """
-    hashes = map_in_threads(lambda sample: hash_image(str(sample.path)), unseen)
-    late = [sample for sample, digest in zip(unseen, hashes, strict=True) if digest]
+    hashes = map_in_threads(lambda sample: hash_image(str(sample.path)), unhashed)
+    late = [sample for sample, digest in zip(unhashed, hashes, strict=True) if digest]
     if late:
         raise UserError(
             f"{file}: was made when {len(late):,} photos were missing that are there now, {late[0].path} for one, so "

@@ -1,90 +1,104 @@
-"""Models and submissions side by side on the same photos: by tenths of mos, pair by pair, and on simulated boards."""
+"""Models and submissions on the same images: deciles of true mos, paired differences, simulated leaderboards."""
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jsonargparse import Namespace
 
 from src.common.errors import UserError
-from src.config.cli import Overrides
 from src.config.schema import Config
 from src.data.sample import Sample
 from src.data.sources import load_part
-from src.evaluation.evaluation_set import EvaluationSet, submission_predictions
-from src.evaluation.score_table import measure_rows, score_cell, score_table
-from src.inference.fallbacks import ensemble_fallback, fill_missing
+from src.evaluation.evaluation_set import (
+    EvaluationOptions,
+    EvaluationSet,
+    predict_with_fallbacks,
+    submission_predictions,
+)
+from src.evaluation.score_table import measure_rows
 from src.inference.model_loading import load_model
 from src.inference.predict_options import make_predict_options
 from src.inference.predictions import Predictions
 from src.inference.submission import Submission, read_submission
-from src.metrics.compute import ResampledScores, Score, Scores
-from src.metrics.leaderboard import Leaderboard, simulate_leaderboards
-from src.metrics.meteor import Meteor
-from src.metrics.paired_bootstrap import paired_differences
+from src.metrics.base import Score, Scores
+from src.metrics.bootstrap import paired_differences
+from src.metrics.leaderboard import SCORES as LEADERBOARD_SCORES
+from src.metrics.leaderboard import Kind, LeaderboardPair, simulate_leaderboards
+from src.metrics.meteor import Meteor, optional_meteor
 from src.metrics.subgroups import deciles, score_groups
 from src.tracking.run_registry import find_model
 
-DECILE_SCORES = ("photos", "bias", "rmse", "srcc", "cider_d", "rouge_l")
-LEADERBOARD_SCORES = ("quality", "captioning", "cider_d")  # of a board, as far as they are there
+CUT_KINDS: tuple[Kind, ...] = ("stratified", "shifted")
 
 
 @dataclass
 class Competitor:
-    """One competitor.
+    """A model or submission on the images that all competitors have predictions for.
 
     Attributes:
         name: of the model or submission.
         mos_true: [P] NaN where unknown.
-        scores: of the photos that all competitors answer.
-        draw: gives the scores of any choice of these.
+        scores: of its predictions.
     """
 
     name: str
     mos_true: np.ndarray
     scores: Scores
-    draw: ResampledScores
 
 
-def score_competitors(
-    found: EvaluationSet, names: Sequence[str], options: Namespace, overrides: Overrides, meteor: Meteor | None
-) -> list[Competitor]:
-    """What is scored, first, and what it is held against, on the photos that all answer.
+@dataclass
+class Comparison:
+    """The result of a comparison; a part that was not requested is empty.
 
-    Args:
-        found: what is scored.
-        names: models, or submissions ending in .csv.
-        options: of the command.
-        overrides: the options that a person typed.
-        meteor: its process, or None.
+    Attributes:
+        competitors: the evaluated model or submission, then those of --against.
+        deciles: range of true mos -> score -> value for the first competitor.
+        differences: name of a competitor -> score -> the first competitor's score minus this one's.
+        leaderboards: kind of cut -> public and private leaderboard.
+        cuts: number of cuts of each kind.
+    """
+
+    competitors: list[Competitor] = field(default_factory=list)
+    deciles: dict[str, dict[str, Score]] = field(default_factory=dict)
+    differences: dict[str, dict[str, Score]] = field(default_factory=dict)
+    leaderboards: dict[str, LeaderboardPair] = field(default_factory=dict)
+    cuts: int = 0
+
+
+def compare(evaluation_set: EvaluationSet, options: EvaluationOptions) -> Comparison:
+    """Deciles, differences and leaderboards, as --deciles, --against and --boards request.
 
     Raises:
-        UserError: a submission names none of the photos.
+        UserError: a submission has none of the images, or the images lack the labels that an option needs.
     """
-    labels = [found.name, *names]
-    tables = [read_submission(Path(name)) if name.endswith(".csv") else None for name in names]
-    rows = shared_rows(found, {name: one for name, one in zip(names, tables, strict=True) if one})
-    samples = [found.samples[i] for i in rows]
-    answers = [select_rows(found.answers, rows)]
-    for name, one in zip(names, tables, strict=True):
-        answers.append(
-            submission_predictions(one, samples) if one else competitor_predictions(name, samples, options, overrides)
-        )
-    return [score_competitor(label, one, meteor) for label, one in zip(labels, answers, strict=True)]
+    values = options.values
+    if not (values.deciles or values.against or values.boards):
+        return Comparison()
+    with optional_meteor(values.meteor and any(evaluation_set.predictions.captions)) as meteor:
+        competitors = score_competitors(evaluation_set, options, meteor)
+    comparison = Comparison(competitors, cuts=values.boards)
+    first = competitors[0]
+    if values.deciles:
+        comparison.deciles = score_groups(first.scores, deciles(first.mos_true))
+        if not comparison.deciles:
+            raise UserError("--deciles: no photo has a true mos; leave it out")
+    comparison.differences = {other.name: score_differences(first, other) for other in competitors[1:]}
+    if values.boards:
+        comparison.leaderboards = make_leaderboards(competitors, values.boards)
+    return comparison
 
 
-def check_competitors(names: Sequence[str], ours: str) -> None:
-    """Looks each rival up, before anything is answered; `ours` is what is held against them.
+def check_competitors(names: Sequence[str], first: str) -> None:
+    """Looks up each competitor before anything is predicted; `first` is the model or submission to evaluate.
 
     Raises:
-        UserError: one is given twice, or is no submission and no model.
+        UserError: a name is given twice, or is neither a submission nor a model.
     """
-    labels = [ours, *names]
-    if twice := next((name for name in labels if labels.count(name) > 1), ""):
-        raise UserError(f"--against {twice}: is given twice; name each once")
+    labels = [first, *names]
+    if repeated := next((name for name in labels if labels.count(name) > 1), ""):
+        raise UserError(f"--against {repeated}: is given twice; name each once")
     for name in names:
         if name.endswith(".csv"):
             read_submission(Path(name))
@@ -92,128 +106,84 @@ def check_competitors(names: Sequence[str], ours: str) -> None:
             find_model(name)
 
 
-def shared_rows(found: EvaluationSet, tables: Mapping[str, Submission]) -> list[int]:
-    """Which photos all submissions name; says so where these are not all.
+def score_competitors(
+    evaluation_set: EvaluationSet, options: EvaluationOptions, meteor: Meteor | None
+) -> list[Competitor]:
+    """The evaluated model or submission, then those of --against, on the images that all submissions hold.
 
     Raises:
-        UserError: with one of the submissions, none is left.
+        UserError: a submission has none of the images.
     """
-    rows = list(range(len(found.samples)))
-    for name, one in tables.items():
-        named = set(one.names)
-        rows = [i for i in rows if found.samples[i].name in named]
+    names = options.values.against
+    submissions = {name: read_submission(Path(name)) for name in names if name.endswith(".csv")}
+    rows = shared_rows(evaluation_set, submissions)
+    samples = [evaluation_set.samples[i] for i in rows]
+    competitors = [score_competitor(evaluation_set.name, evaluation_set.predictions.select(rows), meteor)]
+    for name in names:
+        if name in submissions:
+            predictions = submission_predictions(submissions[name], samples)
+        else:
+            predictions = competitor_predictions(name, samples, options)
+        competitors.append(score_competitor(name, predictions, meteor))
+    return competitors
+
+
+def shared_rows(evaluation_set: EvaluationSet, submissions: Mapping[str, Submission]) -> list[int]:
+    """Rows of the images that all submissions hold; prints to stderr how many these are, unless they are all.
+
+    Raises:
+        UserError: a submission leaves no image.
+    """
+    rows = list(range(len(evaluation_set.samples)))
+    for name, submission in submissions.items():
+        image_names = set(submission.names)
+        rows = [i for i in rows if evaluation_set.samples[i].name in image_names]
         if not rows:
             raise UserError(f"--against {name}: none of its photos is among the others'; check it for img_name")
-    if len(rows) < (every := len(found.samples)):
-        print(f"{len(rows)} of {every} photos are in every submission; these are compared", file=sys.stderr)
+    if len(rows) < (count := len(evaluation_set.samples)):
+        print(f"{len(rows)} of {count} photos are in every submission; these are compared", file=sys.stderr)
     return rows
 
 
-def score_competitor(name: str, answers: Predictions, meteor: Meteor | None) -> Competitor:
-    """A competitor's scores."""
-    scores, draw = measure_rows(answers, range(len(answers)), meteor, intervals=True)
-    return Competitor(name, np.array(answers.mos_true), scores, draw)
+def score_competitor(name: str, predictions: Predictions, meteor: Meteor | None) -> Competitor:
+    """A competitor with its scores."""
+    scores = measure_rows(predictions, range(len(predictions)), meteor, intervals=True)
+    return Competitor(name, np.array(predictions.mos_true), scores)
 
 
-def select_rows(answers: Predictions, rows: Sequence[int]) -> Predictions:
-    """Some rows of answers."""
-    return Predictions(**{name: [column[i] for i in rows] for name, column in vars(answers).items()})
-
-
-def competitor_predictions(name: str, samples: list, options: Namespace, overrides: Overrides) -> Predictions:
-    """A model's answers for these photos; says so where they are not all held out from it."""
-    from src.inference.batch_prediction import predict_images
-
+def competitor_predictions(name: str, samples: list[Sample], options: EvaluationOptions) -> Predictions:
+    """A model's predictions for the images; warns where it may have been trained on some of them."""
     loaded, _ = load_model(name)
-    settings = make_predict_options(options, overrides, loaded, labelled=True)
-    warn_training_images(name, loaded.config, samples, options.part)
-    answers, failed = predict_images(loaded, samples, settings)
-    fill_missing(answers, failed, ensemble_fallback([loaded], settings), settings)
-    return answers
+    predict_options = make_predict_options(options.values, options.overrides, loaded, labelled=True)
+    warn_training_images(name, loaded.config, samples, options.values.part)
+    return predict_with_fallbacks(loaded, samples, predict_options)[0]
 
 
 def warn_training_images(name: str, config: Config, samples: Sequence[Sample], part: str) -> None:
-    """Says on stderr how many photos a model may have learned from, or why that cannot be told."""
+    """Prints to stderr how many images a model may have been trained on, or why that is unknown."""
     try:
-        own = {(one.source, one.name) for one in load_part(config, part)}
+        part_images = {(sample.source, sample.name) for sample in load_part(config, part)}
     except UserError as error:
-        print(f"{name}: whether it knows the photos from its training cannot be told: {error}", file=sys.stderr)
+        print(f"{name}: it is unknown whether it was trained on these photos: {error}", file=sys.stderr)
         return
-    sources = {one.name for one in config.data.sources}
-    if strange := sum((one.source, one.name) not in own for one in samples if one.source in sources):
-        print(f"{name}: {strange} of the photos are not of its own {part} part: it may know them", file=sys.stderr)
+    sources = {source.name for source in config.data.sources}
+    if foreign := sum((s.source, s.name) not in part_images for s in samples if s.source in sources):
+        consequence = "it may have been trained on them"
+        print(f"{name}: {foreign} of the photos are not in its own {part} part: {consequence}", file=sys.stderr)
 
 
-def print_deciles(every: Sequence[Competitor]) -> dict[str, Any]:
-    """Prints the scores of each tenth of the photos by true mos. Returns them."""
-    one = every[0]
-    found = score_groups(one.scores, one.draw, deciles(one.mos_true))
-    if not found:
-        raise UserError("--deciles: no photo has a true mos; leave it out")
-    print("\nby tenths of true mos, from low to high")
-    print(score_table(scores_by_group(found)))
-    return scores_to_dict(found)
+def score_differences(first: Competitor, other: Competitor) -> dict[str, Score]:
+    """Score -> the first competitor's value minus the other's, with the interval of a paired bootstrap."""
+    return paired_differences(first.scores, other.scores)
 
 
-def scores_by_group(groups: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, Score]]:
-    """Score -> group -> value, of the few scores that fit on a screen."""
-    found = {name: {group: one[name] for group, one in groups.items() if name in one} for name in DECILE_SCORES}
-    return {name: one for name, one in found.items() if one}
-
-
-def print_differences(every: Sequence[Competitor]) -> dict[str, Any]:
-    """Prints each competitor's scores beside the first one's, with paired differences. Returns these."""
-    ours = every[0]
-    found: dict[str, Any] = {}
-    for other in every[1:]:
-        off = paired_differences((ours.scores, ours.draw), (other.scores, other.draw))
-        columns = {ours.name: ours.scores.scores, other.name: other.scores.scores, "difference": off}
-        print(f"\nagainst {other.name} on the same {len(ours.mos_true)} photos (intervals of a paired bootstrap)")
-        print(score_table(columns))
-        found |= scores_to_dict({other.name: off})
-    return found
-
-
-def print_leaderboards(every: Sequence[Competitor], cuts: int) -> dict[str, Any]:
-    """Prints the simulated boards of both kinds. Returns them.
+def make_leaderboards(competitors: Sequence[Competitor], cuts: int) -> dict[str, LeaderboardPair]:
+    """Kind of cut -> simulated leaderboards (see metrics.leaderboard).
 
     Raises:
-        UserError: there is nothing to rank by.
+        UserError: the competitors have no score to rank by.
     """
-    if not any(name in one.scores.scores for one in every for name in LEADERBOARD_SCORES):
+    if not any(name in competitor.scores.scores for competitor in competitors for name in LEADERBOARD_SCORES):
         raise UserError("--boards: no photo has a true mos or captions to score; leave it out")
-    found: dict[str, Any] = {}
-    for kind in ("stratified", "shifted"):
-        made = simulate_leaderboards({one.name: one.draw for one in every}, every[0].mos_true, kind, cuts)  # type: ignore[arg-type]
-        sides = {"public": made.public, "private": made.private}
-        print(f"\nboards, {kind}: {cuts} cuts into 30 % public and 70 % private photos")
-        print(leaderboard_table(sides))
-        found[kind] = {side: {"scores": board.scores, "ranks": board.shares()} for side, board in sides.items()}
-        if len(every) > 1:
-            found[kind]["public_winner_wins_private"] = made.kept
-            print(f"the winner of the public board wins the private one in {made.kept:.0%} of the cuts")
-    return found
-
-
-def leaderboard_table(sides: Mapping[str, Leaderboard]) -> str:
-    """A column a board and score; with several competitors, how often each takes which rank."""
-    names = list(next(iter(sides.values())).scores)
-    columns: dict[str, list[str]] = {"": names}
-    for side, board in sides.items():
-        known = [score for score in LEADERBOARD_SCORES if any(score in one for one in board.scores.values())]
-        for score in known[: 3 if "captioning" not in known else 2]:
-            found = [Score(*one[score]) if score in one else None for one in board.scores.values()]
-            columns[f"{side} {score}"] = list(map(score_cell, found))
-        if len(names) > 1:
-            shares = board.shares()
-            columns[f"{side} ranks"] = [
-                ", ".join(f"{i + 1}: {share:.0%}" for i, share in enumerate(shares[n]) if share) for n in names
-            ]
-    lines = [list(columns), *(list(line) for line in zip(*columns.values(), strict=True))]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-
-
-def scores_to_dict(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, Any]]:
-    """Scores as dicts of value, low and high."""
-    return {group: {name: asdict(score) for name, score in one.items()} for group, one in scores.items()}
+    scores = {competitor.name: competitor.scores for competitor in competitors}
+    return {kind: simulate_leaderboards(scores, competitors[0].mos_true, kind, cuts) for kind in CUT_KINDS}

@@ -1,12 +1,12 @@
-"""Answers to be scored: of one model or several for a part of their data, or of a submission, beside the truth."""
+"""The predictions to score: of one model or several for a part of their data, or of a submission, beside the truth."""
 
 import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonargparse import Namespace
 
@@ -18,158 +18,156 @@ from src.data.sample import Sample
 from src.data.sources import load_part, read_source
 from src.inference.fallbacks import ensemble_fallback, fill_missing
 from src.inference.model_loading import load_model
-from src.inference.predict_options import check_style_option, make_predict_options
+from src.inference.predict_options import PredictOptions, check_style_option, make_predict_options
+from src.inference.predictions import Predictions
+from src.inference.predictor import Predictor
 from src.inference.provenance import model_provenance
 from src.inference.submission import Submission, read_submission
-
-if TYPE_CHECKING:
-    from src.inference.batch_prediction import PredictOptions
-    from src.inference.predictions import Predictions
-    from src.models.model_folder import LoadedModel
+from src.models.model_folder import LoadedModel
 
 
-@dataclass
-class ModelPredictions:
-    """A model's answers for one part of some data.
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """The command line of evaluate or report.
 
     Attributes:
-        loaded: the model.
-        folder: its folder.
-        samples: the photos.
-        settings: how it answered.
-        answers: its answers, in the photos' order.
-        about: which model and photos, and names of photos whose answer is a fallback.
+        values: all options, defaults included.
+        overrides: the options that the person typed, by dotted key; they override a model's own settings.
     """
 
-    loaded: "LoadedModel"
-    folder: Path
-    samples: list[Sample]
-    settings: "PredictOptions"
-    answers: "Predictions"
-    about: dict[str, Any]
+    values: Namespace
+    overrides: Overrides
 
 
 @dataclass
 class EvaluationSet:
-    """What is to be scored.
+    """Predictions to score.
 
     Attributes:
-        name: of the model or file.
-        answers: beside the truth.
-        samples: the photos, in the answers' order.
-        about: title, origin, and names of photos whose answer is a fallback.
-        parts: the models' own answers; none of a file.
+        name: of the models or the file.
+        predictions: beside the truth.
+        samples: the images, in the same order.
+        provenance: title, origin, and the names of images whose prediction is a fallback.
+        models: the predictions of each model; empty for a file.
     """
 
     name: str
-    answers: "Predictions"
+    predictions: Predictions
     samples: list[Sample]
-    about: dict[str, Any]
-    parts: list[ModelPredictions]
+    provenance: dict[str, Any]
+    models: "list[ModelPredictions]" = field(default_factory=list)
 
 
-def models_evaluation_set(options: Namespace, overrides: Overrides) -> EvaluationSet:
-    """The answers of one model, or of several, each for its own photos."""
-    from src.inference.predictions import Predictions
+@dataclass(kw_only=True)
+class ModelPredictions(EvaluationSet):
+    """A model's predictions for one part of a data set, with the model, its folder and the options of prediction."""
 
-    parts = [predict_part(name, options, overrides) for name in options.model]
-    check_style_option(options.style, [one.settings for one in parts])
-    about = parts[0].about
-    if len(parts) > 1:
-        about = {
-            "title": "\n".join(one.about["title"] for one in parts),
-            "models": [one.about for one in parts],
-            "fallbacks": [name for one in parts for name in one.about["fallbacks"]],
+    loaded: LoadedModel
+    folder: Path
+    options: PredictOptions
+
+
+def models_evaluation_set(options: EvaluationOptions) -> EvaluationSet:
+    """The predictions of one model, or of several, each for its own images."""
+    names = options.values.model
+    models = [predict_part(name, options) for name in names]
+    check_style_option(options.values.style, [model.options for model in models])
+    warn_repeated_images(models)
+    provenance = models[0].provenance
+    if len(models) > 1:
+        provenance = {
+            "title": "\n".join(model.provenance["title"] for model in models),
+            "models": [model.provenance for model in models],
+            "fallbacks": [name for model in models for name in model.provenance["fallbacks"]],
         }
-    samples = [sample for one in parts for sample in one.samples]
-    warn_repeated_images(parts)
-    return EvaluationSet(
-        " + ".join(options.model), Predictions.join(one.answers for one in parts), samples, about, parts
-    )
+    predictions = Predictions.join(model.predictions for model in models)
+    samples = [sample for model in models for sample in model.samples]
+    return EvaluationSet(" + ".join(names), predictions, samples, provenance, models)
 
 
-def warn_repeated_images(parts: Sequence[ModelPredictions]) -> None:
-    """Says on stderr how many photos several models answered for."""
-    counts = Counter(path for one in parts for path in {sample.path for sample in one.samples})
-    if several := sum(count > 1 for count in counts.values()):
-        about = "each answer is scored as a photo of its own, so intervals are too narrow"
-        print(f"{several} of {len(counts)} photos were answered by several models: {about}", file=sys.stderr)
+def warn_repeated_images(models: Sequence[ModelPredictions]) -> None:
+    """Prints to stderr how many images have predictions of several models."""
+    counts = Counter(path for model in models for path in {sample.path for sample in model.samples})
+    if repeated := sum(count > 1 for count in counts.values()):
+        consequence = "each prediction counts as an image, so intervals are too narrow"
+        print(f"{repeated} of {len(counts)} photos were predicted by several models: {consequence}", file=sys.stderr)
 
 
 def predict_part(
-    name: str,
-    options: Namespace,
-    overrides: Overrides,
-    cache_as_trained: bool = False,
-    config: Config | None = None,
+    name: str, options: EvaluationOptions, config: Config | None = None, cache_as_trained: bool = False
 ) -> ModelPredictions:
-    """Has a model answer for one part of its own data, or of another experiment's.
+    """A model's predictions for --part of its own data, or of the experiment that --config names.
 
     Args:
         name: of the model.
-        options: with --part, --config and those of add_prediction_options.
-        overrides: the options that a person typed.
-        cache_as_trained: unless the command line says otherwise, take features from the cache where training did.
-        config: whose photos and generation stand for the model's own; the command line goes over these, too.
+        options: with --part, --config and the prediction options.
+        config: its data and `generate` replace the model's own; what the person typed still comes first.
+        cache_as_trained: use the feature cache where training did, unless the person typed --cache.
     """
-    from src.inference.batch_prediction import predict_images
-
+    values = options.values
     loaded, folder = load_model(name)
     if config:
         loaded = replace(loaded, config=replace(loaded.config, generate=config.generate))
-    settings = make_predict_options(options, overrides, loaded, labelled=True)
-    if cache_as_trained and "cache" not in overrides:
-        settings.cache = loaded.config.data.cache and loaded.config.model.backbone.frozen
-    samples = load_part(load_config(options.config) if options.config else config or loaded.config, options.part)
-    answers, failed = predict_images(loaded, samples, settings)
-    lost = fill_missing(answers, failed, ensemble_fallback([loaded], settings), settings)
-    about = model_provenance(loaded, folder) | {"part": options.part, "fallbacks": list(lost)}
-    where = options.config or ("the comparison's data" if config else "the model's own data")
-    about |= {"title": f"{name} on {len(samples)} photos ({options.part} of {where})"}
-    return ModelPredictions(loaded, folder, samples, settings, answers, about)
+    predict_options = make_predict_options(values, options.overrides, loaded, labelled=True)
+    if cache_as_trained and "cache" not in options.overrides:
+        predict_options.cache = loaded.config.data.cache and loaded.config.model.backbone.frozen
+    samples = load_part(load_config(values.config) if values.config else config or loaded.config, values.part)
+    predictions, fallbacks = predict_with_fallbacks(loaded, samples, predict_options)
+    data = values.config or ("the comparison's data" if config else "the model's own data")
+    provenance = model_provenance(loaded, folder) | {"part": values.part, "fallbacks": fallbacks}
+    provenance |= {"title": f"{name} on {len(samples)} photos ({values.part} of {data})"}
+    return ModelPredictions(
+        name, predictions, samples, provenance, loaded=loaded, folder=folder, options=predict_options
+    )
+
+
+def predict_with_fallbacks(
+    loaded: LoadedModel, samples: list[Sample], options: PredictOptions
+) -> tuple[Predictions, list[str]]:
+    """Predictions for all images, and the names of those whose prediction is a fallback."""
+    predictions, failed = Predictor.of_model(loaded).predict(samples, options)
+    return predictions, list(fill_missing(predictions, failed, ensemble_fallback([loaded], options), options))
 
 
 def submission_evaluation_set(options: Namespace) -> EvaluationSet:
-    """A submission's rows beside the truth for the same photos.
+    """The rows of the submission --predictions beside the truth for the same images.
 
     Raises:
-        UserError: it is no submission, or none of its photos is in the truth.
+        UserError: it is no submission, or none of its images is in the truth.
     """
-    where = options.truth or options.config
-    found, truth = read_submission(Path(options.predictions)), read_truth(where, options.part)
-    named = set(found.names)
-    samples = [sample for sample in truth if sample.name in named]
+    source = options.truth or options.config
+    submission, truth = read_submission(Path(options.predictions)), read_truth(source, options.part)
+    names = set(submission.names)
+    samples = [sample for sample in truth if sample.name in names]
     if not samples:
-        raise UserError(f"{options.predictions}: none of its photos is in {where}; check both for img_name")
-    if len(samples) < max(len(truth), len(found.names)):
-        counts = f"{len(found.names)} predictions and {len(truth)} photos"
+        raise UserError(f"{options.predictions}: none of its photos is in {source}; check both for img_name")
+    if len(samples) < max(len(truth), len(submission.names)):
+        counts = f"{len(submission.names)} predictions and {len(truth)} photos"
         print(f"{counts} have {len(samples)} names in common; these are scored", file=sys.stderr)
-    answers = submission_predictions(found, samples)
-    about = {"title": f"{options.predictions} on {len(samples)} photos of {where}"}
-    return EvaluationSet(options.predictions, answers, samples, about, [])
+    provenance = {"title": f"{options.predictions} on {len(samples)} photos of {source}"}
+    predictions = submission_predictions(submission, samples)
+    return EvaluationSet(options.predictions, predictions, samples, provenance)
 
 
-def submission_predictions(found: Submission, samples: Sequence[Sample]) -> "Predictions":
-    """A submission's rows for photos that it all names, beside the truth."""
-    from src.inference.predictions import Predictions
-
-    place = {name: i for i, name in enumerate(found.names)}
-    at = [place[sample.name] for sample in samples]
+def submission_predictions(submission: Submission, samples: Sequence[Sample]) -> Predictions:
+    """A submission's rows for images that are all in it, beside the truth."""
+    row_of_name = {name: i for i, name in enumerate(submission.names)}
+    rows = [row_of_name[sample.name] for sample in samples]
     return Predictions(
         names=[sample.name for sample in samples],
         sources=[sample.source for sample in samples],
-        mos=[found.mos[i] if found.mos else math.nan for i in at],
+        mos=[submission.mos[i] if submission.mos else math.nan for i in rows],
         mos_true=[math.nan if sample.mos is None else sample.mos for sample in samples],
-        captions=[found.comments[i] if found.comments else "" for i in at],
+        captions=[submission.comments[i] if submission.comments else "" for i in rows],
         references=[list(sample.captions) for sample in samples],
     )
 
 
 def read_truth(truth: str, part: str) -> list[Sample]:
-    """Labelled photos of a table like train.csv, or of one part of an experiment's data.
+    """Labelled images of a table like train.csv, or of one part of an experiment's data.
 
     Raises:
-        UserError: neither was named, or it cannot be read.
+        UserError: neither is named, or it cannot be read.
     """
     if not truth:
         raise UserError("--truth: name a table with mos or comments, or an experiment's YAML")

@@ -1,117 +1,111 @@
-"""Evaluation of a model or a submission: scores, deciles, comparisons, leaderboards, as tables and JSON."""
+"""Evaluation of a model or a submission: checks of the options, predictions, scores, comparison, output files."""
 
-import json
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from jsonargparse import Namespace
 
 from src.common.errors import UserError
-from src.common.files import check_output_file, write_text
-from src.config.cli import Overrides
-from src.evaluation.evaluation_set import EvaluationSet
-from src.evaluation.score_table import ALL, finite_or_none
+from src.common.files import check_output_file
+from src.evaluation.comparison import Comparison, check_competitors, compare
+from src.evaluation.comparison_tables import comparison_to_dict, format_comparison
+from src.evaluation.evaluation_set import (
+    EvaluationOptions,
+    EvaluationSet,
+    models_evaluation_set,
+    submission_evaluation_set,
+)
+from src.evaluation.per_image_json import write_details, write_scores
+from src.evaluation.pretrained_scores import add_pretrained_scores, check_pretrained_options
+from src.evaluation.score_table import ALL, format_scores, score_by_source
+from src.inference.attention import has_attention
 from src.inference.provenance import model_run_id
+from src.metrics.base import Scores
+from src.models.model_folder import describe_model
+from src.tracking.mlflow_client import open_client
 from src.tracking.run_registry import find_model
 
-if TYPE_CHECKING:
-    from src.inference.predictions import Predictions
-    from src.metrics.compute import Score, Scores
+
+@dataclass
+class Evaluation:
+    """The predictions, the scores of all images and of each source, and the comparison, where requested."""
+
+    evaluation_set: EvaluationSet
+    scores: dict[str, Scores]
+    comparison: Comparison
+
+    def __str__(self) -> str:
+        """Title and tables."""
+        scores = format_scores({group: scores.scores for group, scores in self.scores.items()})
+        comparison = format_comparison(self.comparison)
+        return "\n".join(filter(None, [self.evaluation_set.provenance["title"], scores, comparison]))
+
+
+def evaluate(options: EvaluationOptions) -> Evaluation:
+    """Checks the options, predicts or reads a submission, scores and compares.
+
+    Raises:
+        UserError: a wrong option, or a model, file or label that it needs is missing.
+    """
+    values = options.values
+    check_evaluate_options(values)
+    evaluation_set = submission_evaluation_set(values) if values.predictions else models_evaluation_set(options)
+    scores = score_by_source(evaluation_set.predictions, values.meteor)
+    add_pretrained_scores(evaluation_set, scores, values)
+    return Evaluation(evaluation_set, scores, compare(evaluation_set, options))
 
 
 def check_evaluate_options(options: Namespace) -> None:
-    """Raises UserError where options ask for nothing, do not go together, or name what is not there."""
+    """Raises UserError where options are missing or contradict each other, or a file or model does not exist."""
     check_option_conflicts(options)
-    for place in filter(None, (options.json, options.details)):
-        check_output_file(Path(place))
+    for path in filter(None, (options.json, options.details)):
+        check_output_file(Path(path))
     check_evaluated_models(options)
-    from src.evaluation.comparison import check_competitors
-    from src.evaluation.pretrained_scores import check_pretrained_options
-
     check_pretrained_options(options)
     check_competitors(options.against, options.predictions or " + ".join(options.model))
 
 
-def check_evaluated_models(options: Namespace) -> None:
-    """Raises UserError where a model is not there, or is not of the kind that --log or --attention needs."""
-    folders = [find_model(name) for name in options.model]
-    if options.log and not model_run_id(folders[0]):
-        raise UserError("--log: the model folder is of no run in MLflow; leave it out")
-    if options.attention:
-        from src.inference.attention import has_attention
-        from src.models.model_folder import describe_model
-
-        for folder in folders:
-            if not has_attention(describe_model(folder)):
-                raise UserError(f"--attention: the decoder of {folder} attends to no place; leave it out")
-
-
 def check_option_conflicts(options: Namespace) -> None:
-    """Raises UserError where options ask for nothing, or do not go together."""
+    """Raises UserError where options are missing or contradict each other."""
     if bool(options.model) == bool(options.predictions):
         raise UserError("give either --model RUN or --predictions X.csv with --truth TABLE.csv or CONFIG.yaml")
     if options.log and options.predictions:
-        raise UserError("--log: a submission is of no run in MLflow; leave it out")
+        raise UserError("--log: a submission has no run in MLflow; leave it out")
     if options.log and len(options.model) > 1:
         raise UserError("--log: the scores are of several runs; leave it out, or name one model")
     if options.attention and not (options.model and options.details):
-        raise UserError("--attention: is kept in --details X.json, of a --model; name both")
+        raise UserError("--attention: is written to --details X.json for a --model; name both")
 
 
-def add_pretrained_scores(found: EvaluationSet, scores: dict[str, "Scores"], options: Namespace) -> None:
-    """Adds the scores that need a download, where asked for, to those of all photos and of each source."""
-    from src.evaluation.pretrained_scores import pretrained_scores
-    from src.metrics.bootstrap import bootstrap_mean
-    from src.metrics.compute import Score
-
-    for name, values in pretrained_scores(found.answers, [sample.path for sample in found.samples], options).items():
-        for group, one in scores.items():
-            own = values[[i for i, source in enumerate(found.answers.sources) if group in (ALL, source)]]
-            one.per_photo[name] = own
-            if len(own := own[np.isfinite(own)]):
-                one.scores[name] = Score(float(own.mean()), *bootstrap_mean(own))
+def check_evaluated_models(options: Namespace) -> None:
+    """Raises UserError where a model does not exist, or lacks the run or the attention that an option needs."""
+    folders = [find_model(name) for name in options.model]
+    if options.log and not model_run_id(folders[0]):
+        raise UserError("--log: the model folder has no run in MLflow; leave it out")
+    for folder in folders if options.attention else ():
+        if not has_attention(describe_model(folder)):
+            raise UserError(f"--attention: the decoder of {folder} has no attention; leave it out")
 
 
-def compare_and_rank(found: EvaluationSet, options: Namespace, overrides: Overrides) -> dict[str, Any]:
-    """Prints deciles, comparisons and boards, as asked for. Returns them as plain types."""
-    from src.evaluation.comparison import print_deciles, print_differences, print_leaderboards, score_competitors
-    from src.metrics.meteor import optional_meteor
-
-    more: dict[str, Any] = {}
-    if not (options.deciles or options.against or options.boards):
-        return more
-    with optional_meteor(options.meteor and any(found.answers.captions)) as meteor:
-        every = score_competitors(found, options.against, options, overrides, meteor)
-    if options.deciles:
-        more["deciles"] = print_deciles(every)
-    if options.against:
-        more["against"] = print_differences(every)
-    if options.boards:
-        more["boards"] = print_leaderboards(every, options.boards)
-    return more
+def write_outputs(evaluation: Evaluation, options: Namespace) -> list[str]:
+    """Writes --json and --details and logs to MLflow, as requested. Returns a message for each."""
+    messages = []
+    if options.json:
+        comparison = comparison_to_dict(evaluation.comparison)
+        write_scores(Path(options.json), evaluation.evaluation_set, evaluation.scores, comparison)
+        messages.append(f"wrote {options.json}")
+    if options.details:
+        write_details(Path(options.details), evaluation.evaluation_set, evaluation.scores, options.attention)
+        messages.append(f"wrote {options.details}; docs/details.schema.json describes it")
+    if options.log:
+        run_id = evaluation.evaluation_set.provenance["run_id"]
+        log_scores(run_id, options.part, evaluation.scores[ALL])
+        messages.append(f"logged to run {run_id}: make ui shows it")
+    return messages
 
 
-def write_json(path: Path, about: dict[str, Any], answers: "Predictions", scores: dict[str, "Scores"]) -> None:
-    """Scores of every group and one entry a photo: truth, answer and its own scores; null where there is none."""
-    values = {name: {key: asdict(score) for key, score in group.scores.items()} for name, group in scores.items()}
-    own = scores[ALL].per_photo
-    photos = [
-        {
-            **{key: finite_or_none(column[i]) for key, column in vars(answers).items()},
-            **{key: finite_or_none(float(column[i])) for key, column in own.items()},
-        }
-        for i in range(len(answers))
-    ]
-    text = json.dumps({**about, "scores": values, "photos": photos}, ensure_ascii=False, indent=1, allow_nan=False)
-    write_text(path, text + "\n")
-
-
-def log_scores(run_id: str, part: str, scores: dict[str, "Score"]) -> None:
-    """Adds the scores to a run in MLflow as eval/PART/SCORE."""
-    from src.tracking.mlflow_client import open_client
-
+def log_scores(run_id: str, part: str, scores: Scores) -> None:
+    """Logs the scores to a run in MLflow as eval/PART/SCORE."""
     client = open_client()
-    for name, score in scores.items():
+    for name, score in scores.scores.items():
         client.log_metric(run_id, f"eval/{part}/{name}", score.value)

@@ -1,74 +1,96 @@
-"""Every photo of an evaluation as JSON: truth, answer, scores, and where the decoder looked.
+"""The scores and each image of an evaluation as JSON: truth, prediction, scores, and the attention of each word.
 
-docs/details.schema.json describes the file; its `version` grows when a key changes its meaning or leaves.
+`--json` writes the columns of the predictions; `--details` writes the format of docs/details.schema.json, whose
+`version` grows when a key changes its meaning or disappears.
 """
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from src.common.files import atomic_write
+from src.common.files import atomic_write, write_text
+from src.evaluation.comparison_tables import scores_to_dict
 from src.evaluation.evaluation_set import EvaluationSet
 from src.evaluation.score_table import ALL, finite_or_none
-
-if TYPE_CHECKING:
-    from src.metrics.compute import Scores
+from src.inference.caption_attention import caption_attention
+from src.inference.predictor import Predictor
+from src.metrics.base import Scores
 
 VERSION = 1
-DIGITS = 4  # of attention
+ATTENTION_DIGITS = 4
+MODEL_KEYS = ("run", "run_id", "model", "model_hash", "part")
 
 
-def write_details(path: Path, found: EvaluationSet, scores: dict[str, "Scores"], attention: bool = False) -> None:
-    """Writes the file, photo by photo, whole or not at all; attention only of models whose decoder attends."""
-    looks = attention_by_image(found) if attention else iter([None] * len(found.samples))
+def write_scores(
+    path: Path, evaluation_set: EvaluationSet, scores: Mapping[str, Scores], comparison: dict[str, Any]
+) -> None:
+    """Writes provenance, comparison, the scores of each group, and an entry for each image; null for NaN."""
+    columns = {**vars(evaluation_set.predictions), **{name: x.tolist() for name, x in scores[ALL].per_image.items()}}
+    tree = evaluation_set.provenance | comparison
+    tree["scores"] = scores_to_dict({group: group_scores.scores for group, group_scores in scores.items()})
+    tree["photos"] = [
+        {name: finite_or_none(column[i]) for name, column in columns.items()}
+        for i in range(len(evaluation_set.samples))
+    ]
+    write_text(path, json.dumps(tree, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def write_details(
+    path: Path, evaluation_set: EvaluationSet, scores: Mapping[str, Scores], attention: bool = False
+) -> None:
+    """Writes the file of docs/details.schema.json, image by image, whole or not at all.
+
+    Args:
+        path: of the file.
+        evaluation_set: the predictions.
+        scores: of all images and of each source.
+        attention: add the attention of each word; for models with attention only.
+    """
+    maps = attention_by_image(evaluation_set) if attention else iter([None] * len(evaluation_set.samples))
+    header = json.dumps(details_header(evaluation_set, scores), ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as part, part.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(json_header(found, scores), ensure_ascii=False, allow_nan=False)[:-1] + ', "photos": [')
-        for i, look in enumerate(looks):
-            photo = image_details(found, scores[ALL], i) | ({"attention": look} if attention else {})
-            file.write((",\n" if i else "\n") + json.dumps(photo, ensure_ascii=False, allow_nan=False))
+        file.write(header[:-1] + ', "photos": [')
+        for i, attention_map in enumerate(maps):
+            entry = image_details(evaluation_set, scores[ALL], i) | ({"attention": attention_map} if attention else {})
+            file.write((",\n" if i else "\n") + json.dumps(entry, ensure_ascii=False, allow_nan=False))
         file.write("\n]}\n")
 
 
-def json_header(found: EvaluationSet, scores: dict[str, "Scores"]) -> dict[str, Any]:
-    """What is said once: version, title, models, and the scores of all photos and of each source."""
-    about = [one.about for one in found.parts]
-    told = [{key: one[key] for key in ("run", "run_id", "model", "model_hash", "part")} for one in about]
-    values = {
-        group: {name: {"value": s.value, "low": s.low, "high": s.high} for name, s in one.scores.items()}
-        for group, one in scores.items()
-    }
-    return {"version": VERSION, "title": found.about["title"], "models": told, "scores": values}
+def details_header(evaluation_set: EvaluationSet, scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """Version, title, models, and the scores of all images and of each source."""
+    models = [{key: model.provenance[key] for key in MODEL_KEYS} for model in evaluation_set.models]
+    values = scores_to_dict({group: group_scores.scores for group, group_scores in scores.items()})
+    return {"version": VERSION, "title": evaluation_set.provenance["title"], "models": models, "scores": values}
 
 
-def image_details(found: EvaluationSet, scores: "Scores", row: int) -> dict[str, Any]:
-    """One photo; null where nothing is known or was asked for."""
-    answers, sample = found.answers, found.samples[row]
-    own = {name: finite_or_none(float(values[row])) for name, values in scores.per_photo.items()}
+def image_details(evaluation_set: EvaluationSet, scores: Scores, row: int) -> dict[str, Any]:
+    """The entry of one image; null where a value is unknown or was not predicted."""
+    predictions, sample = evaluation_set.predictions, evaluation_set.samples[row]
+    values = {name: float(column[row]) for name, column in scores.per_image.items()}
     return {
         "name": sample.name,
         "source": sample.source,
         "path": str(sample.path),
         "mos": sample.mos,
-        "mos_predicted": finite_or_none(answers.mos[row]),
-        "caption": answers.captions[row] or None,
+        "mos_predicted": finite_or_none(predictions.mos[row]),
+        "caption": predictions.captions[row] or None,
         "references": list(sample.captions),
-        "fallback": sample.name in found.about.get("fallbacks", ()),
-        "scores": {name: value for name, value in own.items() if value is not None and math.isfinite(value)},
+        "fallback": sample.name in evaluation_set.provenance.get("fallbacks", ()),
+        "scores": {name: value for name, value in values.items() if math.isfinite(value)},
     }
 
 
-def attention_by_image(found: EvaluationSet) -> Iterator[dict[str, Any] | None]:
-    """For each photo the words of its caption and [T, N] weights over the grid; None where it has no caption."""
-    from src.inference.attention import caption_attention
-
-    for one in found.parts:
-        ahead = caption_attention(one.loaded, one.samples, one.settings)
-        look = next(ahead, None)
-        for row in range(len(one.samples)):
-            if look is None or look.row != row:
+def attention_by_image(evaluation_set: EvaluationSet) -> Iterator[dict[str, Any] | None]:
+    """For each image the words of its caption and their weights [T, N] over the grid; None where it has no caption."""
+    for model in evaluation_set.models:
+        maps = caption_attention(Predictor.of_model(model.loaded), model.samples, model.options)
+        following = next(maps, None)
+        for row in range(len(model.samples)):
+            if following is None or following.row != row:
                 yield None
                 continue
-            yield {"words": look.words, "weights": look.weights.round(DIGITS).astype(float).tolist()}
-            look = next(ahead, None)
+            weights = following.weights.round(ATTENTION_DIGITS).astype(float).tolist()
+            yield {"words": following.words, "weights": weights}
+            following = next(maps, None)

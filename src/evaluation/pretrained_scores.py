@@ -1,75 +1,71 @@
-"""The scores that need a download: SPICE, BERTScore, semantic similarity, CLIPScore; none unless asked for."""
+"""The scores that need a download, such as SPICE or BERTScore: each is computed where its option is given."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jsonargparse import Namespace
 
 from src.common.errors import UserError
+from src.evaluation.evaluation_set import EvaluationSet
+from src.evaluation.score_table import ALL
 from src.inference.predictions import Predictions
-from src.metrics import pretrained as embedding
-from src.metrics.spice import check_spice, spice
-
-TITLES = {
-    "spice": "spice",
-    "bert": "bert_score",
-    "glove": "similarity_glove",
-    "sentence": "similarity_sentence",
-    "clip": "clip_score",
-}
+from src.metrics.base import CaptionTable, OptionalMetric, Score, Scores
+from src.metrics.bootstrap import bootstrap_mean
+from src.metrics.compute import optional_metrics
 
 
 def check_pretrained_options(options: Namespace) -> None:
-    """Raises UserError where what a score needs is not here; a hub name is only looked up when it is used."""
-    if options.spice:
-        check_spice()
-    if options.glove and not Path(options.glove).is_file():
-        raise UserError(f"--glove {options.glove}: no such file; name a GloVe text file")
-    for name in ("bert", "sentence", "clip"):
-        if options[name]:
-            embedding.resolve_model_name(f"--{name}", options[name])
+    """Raises UserError where a file or model that a score needs is missing; a hub name is only looked up in use."""
+    for metric in optional_metrics():
+        if value := options[metric.option.name]:
+            metric.option.check(value)
 
 
-def pretrained_scores(answers: Predictions, paths: Sequence[Path], options: Namespace) -> dict[str, np.ndarray]:
-    """Name -> [P], NaN where a photo has no caption or, but for CLIPScore, no reference.
+def add_pretrained_scores(evaluation_set: EvaluationSet, scores: dict[str, Scores], options: Namespace) -> None:
+    """Adds the requested scores to those of all images and of each source (`scores`, by group)."""
+    paths = [sample.path for sample in evaluation_set.samples]
+    for name, values in pretrained_scores(evaluation_set.predictions, paths, options).items():
+        for group, group_scores in scores.items():
+            rows = [i for i, source in enumerate(evaluation_set.predictions.sources) if group in (ALL, source)]
+            group_scores.per_image[name] = values[rows]
+            finite = values[rows][np.isfinite(values[rows])]
+            if len(finite):
+                group_scores.scores[name] = Score(float(finite.mean()), *bootstrap_mean(finite))
+
+
+def pretrained_scores(predictions: Predictions, paths: Sequence[Path], options: Namespace) -> dict[str, np.ndarray]:
+    """Name -> [P], NaN where an image has no caption or, if the score needs one, no reference.
 
     Args:
-        answers: of P photos.
-        paths: the photos' files.
-        options: spice, bert, glove, sentence and clip of the command line.
+        predictions: of P images.
+        paths: the images' files.
+        options: of the command line; those of optional metrics switch them on.
 
     Raises:
-        UserError: a score is asked for that cannot be computed.
+        UserError: a score cannot be computed.
     """
-    wanted = [name for name in TITLES if options[name]]
-    said = [i for i, caption in enumerate(answers.captions) if caption]
-    told = [i for i in said if answers.references[i]]
-    if wanted and not said:
-        raise UserError(f"--{wanted[0]}: there are no captions to score; leave it out")
-    if wanted not in ([], ["clip"]) and not told:
-        raise UserError(f"--{wanted[0]}: no captioned photo has references; leave it out")
-    candidates, references = [answers.captions[i] for i in told], [answers.references[i] for i in told]
-    scorers = reference_scores(candidates, references, options)
-    found = {}
-    for name in wanted:
-        rows = said if name == "clip" else told
-        found[TITLES[name]] = np.full(len(answers), np.nan)
-        if name == "clip":
-            photos, captions = [paths[i] for i in rows], [answers.captions[i] for i in rows]
-            found[TITLES[name]][rows] = embedding.clip_score(photos, captions, options.clip)
-        else:
-            found[TITLES[name]][rows] = scorers[name]()
-    return found
+    scores = {}
+    for metric in optional_metrics():
+        if value := options[metric.option.name]:
+            rows = scored_rows(predictions, metric)
+            table = CaptionTable(
+                [predictions.captions[i] for i in rows],
+                [predictions.references[i] for i in rows],
+                paths=[paths[i] for i in rows],
+            )
+            (name,) = metric.names
+            scores[name] = np.full(len(predictions), np.nan)
+            scores[name][rows] = metric.per_image(table, value)
+    return scores
 
 
-def reference_scores(
-    candidates: Sequence[str], references: Sequence[Sequence[str]], options: Namespace
-) -> dict[str, Callable[[], np.ndarray]]:
-    """The scores that compare captions with references, by option; each is computed when it is called."""
-    return {
-        "spice": lambda: spice(candidates, references),
-        "bert": lambda: embedding.bert_score(candidates, references, options.bert),
-        "glove": lambda: embedding.glove_similarity(candidates, references, Path(options.glove)),
-        "sentence": lambda: embedding.sentence_similarity(candidates, references, options.sentence),
-    }
+def scored_rows(predictions: Predictions, metric: OptionalMetric) -> list[int]:
+    """The rows that a metric scores. Raises UserError where there are none."""
+    caption_rows = [i for i, caption in enumerate(predictions.captions) if caption]
+    if not caption_rows:
+        raise UserError(f"--{metric.option.name}: there are no captions to score; leave it out")
+    rows = [i for i in caption_rows if predictions.references[i] or not metric.needs_references]
+    if not rows:
+        raise UserError(f"--{metric.option.name}: no captioned photo has references; leave it out")
+    return rows

@@ -1,69 +1,61 @@
-"""Answers to scores, of all photos and of each source, and their table."""
+"""Scores of all images and of each source, and their table."""
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from src.inference.predictions import Predictions
-    from src.metrics.compute import ResampledScores, Score, Scores
-    from src.metrics.meteor import Meteor
+from src.common.text_table import format_table
+from src.inference.predictions import Predictions
+from src.metrics.base import Score, Scores
+from src.metrics.compute import score_images
+from src.metrics.meteor import Meteor, optional_meteor
 
 ALL = "all"
+ScoreColumns = Mapping[str, Mapping[str, Score]]
+"""Heading of a column -> name of a score -> score."""
 
 
-def score_by_source(answers: "Predictions", with_meteor: bool = True) -> dict[str, "Scores"]:
-    """All scores with intervals: of all photos, and of each source where there are several."""
-    from src.metrics.meteor import optional_meteor
-
-    sources = sorted(set(answers.sources))
-    groups = {ALL: list(range(len(answers)))}
+def score_by_source(predictions: Predictions, with_meteor: bool = True) -> dict[str, Scores]:
+    """All scores with intervals: of all images, and of each source where there are several."""
+    sources = sorted(set(predictions.sources))
+    groups = {ALL: list(range(len(predictions)))}
     if len(sources) > 1:
-        groups |= {one: [i for i, source in enumerate(answers.sources) if source == one] for one in sources}
-    with optional_meteor(with_meteor and any(answers.captions)) as meteor:
-        return {name: score_rows(answers, rows, meteor) for name, rows in groups.items()}
-
-
-def score_rows(answers: "Predictions", rows: list[int], meteor: "Meteor | None") -> "Scores":
-    """Scores of some photos. How varied captions are is told of the photos that were captioned."""
-    return measure_rows(answers, rows, meteor, intervals=True)[0]
+        groups |= {name: [i for i, source in enumerate(predictions.sources) if source == name] for name in sources}
+    with optional_meteor(with_meteor and any(predictions.captions)) as meteor:
+        return {name: measure_rows(predictions, rows, meteor, intervals=True) for name, rows in groups.items()}
 
 
 def measure_rows(
-    answers: "Predictions", rows: Sequence[int], meteor: "Meteor | None", intervals: bool = False
-) -> "tuple[Scores, ResampledScores]":
-    """As score_rows, and also what gives the scores of any choice of these photos (compute.measure)."""
-    from src.metrics.compute import measure, score_images
-
-    names, captions = [answers.names[i] for i in rows], [answers.captions[i] for i in rows]
-    found, draw = measure(
-        names=names,
-        mos=np.array([answers.mos[i] for i in rows]),
-        mos_true=np.array([answers.mos_true[i] for i in rows]),
-        candidates=captions,
-        references=[answers.references[i] for i in rows],
+    predictions: Predictions, rows: Sequence[int], meteor: Meteor | None, intervals: bool = False
+) -> Scores:
+    """Scores of some images."""
+    subset = predictions.select(rows)
+    return score_images(
+        names=subset.names,
+        mos=np.array(subset.mos),
+        mos_true=np.array(subset.mos_true),
+        candidates=subset.captions,
+        references=subset.references,
         meteor=meteor,
         intervals=intervals,
     )
-    captioned = [caption for caption in captions if caption]
-    if len(captioned) < len(captions):
-        variety = score_images(names=[""] * len(captioned), candidates=captioned)
-        found.scores.update(variety.scores)
-    return found, draw
 
 
-def score_table(scores: dict[str, dict[str, "Score"]]) -> str:
-    """Scores as aligned lines, a column for each group of photos, 95 % intervals in brackets."""
-    groups, names = list(scores), list(dict.fromkeys(name for group in scores.values() for name in group))
-    rows = [["score", *groups]]
-    rows += [[name, *(score_cell(scores[group].get(name)) for group in groups)] for name in names]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+def score_rows(columns: ScoreColumns, corner: str = "score") -> list[list[str]]:
+    """Rows of a table with a score in each row: the header, then the scores; a dash where a column lacks a score."""
+    names = list(dict.fromkeys(name for scores in columns.values() for name in scores))
+    rows = [[name, *(format_score(scores.get(name)) for scores in columns.values())] for name in names]
+    return [[corner, *columns], *rows]
 
 
-def score_cell(score: "Score | None") -> str:
+def format_scores(columns: ScoreColumns) -> str:
+    """Scores as aligned text, with 95 % intervals in brackets."""
+    return format_table(score_rows(columns))
+
+
+def format_score(score: Score | None) -> str:
     """0.7421 [0.7011, 0.7790]"""
     if score is None:
         return "-"
@@ -72,5 +64,5 @@ def score_cell(score: "Score | None") -> str:
 
 
 def finite_or_none(value: Any) -> Any:
-    """The value, or None for a NaN, which JSON does not have."""
+    """The value, or None for a float that is not finite, which JSON cannot hold."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

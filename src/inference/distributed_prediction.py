@@ -1,38 +1,40 @@
-"""A prediction spread over processes and machines by Ray Data, in parts that are kept until all of them are there.
+"""Prediction in several processes, here or on a cluster, by Ray Data, in parts that are stored until all are done.
 
-A part is a stretch of photos as long as some batches, so that a photo is in the batch that one process would put it in,
-and the answers are the same. Parts come back in any order; each is a file beside the submission, so that the same
-command, given again, answers only what is missing.
+A part is a stretch of images as long as some batches, so that an image is in the batch that one process would put it
+in, and its prediction is the same. Parts come back in any order; each is a file beside the submission, so that the same
+command, given again, predicts only what is missing.
 """
 
+import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from hashlib import sha256 as sha
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import torch
 from tqdm import tqdm
 
 from src.common.errors import UserError
 from src.common.files import sha256, write_text
+from src.common.ray_cluster import enter_working_folder, ray_session
+from src.data.image_hashes import file_stamp, hash_image, map_in_threads
 from src.data.sample import Sample
+from src.inference.predict_options import PredictOptions
+from src.inference.predictions import Predictions
+from src.inference.predictor import Predictor
+from src.tracking.mlflow_client import tracking_uri
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from src.inference.batch_prediction import PredictOptions
-    from src.inference.predictions import Predictions
-
-BATCHES = 16  # of a part: what is lost at most when all goes down, for each worker
+BATCHES = 16  # of a part: the most that each worker loses when all goes down
 PARTS = 2000  # about as many as Ray Data carries well; of a larger table each part is longer
 
 
 @dataclass
 class PredictionPart:
-    """A stretch of photos and, once they are answered, where the answers are kept."""
+    """A stretch of images, and the file of their predictions once they are done."""
 
     samples: Sequence[Sample]
     file: Path
@@ -40,63 +42,56 @@ class PredictionPart:
 
 @dataclass
 class DistributedResult:
-    """Answers for all photos, in their order.
+    """Predictions for all images, in their order.
 
     Attributes:
-        answers: as `predict_images` gives them.
-        failed: likewise: why photos could not be read, by name.
-        hashes: SHA-256 of each photo, None where it cannot be read.
-        kept: how many of the photos were answered before, by a command that was cut short.
+        predictions: as `Predictor.predict` gives them.
+        failed: likewise: why images could not be read, by name.
+        hashes: SHA-256 of each image, None where it cannot be read.
+        stored: images that an earlier command, cut short, had predicted.
     """
 
-    answers: "Predictions"
+    predictions: Predictions
     failed: dict[str, str] = field(default_factory=dict)
     hashes: list[str | None] = field(default_factory=list)
-    kept: int = 0
+    stored: int = 0
 
 
 def predict_distributed(
-    model: Path, samples: Sequence[Sample], settings: "PredictOptions", workers: int, output: Path
-) -> tuple[DistributedResult, Path]:
-    """Answers photos in `workers` processes.
+    model: Path, samples: Sequence[Sample], options: PredictOptions, workers: int, output: Path
+) -> DistributedResult:
+    """Predicts images in `workers` processes. The caller removes the parts once the submission is written.
 
     Args:
-        model: the model's folder, where every machine can read it; so must be the photos.
-        samples: the photos.
-        settings: how to answer.
-        workers: how many, each with a GPU where Ray has such, or its part of the CPUs.
-        output: the submission that it is for.
-
-    Returns:
-        The answers, and the folder of parts, for the caller to remove once the submission is written.
+        model: the model's folder, where every machine can read it; so must be the images.
+        samples: the images.
+        options: how images are predicted.
+        workers: processes, each with a GPU where Ray has such, or its share of the CPUs.
+        output: the submission.
 
     Raises:
         UserError: too few CPUs or GPUs.
     """
-    from src.inference.predictions import Predictions
-
-    folder = parts_folder(model, samples, settings, output)
-    parts = cut_parts(samples, settings.batch_size, folder)
+    parts = cut_parts(samples, options.batch_size, parts_folder(model, samples, options, output))
     missing = [part for part in parts if not part.file.exists()]
     if missing:
-        predict_parts(model, missing, settings, workers)
-    whole = DistributedResult(Predictions(), kept=len(samples) - sum(len(part.samples) for part in missing))
+        predict_parts(model, missing, options, workers)
+    result = DistributedResult(Predictions(), stored=len(samples) - sum(len(part.samples) for part in missing))
     for part in parts:
-        kept = json.loads(part.file.read_text(encoding="utf-8"))
-        for name, values in kept["answers"].items():
-            getattr(whole.answers, name).extend(values)
-        whole.failed |= kept["failed"]
-        whole.hashes += kept["hashes"]
-    return whole, folder
+        stored = json.loads(part.file.read_text(encoding="utf-8"))
+        for name, values in stored["predictions"].items():
+            getattr(result.predictions, name).extend(values)
+        result.failed |= stored["failed"]
+        result.hashes += stored["hashes"]
+    return result
 
 
-def parts_folder(model: Path, samples: Sequence[Sample], settings: "PredictOptions", output: Path) -> Path:
-    """Where parts are kept: beside the submission, for this model, these settings, and these photos as they are now."""
-    from src.data.image_hashes import file_stamp, map_in_threads
-
-    digest = sha(f"{sha256(model / 'model.safetensors')} {json.dumps(asdict(settings), sort_keys=True)}".encode())
-    for sample, stat in zip(samples, map_in_threads(file_stamp, [one.path for one in samples]), strict=True):
-        digest.update(f"\n{sample.name}\0{sample.path}\0{stat}".encode("utf-8", "surrogateescape"))
+def parts_folder(model: Path, samples: Sequence[Sample], options: PredictOptions, output: Path) -> Path:
+    """The folder of parts beside the submission, of this model, these options, and these images as they are now."""
+    settings = json.dumps(asdict(options), sort_keys=True)
+    digest = hashlib.sha256(f"{sha256(model / 'model.safetensors')} {settings}".encode())
+    for sample, stamp in zip(samples, map_in_threads(file_stamp, [sample.path for sample in samples]), strict=True):
+        digest.update(f"\n{sample.name}\0{sample.path}\0{stamp}".encode("utf-8", "surrogateescape"))
     return output.with_name(f".{output.stem}.parts-{digest.hexdigest()[:12]}")
 
 
@@ -107,32 +102,30 @@ def cut_parts(samples: Sequence[Sample], batch_size: int, folder: Path) -> list[
     return [PredictionPart(samples[start : start + size], folder / f"{start:012}.json") for start in starts]
 
 
-def remove_parts_folder(folder: Path, output: Path) -> None:
-    """Removes the parts of a submission that is written, and those left of other attempts at it."""
-    for other in {folder, *output.parent.glob(f".{output.stem}.parts-*")}:
-        shutil.rmtree(other, ignore_errors=True)
+def remove_parts(output: Path) -> None:
+    """Removes the parts of a submission that is written, and those of other attempts at it."""
+    for folder in output.parent.iterdir():
+        if folder.name.startswith(f".{output.stem}.parts-"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def predict_parts(model: Path, parts: list[PredictionPart], settings: "PredictOptions", workers: int) -> None:
-    """Answers parts by Ray Data, and keeps each as it comes back."""
-    from src.common.ray_cluster import ray_session
-    from src.tracking.mlflow_client import tracking_uri
-
-    photos = sum(len(part.samples) for part in parts)
+def predict_parts(model: Path, parts: list[PredictionPart], options: PredictOptions, workers: int) -> None:
+    """Predicts parts by Ray Data, and stores each as it comes back."""
+    images = sum(len(part.samples) for part in parts)
     with (
         ray_session(tracking_uri()),
-        tqdm(total=photos, desc="answering", unit="photo", disable=not settings.progress) as bar,
+        tqdm(total=images, desc="predicting", unit="photo", disable=not options.progress) as bar,
     ):
-        for row in stream_parts(model, parts, settings, workers):
+        for row in stream_parts(model, parts, options, workers):
             part = parts[int(row["part"])]
-            write_text(part.file, str(row["kept"]))
+            write_text(part.file, str(row["result"]))
             bar.update(len(part.samples))
 
 
 def stream_parts(
-    model: Path, parts: list[PredictionPart], settings: "PredictOptions", workers: int
+    model: Path, parts: list[PredictionPart], options: PredictOptions, workers: int
 ) -> Iterator[dict[str, Any]]:
-    """Rows of a part's number and its answers as JSON, in the order in which they are done.
+    """Rows of a part's number and its result as JSON, in the order in which they are done.
 
     Raises:
         UserError: too few CPUs or GPUs.
@@ -140,63 +133,54 @@ def stream_parts(
     import ray
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    held = worker_resources(ray.cluster_resources(), workers)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    resources = worker_resources(ray.cluster_resources(), workers)
+    ray.data.DataContext.get_current().enable_progress_bars = False
     rows = [
-        {"part": i, "photos": json.dumps([sample_to_json(one) for one in part.samples])} for i, part in enumerate(parts)
+        {"part": i, "images": json.dumps([sample_to_json(sample) for sample in part.samples])}
+        for i, part in enumerate(parts)
     ]
     table = ray.data.from_items(rows, override_num_blocks=len(rows))
-    made = (str(model.resolve()), settings, str(Path.cwd()), int(held["num_cpus"]))
-    answered = table.map_batches(
+    results = table.map_batches(
         PredictionWorker,
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
-        fn_constructor_args=made,
-        **held,
+        fn_constructor_args=(str(model.resolve()), options, str(Path.cwd()), int(resources["num_cpus"])),
+        **resources,
     )
-    yield from answered.iter_rows()
+    yield from results.iter_rows()
 
 
-def worker_resources(there: dict[str, float], workers: int) -> dict[str, Any]:
-    """What each worker holds of a cluster's resources: a GPU where there are such, and its share of the CPUs.
+def worker_resources(cluster: dict[str, float], workers: int) -> dict[str, Any]:
+    """Each worker's share of a cluster's resources: a GPU where there are such, and CPUs.
 
     Raises:
         UserError: there is too little.
     """
-    gpus, cpus = there.get("GPU", 0), int(there.get("CPU", 0) // workers)
+    gpus, cpus = cluster.get("GPU", 0), int(cluster.get("CPU", 0) // workers)
     if cpus < 1 or 0 < gpus < workers:
-        has = f"Ray has {there.get('CPU', 0):g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
-        raise UserError(f"--workers {workers}: {has}; ask for fewer, or set RAY_ADDRESS to a larger cluster")
+        has = f"Ray has {cluster.get('CPU', 0):g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+        raise UserError(f"--workers {workers}: {has}; give fewer, or set RAY_ADDRESS to a larger cluster")
     return {"num_cpus": cpus} | ({"num_gpus": 1} if gpus else {})
 
 
 def sample_to_json(sample: Sample) -> list[Any]:
-    """A photo to answer, as JSON takes it."""
+    """An image to predict, as JSON takes it."""
     return [str(sample.path), sample.name, sample.source]
 
 
 class PredictionWorker:
-    """A worker: the model, loaded once, and a part at a time."""
+    """A worker: the model, loaded once, and one part at a time."""
 
-    def __init__(self, model: str, settings: "PredictOptions", home: str, threads: int) -> None:
-        import torch
-
-        from src.common.ray_cluster import enter_working_folder
-        from src.models.model_folder import load_model_folder
-
-        enter_working_folder(home)
+    def __init__(self, model: str, options: PredictOptions, folder: str, threads: int) -> None:
+        """Loads a model folder; paths are relative to the working folder `folder`."""
+        enter_working_folder(folder)
         torch.set_num_threads(threads)
-        self.loaded, self.settings = load_model_folder(Path(model)), settings
-        self.settings.progress = False
+        self.predictor, self.options = Predictor.load(Path(model)), replace(options, progress=False)
 
-    def __call__(self, rows: "dict[str, np.ndarray]") -> dict[str, list[Any]]:
-        """Answers the photos of one row."""
-        from src.data.image_hashes import hash_image, map_in_threads
-        from src.inference.batch_prediction import predict_images
-
-        samples = [Sample(Path(path), name, source) for path, name, source in json.loads(str(rows["photos"][0]))]
-        answers, failed = predict_images(self.loaded, samples, self.settings)
+    def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+        """Predicts the images of one row."""
+        samples = [Sample(Path(path), name, source) for path, name, source in json.loads(str(rows["images"][0]))]
+        predictions, failed = self.predictor.predict(samples, self.options)
         hashes = map_in_threads(hash_image, [str(sample.path) for sample in samples])
-        kept = json.dumps({"answers": vars(answers), "failed": failed, "hashes": hashes})
-        return {"part": [rows["part"][0]], "kept": [kept]}
+        result = json.dumps({"predictions": vars(predictions), "failed": failed, "hashes": hashes})
+        return {"part": [rows["part"][0]], "result": [result]}

@@ -1,4 +1,4 @@
-"""Several models that answer photos together: mos joined; captions from all decoders at once, or by vote."""
+"""Several models as one: their mos blended; captions from all decoders at once, or by vote."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,21 +7,119 @@ from typing import Any
 
 import numpy as np
 import torch
+from jsonargparse import Namespace
 from torch import Tensor
 
-from src.common.device import best_device
+from src.common.errors import UserError
+from src.config.cli import Overrides
+from src.data.image_list import find_images
 from src.data.sample import Sample
-from src.inference.batch_prediction import (
-    FeatureBatch,
-    PredictOptions,
-    extract_features,
-    predict_features,
-    predict_images,
-)
 from src.inference.blending import blend_mos, consensus_captions
+from src.inference.fallbacks import complete_submission
+from src.inference.image_features import FeatureBatch
+from src.inference.model_loading import load_model
+from src.inference.predict_options import PredictOptions, check_style_option, make_predict_options
 from src.inference.predictions import Predictions
+from src.inference.predictor import Predictor
+from src.inference.provenance import model_provenance, prediction_provenance
+from src.inference.submission import Submission
 from src.models.generation import StepDecoder, generate
-from src.models.model_folder import LoadedModel
+from src.models.model_folder import ModelDescription
+
+
+def ensemble_models(options: Namespace, overrides: Overrides) -> tuple[Submission, dict[str, Any]]:
+    """The submission of several models, and its provenance.
+
+    Raises:
+        UserError: fewer than two models, no images, or a model that cannot be found.
+    """
+    if len(options.models) < 2:
+        raise UserError("--models: name at least two")
+    samples = find_images(options.data, options.images, options.sample)
+    models = [load_model(name) for name in options.models]
+    descriptions = [loaded for loaded, _ in models]
+    each = [make_predict_options(options, overrides, loaded) for loaded in descriptions]
+    check_style_option(options.style, each)
+    members = [Predictor.of_model(loaded) for loaded, _ in models]
+    predictions, failed = predict_ensemble(members, samples, each, options.mos, options.outliers)
+    shared = combine_options(each)
+    submission, fallbacks = complete_submission(predictions, failed, descriptions, shared)
+    provenance = {
+        **prediction_provenance(options.data, descriptions, samples, shared, fallbacks),
+        "members": [model_provenance(loaded, folder) for loaded, folder in models],
+        "comments": "mean probabilities" if share_vocabulary(descriptions) else "consensus",
+    }
+    return submission, provenance
+
+
+def predict_ensemble(
+    members: Sequence[Predictor],
+    samples: Sequence[Sample],
+    options: Sequence[PredictOptions],
+    method: str,
+    outliers: float,
+) -> tuple[Predictions, dict[str, str]]:
+    """The models' predictions as one, in the samples' order, as `Predictor.predict` gives them.
+
+    Args:
+        members: the models.
+        samples: the images.
+        options: of each model; captions are written as those of the first decoder say.
+        method: mean or rank, see `blend_mos`.
+        outliers: see `mean_without_outliers`.
+    """
+    if share_vocabulary([member.description for member in members]):
+        parts, captions, failed = predict_in_step(members, samples, options)
+    else:
+        pairs = [member.predict(samples, one) for member, one in zip(members, options, strict=True)]
+        parts = [predictions for predictions, _ in pairs]
+        failed = {name: reason for _, reasons in pairs for name, reason in reasons.items()}
+        votes = [part.captions for part, m in zip(parts, members, strict=True) if m.engine.decoder is not None]
+        captions = consensus_captions(votes) if votes else parts[0].captions
+    blended = replace(parts[0], captions=captions)
+    enabled = [member.description.config.model.mos.enabled for member in members]
+    if any(enabled):
+        values = [part.mos for part, has_mos in zip(parts, enabled, strict=True) if has_mos]
+        blended.mos = blend_known_mos(np.array(values), method, outliers)
+    return blended, failed
+
+
+def predict_in_step(
+    members: Sequence[Predictor], samples: Sequence[Sample], options: Sequence[PredictOptions]
+) -> tuple[list[Predictions], list[str], dict[str, str]]:
+    """All models batch by batch: each one's mos, captions of all decoders at once, and why images could not be read."""
+    parts: list[list[Predictions]] = [[] for _ in members]
+    captions: list[str] = []
+    failed: dict[str, str] = {}
+    shared = combine_options(options)
+    streams = [member.feature_batches(samples, one) for member, one in zip(members, options, strict=True)]
+    for batches in zip(*streams, strict=True):
+        captions += ensemble_captions(members, batches, shared)
+        for part, member, features, one in zip(parts, members, batches, options, strict=True):
+            features.features.pop("grid", None)
+            part.append(member.predict_features(features, one))
+            failed |= features.reasons()
+    return [Predictions.join(part) for part in parts], captions, failed
+
+
+@torch.inference_mode()
+def ensemble_captions(
+    members: Sequence[Predictor], batches: Sequence[FeatureBatch], options: PredictOptions
+) -> list[str]:
+    """One caption for each image of a batch from all decoders at once, empty where it could not be read."""
+    captions = [""] * len(batches[0].samples)
+    pairs = [(member, batch) for member, batch in zip(members, batches, strict=True) if "grid" in batch.features]
+    if not pairs:
+        return captions
+    member, batch = pairs[0]
+    engine, tokenizer = member.engine, member.description.tokenizer
+    grids = [batch.features["grid"][:, 0].to(engine.device) for _, batch in pairs]
+    decoder = EnsembleDecoder([m.engine.decoder for m, _ in pairs if m.engine.decoder is not None], grids)
+    style = torch.full((len(grids[0]),), tokenizer.style(options.style), device=engine.device)
+    generated = generate(decoder, grids[0], style, options.generation, engine.special)
+    for row, caption in zip(batch.rows["grid"], generated, strict=True):
+        captions[row] = tokenizer.decode(caption.tokens)
+    return captions
 
 
 @dataclass
@@ -38,7 +136,7 @@ class EnsembleState:
 class EnsembleDecoder:
     """Decoders of one vocabulary as one: at each step the mean of their probabilities.
 
-    Each has its own backbone, so each has its own grid of the same photos.
+    Each has its own backbone, so each has its own grid of the same images.
     """
 
     def __init__(self, decoders: Sequence[StepDecoder], grids: Sequence[Tensor]) -> None:
@@ -46,101 +144,33 @@ class EnsembleDecoder:
         self.decoders, self.grids = list(decoders), list(grids)
 
     def start(self, grid: Tensor) -> EnsembleState:
-        """The state of one caption a photo; each decoder takes its own grid, not the one given."""
-        return EnsembleState([one.start(own) for one, own in zip(self.decoders, self.grids, strict=True)])
+        """The state of one caption for each image; each decoder takes its own grid instead of the argument."""
+        pairs = zip(self.decoders, self.grids, strict=True)
+        return EnsembleState([decoder.start(features) for decoder, features in pairs])
 
     def step(self, state: EnsembleState, tokens: Tensor) -> tuple[Tensor, EnsembleState, Tensor]:
         """Log of the mean probability [R, V], the next state, and the first decoder's attention [R, N]."""
-        steps = [one.step(own, tokens) for one, own in zip(self.decoders, state.states, strict=True)]
+        pairs = zip(self.decoders, state.states, strict=True)
+        steps = [decoder.step(previous, tokens) for decoder, previous in pairs]
         logp = torch.stack([logits.float().log_softmax(dim=1) for logits, _, _ in steps])
-        return logp.logsumexp(dim=0) - log(len(steps)), EnsembleState([own for _, own, _ in steps]), steps[0][2]
+        return logp.logsumexp(dim=0) - log(len(steps)), EnsembleState([after for _, after, _ in steps]), steps[0][2]
 
 
-def share_vocabulary(members: Sequence[LoadedModel]) -> bool:
-    """Whether all decoders there are have the same vocabulary."""
-    return len({one.tokenizer.to_json() for one in members if one.config.model.decoder.enabled}) == 1
+def share_vocabulary(members: Sequence[ModelDescription]) -> bool:
+    """Whether all decoders of the models have the same vocabulary."""
+    return len({member.tokenizer.to_json() for member in members if member.config.model.decoder.enabled}) == 1
 
 
-def combined_options(settings: Sequence[PredictOptions]) -> PredictOptions:
-    """What the models are asked for together; captions as the first that writes any."""
-    first = next((one for one in settings if one.captions), settings[0])
-    return replace(first, mos=any(one.mos for one in settings), captions=any(one.captions for one in settings))
+def combine_options(options: Sequence[PredictOptions]) -> PredictOptions:
+    """The heads of all models; captions as the first that writes any."""
+    first = next((one for one in options if one.captions), options[0])
+    return replace(first, mos=any(one.mos for one in options), captions=any(one.captions for one in options))
 
 
-def predict_ensemble(
-    members: Sequence[LoadedModel],
-    samples: Sequence[Sample],
-    settings: Sequence[PredictOptions],
-    how: str,
-    outliers: float,
-) -> tuple[Predictions, dict[str, str]]:
-    """Joint answers in the samples' order, as `predict_images` gives them.
-
-    Args:
-        members: the models.
-        samples: the photos.
-        settings: how each model answers; captions are written as the first decoder's say.
-        how: mean or rank, see `ensemble.join_mos`.
-        outliers: see `ensemble.average`.
-    """
-    if share_vocabulary(members):
-        parts, captions, failed = _streamed(members, samples, settings)
-    else:
-        pairs = [predict_images(m, samples, s) for m, s in zip(members, settings, strict=True)]
-        parts = [answers for answers, _ in pairs]
-        failed = {name: why for _, lost in pairs for name, why in lost.items()}
-        told = [part.captions for part, m in zip(parts, members, strict=True) if m.config.model.decoder.enabled]
-        captions = consensus_captions(told) if told else parts[0].captions
-    values = [part.mos for part, m in zip(parts, members, strict=True) if m.config.model.mos.enabled]
-    joined = Predictions(**{**vars(parts[0]), "captions": captions})
-    if values:
-        joined.mos = _join(np.array(values), how, outliers)
-    return joined, failed
-
-
-def _join(values: np.ndarray, how: str, outliers: float) -> list[float]:
-    """Joined mos [P] of [M, P], NaN where a model gives none."""
+def blend_known_mos(values: np.ndarray, method: str, outliers: float) -> list[float]:
+    """Blended mos [P] of [M, P], NaN where a model gives none."""
     known = np.isfinite(values).all(axis=0)
-    joined = np.full(values.shape[1], np.nan)
+    blended = np.full(values.shape[1], np.nan)
     if known.any():
-        joined[known] = blend_mos(values[:, known], how, outliers)
-    return joined.tolist()
-
-
-def _streamed(
-    members: Sequence[LoadedModel], samples: Sequence[Sample], settings: Sequence[PredictOptions]
-) -> tuple[list[Predictions], list[str], dict[str, str]]:
-    """All models side by side, batch by batch: each one's mos, the joint captions, and what could not be read."""
-    device = best_device()
-    for member in members:
-        member.model.to(device).eval()
-    parts: list[list[Predictions]] = [[] for _ in members]
-    captions: list[str] = []
-    failed: dict[str, str] = {}
-    with torch.inference_mode():
-        streams = [extract_features(m, samples, s) for m, s in zip(members, settings, strict=True)]
-        for seens in zip(*streams, strict=True):
-            captions += _captions(members, seens, combined_options(settings), device)
-            for i, (member, seen) in enumerate(zip(members, seens, strict=True)):
-                seen.features.pop("grid", None)
-                parts[i].append(predict_features(member, seen, settings[i], device))
-                failed |= seen.reasons()
-    return [Predictions.join(part) for part in parts], captions, failed
-
-
-def _captions(
-    members: Sequence[LoadedModel], seens: Sequence[FeatureBatch], settings: PredictOptions, device: torch.device
-) -> list[str]:
-    """One caption for each photo of a batch from all decoders at once, empty where it could not be read."""
-    able = [(m, s) for m, s in zip(members, seens, strict=True) if m.model.decoder is not None and "grid" in s.features]
-    captions = [""] * len(seens[0].samples)
-    if not able:
-        return captions
-    first, seen = able[0]
-    grids = [s.features["grid"][:, 0].to(device) for _, s in able]
-    joint = EnsembleDecoder([m.model.decoder for m, _ in able if m.model.decoder is not None], grids)
-    style = torch.full((len(grids[0]),), first.tokenizer.style(settings.style), device=device)
-    written = generate(joint, grids[0], style, settings.generation, first.model.special)
-    for row, caption in zip(seen.rows["grid"], written, strict=True):
-        captions[row] = first.tokenizer.decode(caption.tokens)
-    return captions
+        blended[known] = blend_mos(values[:, known], method, outliers)
+    return blended.tolist()

@@ -1,18 +1,15 @@
-"""The feature cache: a frozen backbone's grids and level statistics, computed once for every later run."""
+"""A frozen backbone's grids and level statistics: of images in memory, and of files, once, in the feature cache."""
 
 import ctypes
 import hashlib
-import os
 import shutil
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
 from math import prod
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -23,15 +20,17 @@ from tqdm import tqdm
 from src.common.device import has_fast_bf16
 from src.common.errors import UserError
 from src.data import transforms
-from src.data.feature_store import FeatureStore, FeatureWriter
+from src.data.feature_store import FeatureKind, FeatureStore, FeatureWriter
 from src.data.image_io import ImageError, decode_image
+from src.inference.prefetch import prefetch
 
+K = TypeVar("K")
 COMMIT_SECONDS = 5.0  # at most this much work is lost when the process is killed
 
 
 @dataclass
 class CacheRequest:
-    """Photos whose features a store is to hold: SHA-256 in hexadecimal -> file."""
+    """Images whose features a store is to hold: SHA-256 in hexadecimal -> file."""
 
     store: FeatureStore
     paths: dict[str, Path]
@@ -39,12 +38,12 @@ class CacheRequest:
 
 @dataclass
 class CacheResult:
-    """What `build` did.
+    """The work of `fill_feature_stores`.
 
     Attributes:
-        photos: computed now; those that were there already are not counted.
-        seconds: that it took.
-        failed: photos that could not be read, with the reason.
+        photos: images computed now, without those that the stores held before.
+        seconds: of the work.
+        failed: why images could not be read, by path.
     """
 
     photos: int = 0
@@ -52,50 +51,50 @@ class CacheResult:
     failed: dict[Path, str] = field(default_factory=dict)
 
 
-def fill_feature_stores(backbone: nn.Module, wants: Sequence[CacheRequest], progress: bool = True) -> CacheResult:
-    """Computes what is missing. Where several stores see photos at one size, each photo is seen once for all of them.
+def fill_feature_stores(backbone: nn.Module, requests: Sequence[CacheRequest], progress: bool = True) -> CacheResult:
+    """Computes missing features. Stores of one image size are filled by one pass through the backbone.
 
-    Photos that cannot be read are skipped. Interrupted, the same call goes on from there; where another process
-    computes the same, this one waits and then finds it done.
+    Images that cannot be read are skipped. After an interruption, the same call goes on from there; while another
+    process computes the same features, this one waits, and then finds them.
 
     Args:
         backbone: frozen; `backbone(pixels [B, 3, H, W])` has `grid` [B, N, C] and `levels` [B, L], and methods of
             those names give one of them. It runs where its weights are, in bf16 where that is fast.
-        wants: what to compute.
+        requests: the images of each store.
         progress: show a bar.
 
     Raises:
         UserError: the disk is too small.
     """
-    built, started = CacheResult(), time.monotonic()
-    groups: dict[tuple, list[CacheRequest]] = {}
-    for want in sorted(wants, key=lambda want: want.store.folder):  # one order of locks for all: no deadlock
-        recipe = want.store.recipe
-        groups.setdefault((recipe.size, recipe.flip), []).append(want)
+    result, start = CacheResult(), time.monotonic()
+    groups: dict[tuple[int, bool], list[CacheRequest]] = {}
+    for request in sorted(requests, key=lambda request: request.store.folder):  # one order of locks: no deadlock
+        spec = request.store.recipe
+        groups.setdefault((spec.size, spec.flip), []).append(request)
     for (size, flip), group in groups.items():
         if not any(map(_missing, group)):
             continue
         with ExitStack() as stack:
-            for want in group:
-                stack.enter_context(want.store.locked())
-            kinds: set[str] = {want.store.recipe.kind for want in group}
-            _fill(FeatureExtractor(backbone, kinds, size, flip), group, built, progress)
-    built.seconds = time.monotonic() - started
-    return built
+            for request in group:
+                stack.enter_context(request.store.locked())
+            kinds = [request.store.recipe.kind for request in group]
+            _fill(FeatureExtractor(backbone, kinds, size, flip), group, result, progress)
+    result.seconds = time.monotonic() - start
+    return result
 
 
 class FeatureExtractor:
-    """A frozen backbone at one photo size, with photos decoded ahead in threads.
+    """A frozen backbone at one image size.
 
     Args:
-        backbone: as for `build`.
-        kinds: what to compute: grid, levels or both.
-        size: of the photos, as in a recipe.
-        flip: also of the mirrored photos.
+        backbone: as for `fill_feature_stores`.
+        kinds: features to compute: grid, levels or both.
+        size: of the images, as in a FeatureSpec.
+        flip: also of the mirrored images.
     """
 
-    def __init__(self, backbone: nn.Module, kinds: set[str], size: int, flip: bool) -> None:
-        self.kinds = kinds
+    def __init__(self, backbone: nn.Module, kinds: Iterable[FeatureKind], size: int, flip: bool) -> None:
+        self.kinds = set(kinds)
         self.size = size
         self.flip = flip
         self.device = next((weight.device for weight in backbone.parameters()), torch.device("cpu"))
@@ -104,67 +103,81 @@ class FeatureExtractor:
         self.bf16 = has_fast_bf16(self.device)
         if self.device.type == "cpu":
             reuse_memory()
-        cv2.setNumThreads(0)  # photos are decoded side by side instead
+        cv2.setNumThreads(0)  # images are decoded in parallel instead
 
-    def __call__(self, photos: list[np.ndarray]) -> dict[str, Tensor]:
-        """n photos [H, W, 3] of one size to grid [n, views, N, C] and levels [n, views, L], as asked, on the CPU."""
-        mirrored = [cv2.flip(photo, 1) for photo in photos] if self.flip else []
-        seen = torch.from_numpy(np.stack([*photos, *mirrored])).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+    def __call__(self, images: list[np.ndarray]) -> dict[FeatureKind, Tensor]:
+        """n images [H, W, 3] of one size to grid [n, views, N, C] and levels [n, views, L], by kind, on the CPU."""
+        mirrored = [cv2.flip(image, 1) for image in images] if self.flip else []
+        views = torch.from_numpy(np.stack([*images, *mirrored])).to(self.device)
+        pixels = views.permute(0, 3, 1, 2).float().div_(255)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             if len(self.kinds) == 2:
-                features = vars(self.backbone(seen))
+                features = vars(self.backbone(pixels))
             else:
-                features = {kind: getattr(self.backbone, kind)(seen) for kind in self.kinds}
-        views = 2 if self.flip else 1
-        return {kind: _by_photo(features[kind], kind, views) for kind in self.kinds}
+                features = {kind: getattr(self.backbone, kind)(pixels) for kind in self.kinds}
+        return {kind: _by_image(features[kind], kind, 2 if self.flip else 1) for kind in self.kinds}
 
-    def batches(self, photos: dict[str, Path], failed: dict[Path, str]) -> Iterator[tuple[list[str], list[np.ndarray]]]:
-        """The photos' hashes and pixels, in batches of one size; those that cannot be read go to `failed`."""
-        alike: dict[tuple[int, ...], list[tuple[str, np.ndarray]]] = {}
-        waiting = 0
-        for digest, photo in self._ahead(photos, failed):
-            alike.setdefault(photo.shape, []).append((digest, photo))
-            waiting += photo.size
-            shape = photo.shape
-            if waiting > 24 * self.pixels:  # of many sizes: the fullest batch goes, full or not
-                shape = max(alike, key=lambda shape: len(alike[shape]) * prod(shape))
-            if waiting > 24 * self.pixels or len(alike[shape]) >= max(1, self.pixels // prod(shape[:2])):
-                waiting -= len(alike[shape]) * prod(shape)
-                yield _unzip(alike.pop(shape))
-        yield from map(_unzip, alike.values())
+    def extract(self, images: Sequence[np.ndarray]) -> dict[FeatureKind, Tensor]:
+        """As a call, for R images of any sizes, in their order; {} without images."""
+        order: list[int] = []
+        parts: dict[FeatureKind, list[Tensor]] = {}
+        for rows, batch in batches_by_shape(enumerate(images), self.pixels):
+            order += rows
+            for kind, values in self(batch).items():
+                parts.setdefault(kind, []).append(values)
+        back = torch.tensor(order, dtype=torch.int64).argsort()
+        return {kind: torch.cat(values)[back] for kind, values in parts.items()}
 
-    def _ahead(self, photos: dict[str, Path], failed: dict[Path, str]) -> Iterator[tuple[str, np.ndarray]]:
-        """The photos in their order, decoded in threads: two batches ahead of a GPU, between the batches of a CPU.
+    def batches(self, paths: dict[str, Path], failed: dict[Path, str]) -> Iterator[tuple[list[str], list[np.ndarray]]]:
+        """The images' hashes and pixels, in batches of one size; why others cannot be read goes to `failed`.
 
-        On a CPU both need the same cores, and a forward pass whose threads wait for one another is slowed most.
+        They are decoded two batches ahead of a GPU, and between the batches of a CPU: there both need the same cores,
+        and a forward pass whose threads wait for one another is slowed most.
         """
-        ahead = self.device.type == "cuda"
-        depth = max(16, (2 if ahead else 1) * self.pixels // (self.size or 512) ** 2)
-        items, queue = iter(photos.items()), deque[tuple[str, Path, Future]]()
-        pool = ThreadPoolExecutor(os.cpu_count())
-        try:
-            while True:
-                for digest, path in islice(items, depth - len(queue) if ahead or not queue else 0):
-                    queue.append((digest, path, pool.submit(self._load, digest, path)))
-                if not queue:
-                    return
-                digest, path, future = queue.popleft()
-                try:
-                    photo = future.result()
-                except ImageError as error:
-                    failed[path] = error.reason
-                except OSError as error:
-                    failed[path] = f"cannot be read ({error.strerror})"
-                else:
-                    yield digest, photo
-        finally:
-            pool.shutdown(cancel_futures=True)
+        overlap = self.device.type == "cuda"
+        depth = max(16, (2 if overlap else 1) * self.pixels // (self.size or 512) ** 2)
 
-    def _load(self, digest: str, path: Path) -> np.ndarray:
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise ImageError(path, "was changed while the cache was built; start again")
-        return transforms.resize_for_task(decode_image(data, path), self.size)
+        def decoded() -> Iterator[tuple[str, np.ndarray]]:
+            for (digest, path), image in prefetch(self._load, paths.items(), depth, overlap):
+                if isinstance(image, str):
+                    failed[path] = image
+                else:
+                    yield digest, image
+
+        return batches_by_shape(decoded(), self.pixels)
+
+    def _load(self, item: tuple[str, Path]) -> np.ndarray | str:
+        """An image at its size, or why it cannot be read."""
+        digest, path = item
+        try:
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != digest:
+                return "was changed while the cache was built; start again"
+            return transforms.resize_for_task(decode_image(data, path), self.size)
+        except ImageError as error:
+            return error.reason
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
+
+
+def batches_by_shape(images: Iterable[tuple[K, np.ndarray]], pixels: int) -> Iterator[tuple[list[K], list[np.ndarray]]]:
+    """Images [H, W, 3] with their keys, in batches of one shape and about `pixels` pixels each, at least one image.
+
+    Of images of many shapes, batches are handed out before they are full once 8 * `pixels` pixels wait.
+    """
+    groups: dict[tuple[int, ...], list[tuple[K, np.ndarray]]] = {}
+    waiting = 0
+    for key, image in images:
+        shape = image.shape
+        groups.setdefault(shape, []).append((key, image))
+        waiting += image.size
+        crowded = waiting > 24 * pixels
+        if crowded:
+            shape = max(groups, key=lambda shape: len(groups[shape]) * prod(shape))
+        if crowded or len(groups[shape]) >= max(1, pixels // prod(shape[:2])):
+            waiting -= len(groups[shape]) * prod(shape)
+            yield _unzip(groups.pop(shape))
+    yield from map(_unzip, groups.values())
 
 
 def reuse_memory() -> None:
@@ -179,25 +192,24 @@ def reuse_memory() -> None:
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def _fill(runner: FeatureExtractor, wants: list[CacheRequest], built: CacheResult, progress: bool) -> None:
+def _fill(extractor: FeatureExtractor, requests: list[CacheRequest], result: CacheResult, progress: bool) -> None:
     """Computes what the stores lack; the caller holds them locked."""
-    missing = [_missing(want) for want in wants]
-    todo = {digest: path for photos in missing for digest, path in photos.items()}
-    kinds = " and ".join(want.store.recipe.kind for want in wants)
-    title = f"features ({kinds}, {f'{runner.size} px' if runner.size else 'own size'})"
+    missing = [_missing(request) for request in requests]
+    todo = {digest: path for paths in missing for digest, path in paths.items()}
+    kinds = " and ".join(request.store.recipe.kind for request in requests)
+    title = f"features ({kinds}, {f'{extractor.size} px' if extractor.size else 'own size'})"
     with ExitStack() as stack, tqdm(total=len(todo), desc=title, unit="photo", disable=not progress) as bar:
-        writers = [stack.enter_context(FeatureWriter(want.store)) for want in wants]
+        writers = [stack.enter_context(FeatureWriter(request.store)) for request in requests]
         saved = started = time.monotonic()
-        for digests, photos in runner.batches(todo, built.failed):
-            features = runner(photos)
-            for writer, photos_missing in zip(writers, missing, strict=True):
+        for digests, images in extractor.batches(todo, result.failed):
+            features = extractor(images)
+            for writer, paths in zip(writers, missing, strict=True):
                 values = features[writer.store.recipe.kind]
                 if saved == started:
-                    _check_room(writer.store, tuple(values.shape[2:]), len(photos_missing))
-                chosen = [i for i, digest in enumerate(digests) if digest in photos_missing]
-                if chosen:
-                    writer.append([bytes.fromhex(digests[i]) for i in chosen], values[chosen])
-            built.photos += len(digests)
+                    _check_room(writer.store, tuple(values.shape[2:]), len(paths))
+                if rows := [i for i, digest in enumerate(digests) if digest in paths]:
+                    writer.append([bytes.fromhex(digests[i]) for i in rows], values[rows])
+            result.photos += len(digests)
             bar.update(len(digests))
             if saved == started or time.monotonic() - saved > COMMIT_SECONDS:
                 for writer in writers:
@@ -205,9 +217,9 @@ def _fill(runner: FeatureExtractor, wants: list[CacheRequest], built: CacheResul
                 saved = time.monotonic()
 
 
-def _missing(want: CacheRequest) -> dict[str, Path]:
-    known = set(want.store.digests())
-    return {digest: path for digest, path in want.paths.items() if bytes.fromhex(digest) not in known}
+def _missing(request: CacheRequest) -> dict[str, Path]:
+    known = set(request.store.digests())
+    return {digest: path for digest, path in request.paths.items() if bytes.fromhex(digest) not in known}
 
 
 def _check_room(store: FeatureStore, shape: tuple[int, ...], photos: int) -> None:
@@ -219,11 +231,11 @@ def _check_room(store: FeatureStore, shape: tuple[int, ...], photos: int) -> Non
         )
 
 
-def _by_photo(features: Tensor, kind: str, views: int) -> Tensor:
+def _by_image(features: Tensor, kind: FeatureKind, views: int) -> Tensor:
     """[views * n, ..] to [n, views, ..] on the CPU, in the store's precision."""
     features = features.bfloat16() if kind == "grid" else features.float()
     return features.unflatten(0, (views, -1)).transpose(0, 1).cpu()
 
 
-def _unzip(pairs: list[tuple[str, np.ndarray]]) -> tuple[list[str], list[np.ndarray]]:
-    return [digest for digest, _ in pairs], [photo for _, photo in pairs]
+def _unzip(pairs: list[tuple[K, np.ndarray]]) -> tuple[list[K], list[np.ndarray]]:
+    return [key for key, _ in pairs], [image for _, image in pairs]

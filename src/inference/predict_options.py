@@ -1,69 +1,112 @@
-"""Prediction options from a command line and a model's own config."""
+"""How images are predicted: the options, from a command line and a model's own `generate` settings."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 from jsonargparse import Namespace
 
 from src.common.errors import UserError
 from src.config.cli import Overrides
+from src.config.schema import Config, GenerationConfig
+from src.data.feature_store import FeatureKind
+from src.data.sample import Sample
+from src.inference.caption_style import check_style, default_style
 from src.inference.submission import COMMENTS, MOS, NAME
+from src.models.model_folder import ModelDescription
 
-if TYPE_CHECKING:
-    from src.inference.batch_prediction import PredictOptions
-    from src.models.model_folder import LoadedModel
+
+@dataclass
+class PredictOptions:
+    """How images are predicted.
+
+    Attributes:
+        generation: how captions are written.
+        style: the caption style of all images; empty: that of each image's own source, or the model's default.
+        batch_size: images at a time.
+        cache: take features from the feature cache, and fill it.
+        labelled: predict only what an image has a label for.
+        mos: predict mos, where the model has that head.
+        captions: write captions, where the model has that head.
+        attention: of images given as bytes: also where the decoder attended for each word.
+        progress: show a bar.
+    """
+
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    style: str = ""
+    batch_size: int = 32
+    cache: bool = False
+    labelled: bool = False
+    mos: bool = True
+    captions: bool = True
+    attention: bool = False
+    progress: bool = True
+
+    def feature_sizes(self, config: Config) -> dict[int, list[FeatureKind]]:
+        """The features to compute of each image size; each size is one pass through the backbone."""
+        sizes: dict[int, list[FeatureKind]] = {}
+        if config.model.mos.enabled and self.mos:
+            sizes.setdefault(config.data.mos_size, []).append("levels")
+        if config.model.decoder.enabled and self.captions:
+            sizes.setdefault(config.data.caption_size, []).append("grid")
+        return sizes
+
+    def needs(self, sample: Sample, kind: FeatureKind) -> bool:
+        """Whether the head that reads features of a kind predicts an image."""
+        return not self.labelled or (sample.mos is not None if kind == "levels" else bool(sample.captions))
 
 
 def make_predict_options(
-    options: Namespace, overrides: Overrides, loaded: "LoadedModel", labelled: bool = False
-) -> "PredictOptions":
+    options: Namespace, overrides: Overrides, description: ModelDescription, labelled: bool = False
+) -> PredictOptions:
     """How a model predicts: by its own `generate` settings, except for those that a person typed.
 
     Args:
         options: of the command, with those of `add_prediction_options`.
         overrides: the options that a person typed, by dotted key.
-        loaded: the model.
+        description: the model.
         labelled: predict only what an image has a label for, in the style of its own source.
 
     Returns:
-        The settings, without a style where no captions are written.
+        The options, without a style where no captions are written.
 
     Raises:
         UserError: the model does not know the style, or cannot fill the columns.
     """
-    from src.inference.batch_prediction import PredictOptions, check_style, default_style
-
-    columns = choose_columns(options.get("columns", ""), loaded)
+    columns = choose_columns(options.get("columns", ""), description)
     style = ""
     if COMMENTS in columns:
-        style = options.style or ("" if labelled else default_style(loaded))
+        style = options.style or ("" if labelled else default_style(description))
         if style:
-            check_style(loaded, style)
+            check_style(description, style)
     typed = {key.removeprefix("generate."): value for key, value in overrides.items() if key.startswith("generate.")}
-    generation = replace(loaded.config.generate, **typed)
-    asked = {"mos": MOS in columns, "captions": COMMENTS in columns}
-    return PredictOptions(generation, style, options.batch_size, options.cache, labelled, **asked)
+    generation = replace(description.config.generate, **typed)
+    heads = {"mos": MOS in columns, "captions": COMMENTS in columns}
+    return PredictOptions(generation, style, options.batch_size, options.cache, labelled, **heads)
 
 
-def check_style_option(style: str, settings: Sequence["PredictOptions"]) -> None:
-    """Raises UserError where a style is asked for and none of the models that answer together writes captions."""
-    if style and not any(one.captions for one in settings):
+def check_style_option(style: str, options: Sequence[PredictOptions]) -> None:
+    """Raises UserError where --style is given and none of the models writes captions."""
+    if style and not any(one.captions for one in options):
         raise UserError("--style: no captions are written; leave it out")
 
 
-def choose_columns(wanted: str, loaded: "LoadedModel") -> list[str]:
-    """The columns to write: those asked for, else those that the model has heads for.
+def choose_columns(names: str, description: ModelDescription) -> list[str]:
+    """The columns to write: those of --columns, else those that the model has heads for.
 
     Raises:
         UserError: an unknown column, or one that the model cannot fill.
     """
-    model = loaded.config.model
+    model = description.config.model
     able = [NAME] + [MOS] * model.mos.enabled + [COMMENTS] * model.decoder.enabled
-    columns = [word.strip() for word in wanted.split(",")] if wanted else able
+    columns = [word.strip() for word in names.split(",")] if names else able
     if columns not in ([NAME, MOS, COMMENTS], [NAME, COMMENTS], [NAME, MOS]):
-        raise UserError(f"--columns {wanted}: give img_name,mos,comments or img_name,comments or img_name,mos")
+        raise UserError(f"--columns {names}: give img_name,mos,comments or img_name,comments or img_name,mos")
     for column in columns:
         if column not in able:
             raise UserError(f"--columns: this model gives no {column}; it gives {','.join(able)}")
     return columns
+
+
+def with_beam(generation: GenerationConfig, beam: int) -> GenerationConfig:
+    """The same settings with a beam of another width."""
+    return replace(generation, method="beam", beam=beam)

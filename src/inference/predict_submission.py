@@ -1,50 +1,67 @@
-"""A model's predictions as a submission, in this process or in several."""
+"""A model's predictions as a submission, in this process or in several: the work of the command predict."""
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
 from src.common.errors import UserError
-from src.data.sample import Sample
-from src.inference.submission import Submission, write_submission
-
-if TYPE_CHECKING:
-    from src.inference.batch_prediction import PredictOptions
-    from src.models.model_folder import LoadedModel
+from src.config.cli import Overrides
+from src.data.image_list import find_images
+from src.inference.distributed_prediction import DistributedResult, predict_distributed, remove_parts
 from src.inference.fallbacks import complete_submission, mos_range
+from src.inference.model_loading import load_model
+from src.inference.predict_options import check_style_option, make_predict_options
+from src.inference.predictor import Predictor
 from src.inference.provenance import model_provenance, prediction_provenance
+from src.inference.submission import check_submission_path, write_submission
 
 
-def predict_submission(
-    loaded: "LoadedModel", samples: list[Sample], settings: "PredictOptions"
-) -> tuple[Submission, dict[str, str]]:
-    """A model's submission for photos, in their order; see `complete`."""
-    from src.inference.batch_prediction import predict_images
+@dataclass
+class PredictSummary:
+    """The work that was done.
 
-    answers, failed = predict_images(loaded, samples, settings)
-    return complete_submission(answers, failed, [loaded], settings)
+    Attributes:
+        images: rows of the submission.
+        stored: images whose predictions an earlier command, cut short, had left.
+        seconds: of prediction and writing.
+        fallbacks: by name, why rows hold a fallback.
+    """
+
+    images: int
+    stored: int
+    seconds: float
+    fallbacks: dict[str, str]
+
+    def __str__(self) -> str:
+        stored = f", {self.stored} of them predicted before" if self.stored else ""
+        return f"{self.images} photos{stored}, {(self.images - self.stored) / self.seconds:.1f} photos/s"
 
 
-def predict_submission_distributed(
-    loaded: "LoadedModel", folder: Path, samples: list[Sample], settings: "PredictOptions", options: Namespace
-) -> tuple[dict[str, str], int]:
-    """Writes a submission that several processes answer; its bytes are those of `predict`'s.
-
-    Returns:
-        What was wrong with photos, as `complete`, and how many photos were answered before; see `DistributedResult`.
+def predict_submission(options: Namespace, overrides: Overrides) -> PredictSummary:
+    """Predicts the images of a command line and writes the submission --output.
 
     Raises:
-        UserError: the cache, which one process writes, is asked for.
+        UserError: no such model or images, no place for the output, or options that do not go together.
     """
-    from src.inference.distributed_prediction import predict_distributed, remove_parts_folder
-
-    if settings.cache:
-        raise UserError(f"--workers {options.workers}: they keep no features; leave --cache out")
     output = Path(options.output)
-    spread, parts = predict_distributed(folder, samples, settings, options.workers, output)
-    submission, lost = complete_submission(spread.answers, spread.failed, [loaded], settings)
-    about = prediction_provenance(options.data, [loaded], samples, settings, lost, spread.hashes)
-    write_submission(output, submission, {**model_provenance(loaded, folder), **about}, mos_range([loaded]))
-    remove_parts_folder(parts, output)
-    return lost, spread.kept
+    check_submission_path(output)
+    if options.workers and options.cache:
+        raise UserError(f"--workers {options.workers}: they keep no features; leave --cache out")
+    samples = find_images(options.data, options.images, options.sample)
+    loaded, folder = load_model(options.model)
+    predict_options = make_predict_options(options, overrides, loaded)
+    check_style_option(options.style, [predict_options])
+    start = time.perf_counter()
+    if options.workers:
+        result = predict_distributed(folder, samples, predict_options, options.workers, output)
+    else:
+        result = DistributedResult(*Predictor.of_model(loaded).predict(samples, predict_options))
+    submission, fallbacks = complete_submission(result.predictions, result.failed, [loaded], predict_options)
+    provenance = model_provenance(loaded, folder)
+    provenance |= prediction_provenance(options.data, [loaded], samples, predict_options, fallbacks, result.hashes)
+    write_submission(output, submission, provenance, mos_range([loaded]))
+    if options.workers:
+        remove_parts(output)
+    return PredictSummary(len(samples), result.stored, time.perf_counter() - start, fallbacks)

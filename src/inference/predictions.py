@@ -1,27 +1,35 @@
-"""What a model answers for photos: mos and captions beside the truth, and their scores."""
+"""Predictions of a batch: mos and captions beside the truth, and their scores.
 
-from collections.abc import Iterable
+Notation: B images, R rows of them that a task predicts, N places of the grid, C channels.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from src.common.device import autocast
 from src.config.schema import GenerationConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
-from src.metrics.compute import Score, score_images
+from src.metrics.base import Score
+from src.metrics.compute import score_images
 from src.metrics.meteor import Meteor
-from src.models.multitask import MultitaskModel
+from src.models.generation import StepDecoder, generate
+from src.models.multitask import MultitaskModel, MultitaskOutputs
 
 
 @dataclass
 class Predictions:
-    """Predictions beside the truth, one entry a photo.
+    """Predictions beside the truth, one entry for each image.
 
     Attributes:
-        names: of the photos.
+        names: of the images.
         sources: the data sets they are from.
         mos: predicted, NaN without a mos head.
         mos_true: NaN where unknown.
@@ -39,42 +47,76 @@ class Predictions:
     @staticmethod
     def join(parts: Iterable["Predictions"]) -> "Predictions":
         """All parts as one."""
-        whole = Predictions()
+        joined = Predictions()
         for part in parts:
             for name, values in vars(part).items():
-                getattr(whole, name).extend(values)
-        return whole
+                getattr(joined, name).extend(values)
+        return joined
 
     def without(self, rows: Iterable[int]) -> "Predictions":
         """All but some rows."""
-        left = sorted(set(range(len(self))) - set(rows))
-        return Predictions(**{name: [values[row] for row in left] for name, values in vars(self).items()})
+        return self.select(sorted(set(range(len(self))) - set(rows)))
+
+    def select(self, rows: Sequence[int]) -> "Predictions":
+        """Some rows, in their order."""
+        return Predictions(**{name: [values[row] for row in rows] for name, values in vars(self).items()})
 
     def __len__(self) -> int:
         return len(self.names)
 
 
+class PredictionModel(Protocol):
+    """A multitask model, or an engine that computes one.
+
+    Attributes:
+        special: tokens that captions never hold.
+    """
+
+    special: list[int]
+
+    @property
+    def decoder(self) -> StepDecoder | None:
+        """The caption head, or None."""
+
+    def __call__(self, batch: Batch) -> MultitaskOutputs:
+        """mos [R] or [R, views], and grid [R, N, C]."""
+
+
+@torch.inference_mode()
 def predict_batch(
-    model: MultitaskModel, batch: Batch, generation: GenerationConfig, tokenizer: Tokenizer
+    model: PredictionModel, batch: Batch, generation: GenerationConfig, tokenizer: Tokenizer
 ) -> Predictions:
-    """A model's answers for a batch whose views hold the rows to answer for; none for photos that cannot be read."""
-    mos, tokens = model.predict(batch, generation)
+    """A model's predictions for the images that the batch's task inputs hold, in eval mode; none for unreadable ones.
+
+    mos is NaN and the caption empty of an image that the task's input does not hold.
+    """
+    outputs = model(batch)
     captions = [""] * len(batch)
-    if tokens is not None and batch.captioning is not None:
-        for row, ids in zip(batch.captioning.rows.tolist(), tokens, strict=True):
-            captions[row] = tokenizer.decode(ids)
-    answers = Predictions(
+    if model.decoder is not None and outputs.grid is not None and batch.caption_input is not None:
+        rows = batch.caption_input.rows
+        written = generate(model.decoder, outputs.grid, batch.style[rows], generation, model.special)
+        for row, caption in zip(rows.tolist(), written, strict=True):
+            captions[row] = tokenizer.decode(caption.tokens)
+    predictions = Predictions(
         names=list(batch.names),
         sources=list(batch.sources),
-        mos=mos.float().tolist(),
+        mos=image_mos(outputs, batch).tolist(),
         mos_true=batch.mos.tolist(),
         captions=captions,
         references=batch.references or [[] for _ in batch.names],
     )
-    return answers.without(batch.unreadable) if batch.unreadable else answers
+    return predictions.without(batch.unreadable) if batch.unreadable else predictions
 
 
-@torch.inference_mode()
+def image_mos(outputs: MultitaskOutputs, batch: Batch) -> Tensor:
+    """mos [B], the mean over an image's views (flip averaging), NaN of images outside the batch's quality input."""
+    mos = torch.full((len(batch),), math.nan, device=batch.mos.device)
+    if outputs.mos is not None and batch.mos_input is not None:
+        views = outputs.mos.float()
+        mos[batch.mos_input.rows] = views.mean(dim=1) if views.ndim > 1 else views
+    return mos
+
+
 def predict_batches(
     model: MultitaskModel,
     batches: Iterable[Batch],
@@ -82,24 +124,26 @@ def predict_batches(
     tokenizer: Tokenizer,
     precision: str = "32",
 ) -> Predictions:
-    """A model's answers for all batches, computed where the model's weights are."""
+    """A model's predictions for all batches, computed where the model's weights are."""
     device = next(model.parameters()).device
     model.eval()
     parts = []
-    for batch in tqdm(batches, desc="answering", unit="batch", leave=False):
+    for batch in tqdm(batches, desc="predicting", unit="batch", leave=False):
         with autocast(device, precision):
             parts.append(predict_batch(model, batch.to(device), generation, tokenizer))
     return Predictions.join(parts)
 
 
-def score_predictions(answers: Predictions, meteor: Meteor | None = None, intervals: bool = False) -> dict[str, Score]:
-    """Every score of the answers, each over the photos that carry its label; METEOR only where given."""
+def score_predictions(
+    predictions: Predictions, meteor: Meteor | None = None, intervals: bool = False
+) -> dict[str, Score]:
+    """Every score, each over the images that carry its label; METEOR only where given."""
     return score_images(
-        names=answers.names,
-        mos=np.array(answers.mos),
-        mos_true=np.array(answers.mos_true),
-        candidates=answers.captions,
-        references=answers.references,
+        names=predictions.names,
+        mos=np.array(predictions.mos),
+        mos_true=np.array(predictions.mos_true),
+        candidates=predictions.captions,
+        references=predictions.references,
         meteor=meteor,
         intervals=intervals,
     ).scores

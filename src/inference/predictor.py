@@ -1,69 +1,54 @@
-"""Photos as bytes to answers: mos and its place among the training photos, the beam's captions, where each word looked.
+"""The one way from images to predictions: files of any number in batches, or bytes for a person who waits.
 
-Page, API and benchmark share it. batch_prediction.py is for the files of a data set; this is for a person who waits.
-
-Notation: R photos, N places of the grid, C channels, T words of a caption.
+Notation: N places of the grid, T words of a caption.
 """
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from tqdm import tqdm
 
-from src.common.device import best_device
-from src.config.schema import GenerationConfig
-from src.data import transforms
+from src.common.errors import UserError
 from src.data.image_io import FORMATS, ImageError, decode_image
-from src.data.tokenizer import PAD, UNK
+from src.data.sample import Sample
 from src.inference.attention import image_attention
-from src.inference.batch_prediction import (
-    PredictOptions,
-    check_style,
-    default_style,
-    extract_by_shape,
-    feature_sizes,
-    known_styles,
-    make_extractor,
+from src.inference.caption_style import known_styles, style_token
+from src.inference.engine import Engine, TorchEngine
+from src.inference.image_features import (
+    FeatureBatch,
+    ImageViews,
+    cached_features,
+    extract_features,
+    live_features,
+    make_batch,
+    resize_views,
 )
-from src.models.generation import GeneratedCaption, StepDecoder, generate_beams
+from src.inference.predict_options import PredictOptions
+from src.inference.predictions import Predictions, image_mos, predict_batch
+from src.models.generation import GeneratedCaption, generate_beams
 from src.models.model_folder import LoadedModel, ModelDescription, load_model_folder
 
 
 @dataclass
-class Limits:
-    """What is taken of strangers.
+class ImageLimits:
+    """Limits of an image that is given as bytes.
 
     Attributes:
-        megabytes: of a photo's file.
-        megapixels: of a photo.
+        megabytes: of the file.
+        megapixels: of the image.
     """
 
     megabytes: float = 20.0
     megapixels: float = 50.0
-
-
-@dataclass
-class RequestOptions:
-    """How photos are answered.
-
-    Attributes:
-        generation: how captions are written.
-        style: of the captions; empty: the model's default.
-        attention: also tell where each word looked.
-    """
-
-    generation: GenerationConfig = field(default_factory=GenerationConfig)
-    style: str = ""
-    attention: bool = False
 
 
 @dataclass
@@ -74,7 +59,7 @@ class BeamCaption:
         text: as people read it.
         score: log probability over length ** length_penalty.
         words: T tokens as the vocabulary has them.
-        attention: [T + 1, N] as `attention.image_attention` has it, the end token last; None where not asked for.
+        attention: [T + 1, N] as `image_attention` gives it, the end token last; None without PredictOptions.attention.
     """
 
     text: str
@@ -85,14 +70,14 @@ class BeamCaption:
 
 @dataclass
 class Prediction:
-    """What a model says of a photo.
+    """A model's prediction for an image given as bytes.
 
     Attributes:
         mos: in the training data's units; None without that head.
-        place: part of the training photos whose mos is lower, 0..1; None where the model folder does not say.
+        place: part of the training images whose mos is lower, 0..1; None where the model folder does not say.
         captions: the beam's, the best first; none without a decoder.
-        seconds: from bytes to answer; of photos answered together, an equal share.
-        note: what was done to the photo that its owner may not expect; empty: nothing.
+        seconds: from bytes to prediction; of images in one batch, an equal share.
+        note: a change of the image that its owner may not expect; empty: none.
     """
 
     mos: float | None
@@ -104,140 +89,151 @@ class Prediction:
 
 @dataclass
 class PredictionError:
-    """Why a photo was not answered, on one line."""
+    """Why there is no prediction for an image, on one line."""
 
     reason: str
 
 
-class Engine(Protocol):
-    """What computes a model."""
-
-    decoder: StepDecoder | None
-
-    def see(self, photos: list[np.ndarray]) -> tuple[Tensor | None, Tensor | None]:
-        """mos [R], the mean over the photo and its mirror image, and grid [R, N, C], of photos [H, W, 3] uint8 RGB."""
-
-
-class TorchEngine:
-    """A model folder's network, where and in which numbers prediction computes it."""
-
-    def __init__(self, loaded: LoadedModel) -> None:
-        """A loaded model."""
-        self.device = best_device()
-        self.model = loaded.model.to(self.device).eval()
-        self.decoder: StepDecoder | None = self.model.decoder
-        wanted = feature_sizes(loaded.config, PredictOptions(loaded.config.generate))
-        self.runners = {size: make_extractor(loaded, size, kinds) for size, kinds in wanted.items()}
-
-    def see(self, photos: list[np.ndarray]) -> tuple[Tensor | None, Tensor | None]:
-        """As Engine's."""
-        mos: Tensor | None = None
-        grid: Tensor | None = None
-        for size, run in self.runners.items():
-            features = extract_by_shape(run, [transforms.resize_for_task(photo, size) for photo in photos])
-            if "grid" in features:
-                grid = features["grid"][:, 0].to(self.device)
-            if self.model.mos is not None and "levels" in features:
-                levels = features["levels"].to(self.device)
-                mos = self.model.mos(levels.flatten(0, 1)).view(levels.shape[:2]).mean(dim=1)
-        return mos, grid
-
-
 class Predictor:
-    """A model that answers photos; several threads may ask it, one at a time is answered."""
+    """A model that predicts images. Several threads may call `predict_bytes`; one at a time computes.
 
-    def __init__(self, about: ModelDescription, engine: Engine, limits: Limits | None = None) -> None:
-        """What a model folder says, and what computes the model."""
-        self.about, self.engine, self.limits = about, engine, limits or Limits()
-        self.special = [PAD, UNK, *map(about.tokenizer.style, about.tokenizer.styles)]
+    Attributes:
+        description: the model folder's content, without the weights.
+        engine: computes the model.
+        limits: of images given as bytes.
+    """
+
+    def __init__(self, description: ModelDescription, engine: Engine, limits: ImageLimits | None = None) -> None:
+        self.description, self.engine, self.limits = description, engine, limits or ImageLimits()
         self.lock = Lock()  # the backbone's hooks are of one pass at a time, and two at once are no faster
 
-    def answer(self, photos: Sequence[bytes], ask: RequestOptions) -> list[Prediction | PredictionError]:
-        """An answer for each photo, or why there is none.
+    @classmethod
+    def of_model(cls, loaded: LoadedModel, limits: ImageLimits | None = None) -> "Predictor":
+        """A predictor of a loaded model, computed by torch on the best device."""
+        return cls(loaded, TorchEngine(loaded), limits)
+
+    @classmethod
+    def load(cls, folder: Path, limits: ImageLimits | None = None) -> "Predictor":
+        """A predictor of a model folder.
+
+        Raises:
+            UserError: it is no model folder.
+        """
+        return cls.of_model(load_model_folder(folder), limits)
+
+    @torch.inference_mode()
+    def predict(self, samples: Sequence[Sample], options: PredictOptions) -> tuple[Predictions, dict[str, str]]:
+        """mos (with config.data.flip, the mean over an image and its mirror image) and captions, in the samples' order.
+
+        Returns:
+            The predictions; mos is NaN or the caption empty where the model has no such head or the image could not be
+            read. By name, why images could not be read.
+
+        Raises:
+            UserError: the model knows no style of that name.
+        """
+        parts: list[Predictions] = []
+        failed: dict[str, str] = {}
+        with tqdm(total=len(samples), desc="predicting", unit="photo", disable=not options.progress) as bar:
+            for features in self.feature_batches(samples, options):
+                parts.append(self.predict_features(features, options))
+                failed |= features.reasons()
+                bar.update(len(features.samples))
+        return Predictions.join(parts), failed
+
+    def feature_batches(self, samples: Sequence[Sample], options: PredictOptions) -> Iterator[FeatureBatch]:
+        """Batches of files, in their order, as the features that the model's heads read.
+
+        Raises:
+            UserError: options.cache, and the engine has no backbone whose features could be stored.
+        """
+        config = self.description.config
+        if not options.cache:
+            return live_features(self.engine, config, samples, options)
+        if not isinstance(self.engine, TorchEngine):
+            raise UserError("an export keeps no feature cache: predict without it")
+        return cached_features(self.engine, config, samples, options)
+
+    def predict_features(self, features: FeatureBatch, options: PredictOptions) -> Predictions:
+        """Predictions for a batch of features."""
+        batch = make_batch(self.description, features, options).to(self.engine.device)
+        predictions = predict_batch(self.engine, batch, options.generation, self.description.tokenizer)
+        # As written, not rounded to float32.
+        predictions.mos_true = [math.nan if sample.mos is None else sample.mos for sample in features.samples]
+        return predictions
+
+    def predict_bytes(self, images: Sequence[bytes], options: PredictOptions) -> list[Prediction | PredictionError]:
+        """A prediction with the whole beam for each image, or why there is none.
 
         Raises:
             UserError: the model knows no such style.
         """
-        style = self.style(ask)
+        self.check_style(options)
         start = time.perf_counter()
-        with ThreadPoolExecutor(min(4, len(photos) or 1)) as pool:
-            decoded = list(pool.map(self.decode, photos))
-        pixels = [one for one in decoded if isinstance(one, np.ndarray)]
+        sizes = list(options.feature_sizes(self.description.config))
+        with ThreadPoolExecutor(min(4, len(images) or 1)) as pool:
+            views = list(pool.map(lambda data: self._decode(data, sizes), images))
+        samples = [Sample(Path(), "", "") for _ in images]
         with self.lock, torch.inference_mode():
-            found = self._answer(pixels, ask, style) if pixels else []
-        share = (time.perf_counter() - start) / max(1, len(pixels))
-        answers = iter(found)
+            features = extract_features(self.engine, self.description.config, samples, views, options)
+            mos, beams = self._mos_and_beams(features, options)
+        seconds = (time.perf_counter() - start) / max(1, len(images) - len(features.failed))
         return [
-            self._told(next(answers), share, data) if isinstance(one, np.ndarray) else one
-            for one, data in zip(decoded, photos, strict=True)
+            PredictionError(features.failed[i])
+            if i in features.failed
+            else Prediction(mos.get(i), self.place(mos.get(i)), beams.get(i, []), seconds, image_note(data))
+            for i, data in enumerate(images)
         ]
 
-    def style(self, ask: RequestOptions) -> int:
-        """The token that captions start with; 0 without a decoder."""
-        if self.engine.decoder is None:
-            return 0
-        if ask.style:
-            check_style(self.about, ask.style)
-        return self.about.tokenizer.style(ask.style or default_style(self.about))
+    def check_style(self, options: PredictOptions) -> None:
+        """Raises UserError where the model does not know the style of the captions, or has none by default."""
+        if self.engine.decoder is not None:
+            style_token(self.description, options.style)
 
     def styles(self) -> list[str]:
-        """The styles that captions can be asked for in; none without a decoder."""
-        return [] if self.engine.decoder is None else known_styles(self.about)
+        """The styles that captions can be written in; none without a decoder."""
+        return [] if self.engine.decoder is None else known_styles(self.description)
 
-    def decode(self, data: bytes) -> np.ndarray | PredictionError:
-        """A photo's pixels [H, W, 3], or why it is none."""
+    def place(self, mos: float | None) -> float | None:
+        """Part of the training images with a lower mos; None without mos or the model folder's percentiles."""
+        percentiles = self.description.meta.get("mos_percentiles")
+        if mos is None or not percentiles:
+            return None
+        return float(np.interp(mos, percentiles, np.linspace(0, 1, len(percentiles))))
+
+    def _decode(self, data: bytes, sizes: Sequence[int]) -> ImageViews | str:
+        """An image at each of the sizes, or why it cannot be read."""
         if len(data) > self.limits.megabytes * 1e6:
-            return PredictionError(
-                f"has {len(data) / 1e6:.0f} MB, more than {self.limits.megabytes:g}; make it smaller"
-            )
+            return f"has {len(data) / 1e6:.0f} MB, more than {self.limits.megabytes:g}; make it smaller"
         try:
-            return decode_image(data, most=int(self.limits.megapixels * 1e6))
+            return resize_views(decode_image(data, most=int(self.limits.megapixels * 1e6)), sizes)
         except ImageError as error:
-            return PredictionError(error.reason)
+            return error.reason
 
-    def place(self, mos: float) -> float | None:
-        """Part of the training photos with a lower mos."""
-        percentiles = self.about.meta.get("mos_percentiles")
-        return float(np.interp(mos, percentiles, np.linspace(0, 1, len(percentiles)))) if percentiles else None
+    def _mos_and_beams(
+        self, features: FeatureBatch, options: PredictOptions
+    ) -> tuple[dict[int, float], dict[int, list[BeamCaption]]]:
+        """mos and the beam's captions of a batch's images, by row; without those that the model does not predict."""
+        batch = make_batch(self.description, features, options).to(self.engine.device)
+        outputs = self.engine(batch)
+        mos = image_mos(outputs, batch).tolist()
+        beams: dict[int, list[BeamCaption]] = {}
+        decoder, task = self.engine.decoder, batch.caption_input
+        if decoder is not None and task is not None and outputs.grid is not None:
+            style, special = batch.style[task.rows], self.engine.special
+            found = generate_beams(decoder, outputs.grid, style, options.generation, special, options.attention)
+            beams = {row: list(map(self._caption, beam)) for row, beam in zip(task.rows.tolist(), found, strict=True)}
+        return {i: mos[i] for i in features.rows.get("levels", [])}, beams
 
-    def _answer(
-        self, photos: list[np.ndarray], ask: RequestOptions, style: int
-    ) -> list[tuple[float | None, list[BeamCaption]]]:
-        mos, grid = self.engine.see(photos)
-        values: list[float | None] = [None] * len(photos) if mos is None else list(mos.float().tolist())
-        if grid is None or self.engine.decoder is None:
-            return [(value, []) for value in values]
-        styles = torch.full((len(grid),), style, device=grid.device)
-        beams = generate_beams(self.engine.decoder, grid, styles, ask.generation, self.special, ask.attention)
-        return [(value, list(map(self._caption, beam))) for value, beam in zip(values, beams, strict=True)]
-
-    def _caption(self, found: GeneratedCaption) -> BeamCaption:
-        tokenizer = self.about.tokenizer
-        looks = None if found.attention is None else image_attention(self.about, found.attention)
-        return BeamCaption(tokenizer.decode(found.tokens), found.score, list(map(tokenizer.word, found.tokens)), looks)
-
-    def _told(self, found: tuple[float | None, list[BeamCaption]], seconds: float, data: bytes) -> Prediction:
-        mos, captions = found
-        return Prediction(mos, None if mos is None else self.place(mos), captions, seconds, image_note(data))
-
-
-def load_predictor(folder: Path, limits: Limits | None = None) -> Predictor:
-    """An answerer of a model folder.
-
-    Raises:
-        UserError: it is no model folder.
-    """
-    loaded = load_model_folder(folder)
-    return Predictor(loaded, TorchEngine(loaded), limits)
-
-
-def with_beam(generation: GenerationConfig, beam: int) -> GenerationConfig:
-    """The same, with a beam so wide."""
-    return replace(generation, method="beam", beam=beam)
+    def _caption(self, generated: GeneratedCaption) -> BeamCaption:
+        tokenizer = self.description.tokenizer
+        words = list(map(tokenizer.word, generated.tokens))
+        attention = None if generated.attention is None else image_attention(self.description, generated.attention)
+        return BeamCaption(tokenizer.decode(generated.tokens), generated.score, words, attention)
 
 
 def image_note(data: bytes) -> str:
-    """What was done to a photo, which can be read, before the model saw it; empty: nothing worth a word."""
+    """A change that an image, which can be read, went through before prediction; empty: none worth a word."""
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             if getattr(image, "is_animated", False) and image.format != "MPO":

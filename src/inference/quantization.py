@@ -1,4 +1,7 @@
-"""An encoder's ONNX file in 8 bits, weights and activations; the decoder stays as it is."""
+"""An encoder's ONNX file in 8 bits, weights and activations; the decoder stays as it is.
+
+Held by tests/inference/test_onnx_export.py.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,31 +14,33 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 
 class CalibrationImages(CalibrationDataReader):
-    """Photos, already at an encoder's size, [1, 3, H, W] each, one after the other."""
+    """Images at an encoder's size, [1, 3, H, W] each, one after the other."""
 
     def __init__(self, name: str, pixels: Iterator[np.ndarray]) -> None:
         """Hands `pixels` to the graph's input `name`."""
         self.name, self.pixels = name, pixels
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next photo; None after the last."""
-        photo = next(self.pixels, None)
-        return None if photo is None else {self.name: photo}
+        """The next image; None after the last."""
+        image = next(self.pixels, None)
+        return None if image is None else {self.name: image}
 
 
 def quantize_encoder(path: Path, name: str, pixels: Iterator[np.ndarray]) -> None:
-    """Convolutions and matrix products in 8 bits, by the ranges that photos give (Jacob et al. 2018), a channel each.
+    """Convolutions and matrix products in 8 bits, by the ranges of images (Jacob et al. 2018), channel by channel.
 
     Args:
         path: of the ONNX file, which is replaced.
         name: of its input.
-        pixels: photos, as Photos takes them.
+        pixels: images, as CalibrationImages takes them.
     """
     with TemporaryDirectory() as folder:
-        ready = _ready(path, Path(folder))
+        prepared = _prepare(path, Path(folder))
+        path.with_name(f"{path.name}.data").unlink(missing_ok=True)
+        path.unlink()
         quantize_static(
-            ready,
-            _emptied(path),
+            prepared,
+            path,
             CalibrationImages(name, pixels),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "MatMul", "Gemm"],
@@ -45,18 +50,11 @@ def quantize_encoder(path: Path, name: str, pixels: Iterator[np.ndarray]) -> Non
         )
 
 
-def _ready(path: Path, folder: Path) -> Path:
-    """The file with its weights in it and its layers joined, as the quantizer wants it."""
-    whole, ready = folder / "whole.onnx", folder / "ready.onnx"
+def _prepare(path: Path, folder: Path) -> Path:
+    """The file with its weights in it and its layers joined, as the quantizer reads it."""
+    merged, prepared = folder / "merged.onnx", folder / "prepared.onnx"
     model = onnx.load(path)
     del model.graph.value_info[:]  # the exporter's shapes are of weights before it turned them; they are inferred anew
-    onnx.save(model, whole)
-    quant_pre_process(whole, ready, skip_symbolic_shape=True)
-    return ready
-
-
-def _emptied(path: Path) -> Path:
-    """The path, with nothing left of the file and its weights."""
-    path.with_name(f"{path.name}.data").unlink(missing_ok=True)
-    path.unlink()
-    return path
+    onnx.save(model, merged)
+    quant_pre_process(merged, prepared, skip_symbolic_shape=True)
+    return prepared

@@ -1,60 +1,85 @@
-"""Every score of a table of photos, with intervals: what epochs log, evaluate prints and submissions carry."""
+"""Every score of a table of images, with intervals: what epochs log, evaluate prints and submissions carry.
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+The scores are those of all metrics: the files of this folder, and of SRC_PLUGINS, that define METRICS (see base.py).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from src.metrics import bootstrap as resampling
-from src.metrics import challenge
-from src.metrics import correlation as quality
-from src.metrics.bleu_rouge import (
-    BleuCounts,
-    bleu_counts,
-    bleu_from_counts,
-    bleu_values,
-    rouge_1_per_image,
-    rouge_l_per_image,
+from src.common.plugins import load_plugin, plugin_names
+from src.metrics.base import (
+    CaptionTable,
+    DerivedMetric,
+    ImageMetric,
+    Metric,
+    MetricResult,
+    MosTable,
+    OptionalMetric,
+    ResampledScores,
+    Score,
+    ScoreInfo,
+    Scores,
+    SumMetric,
+    TableMetric,
 )
-from src.metrics.cider import cider_d_per_image
+from src.metrics.bootstrap import bootstrap, percentile_interval, resampled_means
 from src.metrics.meteor import Meteor
-from src.metrics.text.corpus import Corpus
-from src.metrics.text.document_frequency import DocumentFrequencies
-from src.metrics.text.ptb_tokenizer import tokenize
 
-MEANS = ("rouge_l", "cider_d", "rouge_1_mean", "rouge_1_best")
-BLEUS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
-VARIETY = ("distinct_captions", "distinct_share", "vocabulary_used")
-HIGHER_IS_BETTER = {  # scores of which more is better, by the head that they are of
-    "mos": ("quality", "plcc", "srcc", "krcc"),
-    "decoder": ("captioning", *BLEUS, "meteor", *MEANS, *VARIETY),
-}
-
-ResampledScores = Callable[[np.ndarray], dict[str, np.ndarray]]
+PACKAGE = "src.metrics"
 
 
-@dataclass(frozen=True)
-class Score:
-    """A score and its 95 % interval, which is None where none was asked for or none makes sense."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
+def all_metrics() -> list[Metric]:
+    """Every metric, in the order of tables."""
+    modules = [load_plugin(PACKAGE, name, "metric") for name in plugin_names(PACKAGE)]
+    metrics = [metric for module in modules for metric in getattr(module, "METRICS", [])]
+    return sorted(metrics, key=lambda metric: metric.order)
 
 
-@dataclass
-class Scores:
-    """What score_photos found.
+def optional_metrics() -> list[OptionalMetric]:
+    """The metrics that only evaluate computes, each on demand."""
+    return [metric for metric in all_metrics() if isinstance(metric, OptionalMetric)]
 
-    Attributes:
-        scores: name -> score, in a fixed order; a score that cannot be computed is absent, never NaN.
-        names: P photo names.
-        per_photo: name -> [P], NaN where a photo has no such score. mos_error is predicted less true mos.
+
+def score_infos() -> dict[str, tuple[ScoreInfo, Metric]]:
+    """Name -> what its metric says of it, of every score that is always computed, in the order of tables."""
+    metrics = [metric for metric in all_metrics() if not isinstance(metric, OptionalMetric)]
+    return {info.name: (info, metric) for metric in metrics for info in metric.scores}
+
+
+def headline_scores() -> list[str]:
+    """The scores that charts and overviews show."""
+    return [name for name, (info, _) in score_infos().items() if info.headline]
+
+
+def compact_scores() -> list[str]:
+    """The few scores for tables with many columns."""
+    return [name for name, (info, _) in score_infos().items() if info.compact]
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether more of a score is better; also of a name that is no score, such as a count."""
+    infos = score_infos()
+    return name not in infos or infos[name][0].higher_is_better
+
+
+def selectable_scores(mos: bool, captions: bool) -> list[str]:
+    """The scores of these heads of which more is better."""
+    heads = {"any"} | ({"mos"} if mos else set()) | ({"captions"} if captions else set())
+    return [name for name, (info, metric) in score_infos().items() if info.higher_is_better and metric.head in heads]
+
+
+def image_scores(table: CaptionTable, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Some scores of each image of a table: name -> [P].
+
+    Raises:
+        KeyError: a score has no values per image.
     """
-
-    scores: dict[str, Score] = field(default_factory=dict)
-    names: list[str] = field(default_factory=list)
-    per_photo: dict[str, np.ndarray] = field(default_factory=dict)
+    metrics = [metric for metric in all_metrics() if set(metric.names) & set(names)]
+    results = [metric.result(metric.count(table)) for metric in metrics if isinstance(metric, ImageMetric | SumMetric)]
+    values = {name: column for result in results for name, column in result.per_image.items()}
+    return {name: values[name] for name in names}
 
 
 def score_images(
@@ -68,203 +93,133 @@ def score_images(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Scores:
-    """All scores that a table of P photos allows, each over the photos that carry its label.
+    """All scores that a table of P images allows, each over the images that carry its label.
 
-    plcc, srcc, krcc (two photos or more), rmse, quality; bleu_1 to bleu_4, meteor (where given), rouge_l, cider_d,
+    plcc, srcc, krcc (two images or more), rmse, quality; bleu_1 to bleu_4, meteor (where given), rouge_l, cider_d,
     rouge_1_mean, rouge_1_best, captioning (needs METEOR); combined (not where captions are scored without METEOR);
-    distinct_captions, distinct_share (0..1) and vocabulary_used (words) of all candidates.
+    distinct_captions, distinct_share (0..1) and vocabulary_used (words) of all candidates; those of SRC_PLUGINS.
 
     Args:
-        names: of the photos.
+        names: of the images.
         mos: [P] predicted; NaN throughout without a mos head.
         mos_true: [P] NaN where unknown.
         candidates: P generated captions; all empty without a decoder.
         references: P lists, empty where unknown.
         meteor: its process; without one, meteor and captioning are left out.
-        intervals: bootstrap over photos; costs about a second for 10,000 photos.
+        intervals: bootstrap over images; costs about a second for 10,000 images.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Raises:
         ValueError: columns of unequal length, or some but not all predicted mos are not finite.
-        UserError: METEOR is asked for and cannot run.
+        UserError: METEOR cannot run.
     """
-    return measure(names, mos, mos_true, candidates, references, meteor, intervals, resamples, seed)[0]
-
-
-def measure(
-    names: Sequence[str],
-    mos: np.ndarray | None = None,
-    mos_true: np.ndarray | None = None,
-    candidates: Sequence[str] | None = None,
-    references: Sequence[Sequence[str]] | None = None,
-    meteor: Meteor | None = None,
-    intervals: bool = False,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> tuple[Scores, ResampledScores]:
-    """As score_photos, and also what gives all scores of any choice of the photos.
-
-    Returns:
-        The scores, and a function from how often each photo is drawn, [B, P], to name -> [B]; see intervals.py for
-        what it takes as it is in the whole table: CIDEr-D's document frequencies above all.
-    """
-    report = Scores(names=list(names))
-    nothing = np.full(len(names), np.nan)
-    mos, true = (nothing if x is None else np.asarray(x, dtype=np.float64) for x in (mos, mos_true))
-    words = list(candidates) if candidates is not None else [""] * len(names)
+    metrics = [metric for metric in all_metrics() if not isinstance(metric, OptionalMetric)]
+    scores, unknown = Scores(names=list(names)), np.full(len(names), np.nan)
+    predicted, true = (unknown if x is None else np.asarray(x, dtype=np.float64) for x in (mos, mos_true))
+    captions = list(candidates) if candidates is not None else [""] * len(names)
     refs = references if references is not None else [[]] * len(names)
-    _check_lengths(len(names), mos=mos, mos_true=true, candidates=words, references=refs)
-    drawn = [_score_mos(report, mos, true), _score_captions(report, words, refs, meteor)]
-    _score_both(report.scores)
-    draw = _together(report, [d for d in drawn if d])
-    if intervals and names and any(drawn):
-        _add_intervals(report, draw, resamples, seed)
-    return report, draw
+    _check_lengths(len(names), mos=predicted, mos_true=true, candidates=captions, references=refs)
+    resamplers = [
+        _measure_table(scores, rows, table, some)
+        for rows, table, some in _tables(metrics, scores.names, (predicted, true), (captions, refs), meteor)
+    ]
+    derived = [metric for metric in metrics if isinstance(metric, DerivedMetric)]
+    values = {name: score.value for name, score in scores.scores.items()}
+    computed = {name: Score(float(value)) for name, value in _derive(derived, values).items()} | scores.scores
+    scores.scores = {name: computed[name] for metric in metrics for name in metric.names if name in computed}
+
+    def resample(weights: np.ndarray) -> dict[str, np.ndarray]:
+        drawn = {k: v for part in resamplers for k, v in part(weights).items() if k in scores.scores}
+        return drawn | _derive(derived, drawn)
+
+    scores.resample = resample
+    if intervals and names and resamplers:
+        for name, drawn in bootstrap(resample, len(names), resamples, seed).items():
+            low, high = percentile_interval(drawn)
+            if np.isfinite(low):
+                scores.scores[name] = Score(scores.scores[name].value, low, high)
+    return scores
 
 
-def _check_lengths(photos: int, **columns: Sequence | np.ndarray) -> None:
+def _check_lengths(images: int, **columns: Sequence | np.ndarray) -> None:
     for name, column in columns.items():
-        if len(column) != photos:
-            raise ValueError(f"{photos} photos but {len(column)} {name}")
+        if len(column) != images:
+            raise ValueError(f"{images} photos but {len(column)} {name}")
 
 
-def _score_mos(report: Scores, mos: np.ndarray, true: np.ndarray) -> ResampledScores | None:
-    """Adds the mos scores; returns how to compute them from drawing counts."""
+def _tables(
+    metrics: Sequence[Metric],
+    names: Sequence[str],
+    mos: tuple[np.ndarray, np.ndarray],
+    captions: tuple[Sequence[str], Sequence[Sequence[str]]],
+    meteor: Meteor | None,
+) -> Iterator[tuple[np.ndarray, MosTable | CaptionTable, list[Metric]]]:
+    """(rows, their table, its metrics): of images with mos, with a caption, and with references."""
+    if len(rows := _rated_rows(names, *mos)):
+        yield rows, MosTable(mos[0][rows], mos[1][rows]), [m for m in metrics if m.head == "mos"]
+    candidates, references = captions
+    captioned = [i for i, caption in enumerate(candidates) if caption]
+    referenced = [i for i, texts in enumerate(references) if len(texts)] if captioned else []
+    for kind, chosen in ((False, captioned), (True, referenced)):
+        if chosen:
+            table = CaptionTable([candidates[i] for i in chosen], [references[i] for i in chosen], meteor=meteor)
+            yield np.array(chosen), table, [m for m in metrics if m.head == "captions" and m.needs_references == kind]
+
+
+def _rated_rows(names: Sequence[str], predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """The rows with a true mos; none where none of these has a predicted one."""
     rows = np.flatnonzero(np.isfinite(true))
-    if not len(rows) or not np.isfinite(mos[rows]).any():
-        return None
-    lost = rows[~np.isfinite(mos[rows])]
+    lost = rows[~np.isfinite(predicted[rows])]
+    if len(lost) == len(rows):
+        return rows[:0]
     if len(lost):
-        raise ValueError(
-            f"{len(lost)} of {len(rows)} photos have no finite predicted mos, first: {report.names[lost[0]]}"
-        )
-    x, y = mos[rows], true[rows]
-    values = {"plcc": quality.plcc(x, y), "srcc": quality.srcc(x, y), "krcc": quality.krcc(x, y)} if len(x) > 1 else {}
-    values["rmse"] = quality.rmse(x, y)
-    report.scores.update({name: Score(value) for name, value in values.items()})
-    _spread(report, "mos_error", rows, x - y)
-    return _mos_draws(rows, x, y)
+        raise ValueError(f"{len(lost)} of {len(rows)} photos have no finite predicted mos, first: {names[lost[0]]}")
+    return rows
 
 
-def _mos_draws(rows: np.ndarray, x: np.ndarray, y: np.ndarray) -> ResampledScores:
-    terms = resampling.kendall_terms(x, y)
-
-    def draw(weights: np.ndarray) -> dict[str, np.ndarray]:
-        w = weights[:, rows]
-        return {
-            "plcc": resampling.resampled_plcc(w, x, y),
-            "srcc": resampling.resampled_srcc(w, x, y),
-            "krcc": resampling.resampled_krcc(w, terms),
-            "rmse": np.sqrt(resampling.resampled_means(w, (x - y) ** 2)),
-        }
-
-    return draw
-
-
-def _score_captions(
-    report: Scores, candidates: list[str], references: Sequence[Sequence[str]], meteor: Meteor | None
-) -> ResampledScores | None:
-    """Adds the captions' scores; returns how to compute them from drawing counts."""
-    if not any(candidates):
-        return None
-    _score_variety(report, tokenize([words for words in candidates if words]))
-    rows = [i for i, captions in enumerate(references) if len(captions)]
-    if not rows:
-        return None
-    corpus = Corpus([candidates[i] for i in rows], [references[i] for i in rows])
-    return _score_corpus(report, np.array(rows), corpus, meteor)
-
-
-def _score_corpus(report: Scores, rows: np.ndarray, corpus: Corpus, meteor: Meteor | None) -> ResampledScores:
-    counts, means = _count(corpus)
-    bleu, bleu_photos = bleu_from_counts(counts)
-    for i, name in enumerate(BLEUS):
-        report.scores[name] = Score(float(bleu[i]))
-        _spread(report, name, rows, bleu_photos[:, i])
-    table: dict[str, np.ndarray] = {}
-    shift = 0.0
-    if meteor:
-        whole, table["meteor"] = meteor.score(corpus.candidates, corpus.references, tokenized=True)
-        report.scores["meteor"] = Score(whole)
-        shift = whole - float(table["meteor"].mean())
-    table |= means
-    for name, values in table.items():
-        report.scores.setdefault(name, Score(float(values.mean())))
-        _spread(report, name, rows, values)
-    return _caption_draws(rows, counts, table, shift)
-
-
-def _count(corpus: Corpus) -> tuple[BleuCounts, dict[str, np.ndarray]]:
-    """What BLEU is made of, and the scores that are means over photos, part by part: memory does not grow with them."""
-    frequencies = DocumentFrequencies(corpus.references)
-    counts, means = [], []
-    for part in corpus.parts():
-        counts.append(bleu_counts(part))
-        means.append((rouge_l_per_image(part), cider_d_per_image(part, frequencies), *rouge_1_per_image(part)))
-    whole = BleuCounts(**{name: np.concatenate([vars(one)[name] for one in counts]) for name in vars(counts[0])})
-    return whole, dict(zip(MEANS, map(np.concatenate, zip(*means, strict=True)), strict=True))
-
-
-def _caption_draws(
-    rows: np.ndarray, counts: BleuCounts, table: Mapping[str, np.ndarray], shift: float
+def _measure_table(
+    scores: Scores, rows: np.ndarray, table: MosTable | CaptionTable, metrics: Sequence[Metric]
 ) -> ResampledScores:
-    columns = np.column_stack([*table.values()]).astype(np.float64)
-    sums = np.column_stack([counts.correct, counts.guess, counts.length, counts.reference]).astype(np.float64)
+    """Adds the scores of a table, whose images are some rows; returns how to resample them."""
+    by_part = [metric for metric in metrics if isinstance(metric, ImageMetric | SumMetric)]
+    counts = [[metric.count(part) for metric in by_part] for part in table.parts()] if by_part else []
+    joined = iter([np.concatenate(column) for column in zip(*counts, strict=True)])
+    results = []
+    for metric in metrics:
+        if isinstance(metric, ImageMetric | SumMetric):
+            results.append(metric.result(next(joined)))
+        elif isinstance(metric, TableMetric):
+            results.append(metric.measure(table))
+    for result in results:
+        scores.scores |= {name: Score(value) for name, value in result.values.items()}
+        for name, values in result.per_image.items():
+            scores.per_image[name] = np.full(len(scores.names), np.nan)
+            scores.per_image[name][rows] = values
+    return _resampler(rows, results)
 
-    def draw(weights: np.ndarray) -> dict[str, np.ndarray]:
+
+def _resampler(rows: np.ndarray, results: Sequence[MetricResult]) -> ResampledScores:
+    """Means of values per image, shifted to their scores, all at once; then what the other metrics give."""
+    means = [result for result in results if result.resample is None]
+    columns = {name: values for result in means for name, values in result.per_image.items()}
+    shifts = {name: result.values[name] - float(columns[name].mean()) for result in means for name in result.per_image}
+    table = np.column_stack([*columns.values()]).astype(np.float64) if columns else np.empty((len(rows), 0))
+
+    def resample(weights: np.ndarray) -> dict[str, np.ndarray]:
         w = weights[:, rows]
-        drawn = dict(zip(table, resampling.resampled_means(w, columns).T, strict=True))
-        if "meteor" in drawn:
-            drawn["meteor"] = drawn["meteor"] + shift
-        s = w @ sums
-        bleu = bleu_values(s[:, :4], s[:, 4:8], s[:, 8], s[:, 9])
-        return drawn | dict(zip(BLEUS, bleu.T, strict=True))
+        drawn = dict(zip(columns, resampled_means(w, table).T, strict=True))
+        drawn = {name: value + shifts[name] if shifts[name] else value for name, value in drawn.items()}
+        for result in results:
+            drawn |= result.resample(w) if result.resample else {}
+        return drawn
 
-    return draw
-
-
-def _score_variety(report: Scores, words: list[str]) -> None:
-    distinct = len(set(words))
-    used = len({word for caption in words for word in caption.split()})
-    values = (float(distinct), distinct / len(words), float(used))
-    report.scores.update({name: Score(value) for name, value in zip(VARIETY, values, strict=True)})
+    return resample
 
 
-def _score_both(scores: dict[str, Score]) -> None:
-    values = {name: score.value for name, score in scores.items()}
-    scores.update({name: Score(float(value)) for name, value in _challenge(values).items()})
-
-
-def _challenge(values: Mapping[str, float] | Mapping[str, np.ndarray]) -> dict[str, float | np.ndarray]:
-    """The challenge's scores that these scores allow: quality, captioning, combined."""
-    found: dict[str, float | np.ndarray] = {}
-    if "plcc" in values:
-        found["quality"] = challenge.quality_score(values["plcc"], values["srcc"])
-    if "meteor" in values:
-        parts = (values[name] for name in ("cider_d", "meteor", "bleu_3", "bleu_4", "rouge_l"))
-        found["captioning"] = challenge.captioning_score(*parts)
-    if found and ("captioning" in found or "cider_d" not in values):
-        found["combined"] = challenge.combined_score(found.get("quality"), found.get("captioning"))
-    return found
-
-
-def _together(report: Scores, drawn: list[ResampledScores]) -> ResampledScores:
-    def draw(weights: np.ndarray) -> dict[str, np.ndarray]:
-        values = {name: value for part in drawn for name, value in part(weights).items() if name in report.scores}
-        return values | _challenge(values)  # type: ignore[return-value]
-
-    return draw
-
-
-def _add_intervals(report: Scores, draw: ResampledScores, resamples: int, seed: int) -> None:
-    for name, values in resampling.bootstrap(draw, len(report.names), resamples, seed).items():
-        low, high = resampling.percentile_interval(values)
-        if np.isfinite(low):
-            report.scores[name] = Score(report.scores[name].value, low, high)
-
-
-def _spread(report: Scores, name: str, rows: np.ndarray, values: np.ndarray) -> None:
-    whole = np.full(len(report.names), np.nan)
-    whole[rows] = values
-    report.per_photo[name] = whole
+def _derive(metrics: Sequence[DerivedMetric], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores that these scores allow."""
+    derived: dict[str, Any] = {}
+    for metric in metrics:
+        derived |= metric.derive({**values, **derived})
+    return derived

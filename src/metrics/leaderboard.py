@@ -1,10 +1,10 @@
-"""Simulated leaderboards: many random cuts of the photos into a public and a private part, and everyone's rank on each.
+"""Simulated leaderboards: many random cuts of the images into a public and a private part, and the ranks on each.
 
 The challenge ranks by quality and by captioning; the sum of the two ranks decides, the better captioning rank a tie.
-Two ways to cut: `stratified` takes the same share of every ten photos of like mos; `shifted` prefers photos of high
-mos, or of low (a coin decides), so that the two parts differ as the challenge's own seem to.
+Two ways to cut: `stratified` takes the same share of every ten images of like mos; `shifted` prefers images of high
+mos, or of low (a coin decides), so that the two parts differ as the challenge's seem to.
 
-Notation: P photos, B cuts, M competitors.
+Notation: P images, B cuts, M competitors.
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,22 @@ from typing import Literal
 import numpy as np
 from scipy.stats import rankdata
 
+from src.metrics.base import Scores
 from src.metrics.bootstrap import BLOCK, percentile_interval
-from src.metrics.compute import ResampledScores
+from src.metrics.challenge import TASKS
 
 PUBLIC = 0.3
-STRATUM = 10  # photos
+STRATUM = 10  # images
+SCORES = (*TASKS, "cider_d")  # of a leaderboard's table, as far as they are known
 Kind = Literal["stratified", "shifted"]
-TASKS = ("quality", "captioning")
 
 
 @dataclass
 class Leaderboard:
-    """One board over all cuts.
+    """A leaderboard over all cuts.
 
     Attributes:
-        scores: competitor -> score -> mean over the cuts, and the middle 95 % of them. Cuts without photos for a score
+        scores: competitor -> score -> mean over the cuts, and the middle 95 % of them. Cuts without images for a score
             do not count; a score that no cut allows is absent.
         ranks: [B, M], 1 is best.
     """
@@ -57,18 +58,18 @@ class LeaderboardPair:
 
 
 def simulate_leaderboards(
-    draws: Mapping[str, ResampledScores],
+    competitors: Mapping[str, Scores],
     mos: np.ndarray,
     kind: Kind,
     cuts: int = 200,
     seed: int = 0,
     shift: float = 1.0,
 ) -> LeaderboardPair:
-    """Cuts the photos `cuts` times and ranks all competitors.
+    """Cuts the images `cuts` times and ranks all competitors.
 
     Args:
-        draws: competitor -> its scores of any choice of the P photos (compute.measure).
-        mos: [P] true, NaN where unknown: what photos are stratified or shifted by.
+        competitors: name -> its scores of the same P images.
+        mos: [P] true, NaN where unknown, by which images are stratified or shifted.
         kind: how to cut.
         cuts: B.
         seed: of the cuts.
@@ -81,18 +82,19 @@ def simulate_leaderboards(
         many = min(size, cuts - start)
         public = stratified_cuts(mos, many, rng) if kind == "stratified" else shifted_cuts(mos, many, rng, shift)
         for side, chosen in ((True, public), (False, ~public)):
-            parts[side].append({name: dict(draw(chosen.astype(np.float64))) for name, draw in draws.items()})
+            weights = chosen.astype(np.float64)
+            parts[side].append({name: dict(scores.resample(weights)) for name, scores in competitors.items()})
     return LeaderboardPair(_board(parts[True]), _board(parts[False]))
 
 
 def stratified_cuts(mos: np.ndarray, cuts: int, rng: np.random.Generator) -> np.ndarray:
-    """[B, P] bool: three of every ten photos in order of mos; those of unknown mos come last, in the table's order."""
-    photos = len(mos)
+    """[B, P] bool: three of every ten images in order of mos; those of unknown mos come last, in the table's order."""
+    images = len(mos)
     order = np.argsort(mos, kind="stable")
-    keys = rng.random((cuts, photos)) + np.arange(photos) // STRATUM  # sorted within each stratum only
-    place = np.empty((cuts, photos), dtype=np.int64)
-    np.put_along_axis(place, keys.argsort(axis=1), np.arange(photos)[None, :] % STRATUM, axis=1)
-    public = np.empty((cuts, photos), dtype=bool)
+    keys = rng.random((cuts, images)) + np.arange(images) // STRATUM  # sorted within each stratum only
+    place = np.empty((cuts, images), dtype=np.int64)
+    np.put_along_axis(place, keys.argsort(axis=1), np.arange(images)[None, :] % STRATUM, axis=1)
+    public = np.empty((cuts, images), dtype=bool)
     public[:, order] = place < round(PUBLIC * STRATUM)
     return public
 
@@ -119,15 +121,15 @@ def _board(parts: list[dict[str, dict[str, np.ndarray]]]) -> Leaderboard:
     }
     scores = {
         name: {
-            score: (float(np.nanmean(x)), *percentile_interval(x)) for score, x in one.items() if np.isfinite(x).any()
+            score: (float(np.nanmean(x)), *percentile_interval(x)) for score, x in row.items() if np.isfinite(x).any()
         }
-        for name, one in values.items()
+        for name, row in values.items()
     }
     return Leaderboard(scores, challenge_ranks(values))
 
 
 def challenge_ranks(values: Mapping[str, Mapping[str, np.ndarray]]) -> np.ndarray:
-    """[B, M] ranks by the challenge's rule; who lacks a task is last in it.
+    """[B, M] ranks by the challenge's rule; a competitor without a task is last in it.
 
     Without METEOR, CIDEr-D stands for captioning.
 
@@ -136,11 +138,10 @@ def challenge_ranks(values: Mapping[str, Mapping[str, np.ndarray]]) -> np.ndarra
     """
     columns = []
     for task in TASKS:
-        if task == "captioning" and not any(task in one for one in values.values()):
+        if task == "captioning" and not any(task in row for row in values.values()):
             task = "cider_d"
-        if any(task in one for one in values.values()):
-            like = next(one[task] for one in values.values() if task in one)
-            table = np.stack([one.get(task, np.full(len(like), -np.inf)) for one in values.values()], axis=1)
+        if shape := next((row[task].shape for row in values.values() if task in row), None):
+            table = np.stack([row.get(task, np.full(shape, -np.inf)) for row in values.values()], axis=1)
             columns.append(rankdata(-np.nan_to_num(table, nan=-np.inf), method="min", axis=1))
     if not columns:
         raise ValueError("no competitor has a score to rank by")

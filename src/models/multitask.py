@@ -17,8 +17,9 @@ from src.config.schema import GenerationConfig, ModelConfig
 from src.data.batch import Batch, TaskInput
 from src.data.tokenizer import PAD, UNK
 from src.models.backbones.base import Backbone
+from src.models.beam_search import GeneratedCaption
 from src.models.decoders.base import make_decoder
-from src.models.generation import GeneratedCaption, generate
+from src.models.generation import generate
 from src.models.losses.base import load_losses
 from src.models.mos_head import MosHead
 
@@ -93,8 +94,8 @@ class MultitaskModel(nn.Module):
 
     def forward(self, batch: Batch) -> MultitaskOutputs:
         """Predicted mos and the decoder's grid; the backbone runs once for pixels that both tasks share."""
-        quality = batch.quality if self.mos is not None else None
-        captioning = batch.captioning if self.decoder is not None else None
+        quality = batch.mos_input if self.mos is not None else None
+        captioning = batch.caption_input if self.decoder is not None else None
         if quality and captioning and quality.pixels is not None and quality.pixels is captioning.pixels:
             features = self.backbone(quality.pixels)
             levels, grid = features.levels, features.grid
@@ -134,8 +135,8 @@ class MultitaskModel(nn.Module):
     def caption_ce(self, grid: Tensor, batch: Batch) -> dict[str, Mean]:
         """The cross-entropy of the batch's captions, from grid [R, N, C], and their words."""
         assert self.decoder is not None
-        assert batch.captioning is not None
-        tokens = batch.tokens[batch.captioning.rows]
+        assert batch.caption_input is not None
+        tokens = batch.tokens[batch.caption_input.rows]
         words = int((tokens[:, :, 1:] != PAD).sum())
         return {"caption_ce": (self.decoder.loss(grid, tokens, self.config.decoder.label_smoothing), words)}
 
@@ -144,11 +145,11 @@ class MultitaskModel(nn.Module):
         """mos [B], NaN outside the quality input, and tokens of each row of the captioning input, or None."""
         outputs = self(batch)
         mos = torch.full((len(batch),), float("nan"), device=batch.mos.device)
-        if outputs.mos is not None and batch.quality is not None:
-            mos[batch.quality.rows] = outputs.mos.float()
-        if outputs.grid is None or batch.captioning is None:
+        if outputs.mos is not None and batch.mos_input is not None:
+            mos[batch.mos_input.rows] = outputs.mos.float()
+        if outputs.grid is None or batch.caption_input is None:
             return mos, None
-        captions = self.generate(outputs.grid, batch.style[batch.captioning.rows], generation)
+        captions = self.generate(outputs.grid, batch.style[batch.caption_input.rows], generation)
         return mos, [caption.tokens for caption in captions]
 
     def generate(
@@ -171,9 +172,9 @@ class MultitaskModel(nn.Module):
     def _all_mos(self, outputs: MultitaskOutputs, batch: Batch, group: ProcessGroup) -> tuple[Tensor, Tensor]:
         """mos of the whole batch, predicted and true, [R] each."""
         assert self.mos is not None
-        if outputs.mos is None or batch.quality is None:  # in another process's part only
+        if outputs.mos is None or batch.mos_input is None:  # in another process's part only
             return group.whole(zero_loss(self.mos)), group.whole(batch.mos[:0])
-        return group.whole(outputs.mos), group.whole(batch.mos[batch.quality.rows])
+        return group.whole(outputs.mos), group.whole(batch.mos[batch.mos_input.rows])
 
     def _caption_losses(self, grid: Tensor | None, batch: Batch, caption_loss: CaptionLoss | None) -> dict[str, Mean]:
         assert self.decoder is not None

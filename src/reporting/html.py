@@ -1,64 +1,59 @@
-"""A report as one HTML file that needs nothing else: sections of tables, figures, photos and text."""
+"""A report as one self-contained HTML file: sections of tables, plots, galleries and text."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
 
 from src.common.errors import UserError
 from src.common.files import write_text
-from src.reporting.images import figure_png, png_uri
+from src.reporting.embedded_images import figure_png, png_uri
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-LIMIT = 20_000_000  # bytes of a page
+MAX_BYTES = 20_000_000  # of a page
 
 
 @dataclass
 class Table:
-    """Rows of cells below a head; the first column names the rows."""
+    """A header, and rows of cells; the first column names the rows."""
 
-    head: Sequence[str]
+    header: Sequence[str]
     rows: Sequence[Sequence[str]]
     kind: str = "table"
 
 
 @dataclass
 class Text:
-    """Text as it stands."""
+    """Preformatted text."""
 
     text: str
     kind: str = "text"
 
 
 @dataclass
-class Picture:
-    """A figure.
+class Plot:
+    """A figure as PNG, with a name for its file and a title.
 
-    Attributes:
-        name: of its PNG file.
-        title: what it shows.
-        png: the figure.
-        points: (x, y, photo) of points to hover: parts of width and height from the top left, number in Page.photos.
+    Hovered points (x, y, i) show image i of Page.hover_images; x and y are fractions of the size from the top left.
     """
 
     name: str
     title: str
     png: bytes
     points: list[tuple[float, float, int]] = field(default_factory=list)
-    kind: str = "picture"
+    kind: str = "plot"
 
     @property
     def uri(self) -> str:
-        """The picture within the page."""
+        """The figure as data URI."""
         return png_uri(self.png)
 
 
 @dataclass
-class GalleryPhoto:
-    """A photo of a gallery: its picture as data URI, a title, what is said of it below."""
+class GalleryImage:
+    """An image of a gallery: its data URI, a title, and the caption and references below."""
 
     uri: str
     title: str
@@ -68,63 +63,54 @@ class GalleryPhoto:
 
 @dataclass
 class Gallery:
-    """Photos side by side."""
+    """Images side by side."""
 
     title: str
-    photos: Sequence[GalleryPhoto]
+    images: Sequence[GalleryImage]
     kind: str = "gallery"
 
 
-Block = Table | Text | Picture | Gallery
+Block = Table | Text | Plot | Gallery
 
 
 @dataclass
 class Section:
-    """A part of the page: what it is about, in a sentence or two, and its blocks."""
+    """A part of the page: a title, a description in a sentence or two, and blocks."""
 
     title: str
-    about: str = ""
+    description: str = ""
     blocks: list[Block] = field(default_factory=list)
 
 
 @dataclass
 class Page:
-    """A report.
-
-    Attributes:
-        title: of the page.
-        about: lines below the title.
-        sections: in their order; those without blocks and text are left out.
-        photos: (data URI, label) of what points of pictures are.
-    """
+    """A report: title, lines below it, sections, and (data URI, label) of images that plots show for hovered points."""
 
     title: str
-    about: list[str] = field(default_factory=list)
+    summary: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
-    photos: list[tuple[str, str]] = field(default_factory=list)
+    hover_images: list[tuple[str, str]] = field(default_factory=list)
 
-    def pictures(self) -> list[Picture]:
-        """All figures."""
-        return [block for section in self.sections for block in section.blocks if isinstance(block, Picture)]
+    def plots(self) -> list[Plot]:
+        """All plots."""
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Plot)]
 
 
-def make_picture(name: str, title: str, figure: "Figure") -> Picture:
-    """A figure as a block; of its name, what may not stand in a file's name becomes an underscore."""
-    return Picture(file_name(name), title, figure_png(figure))
+def make_plot(name: str, title: str, figure: Figure) -> Plot:
+    """A figure as a block."""
+    return Plot(file_name(name), title, figure_png(figure))
 
 
 def file_name(text: str) -> str:
-    """A text as the name of a file."""
+    """A text as the name of a file: characters that file names cannot hold become underscores."""
     return re.sub(r"[^\w.-]+", "_", text)[:80]
 
 
 def render(page: Page) -> str:
-    """The page as HTML."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    """The page as HTML; sections without blocks and description are left out."""
+    template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    sections = [section for section in page.sections if section.blocks or section.about]
+    sections = [section for section in page.sections if section.blocks or section.description]
     return environment.from_string(template).render(page=page, sections=sections)
 
 
@@ -136,7 +122,8 @@ def write_page(page: Page, path: Path) -> int:
     """
     text = render(page)
     size = len(text.encode())
-    if size > LIMIT:
-        raise UserError(f"{path}: would be {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}; ask for fewer --photos")
+    if size > MAX_BYTES:
+        remedy = "reduce --photos"
+        raise UserError(f"{path}: would be {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}; {remedy}")
     write_text(path, text)
     return size

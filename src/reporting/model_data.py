@@ -1,32 +1,26 @@
-"""What a report is made of: a model's answers beside the truth, its scores, and what its run logged."""
+"""The data of a report: each model's predictions, their scores, and the metrics that its run logged.
+Held by tests/reporting/test_report_builder.py.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from jsonargparse import Namespace
-
 from src.common.errors import UserError
-from src.config.cli import Overrides
-from src.config.schema import Config, to_dict
-from src.evaluation.evaluation_set import ModelPredictions, predict_part
+from src.config.schema import Config
+from src.data.sample import Sample
+from src.evaluation.evaluation_set import EvaluationOptions, ModelPredictions, predict_part
 from src.evaluation.score_table import ALL, score_by_source
-from src.metrics.compute import Scores
-from src.reporting.curves import Logged, logged_metrics
+from src.inference.predictions import Predictions
+from src.metrics.base import Scores
+from src.reporting.metric_history import MetricHistory, load_metric_history
 
-NAMED = 5  # of the photos that could not be answered
+MAX_FALLBACK_NAMES = 5
 
 
 @dataclass(frozen=True)
 class ReportedModel:
-    """A model to report on.
-
-    Attributes:
-        model: its folder, run name, run id or `best`.
-        name: what it is called; empty: as its run is.
-        config: whose photos and generation stand for the model's own.
-    """
+    """A model by folder, run name, id or `best`; its name in the report; a config that replaces data and `generate`."""
 
     model: str
     name: str = ""
@@ -35,69 +29,58 @@ class ReportedModel:
 
 @dataclass
 class ModelData:
-    """All that is known of a model.
-
-    Attributes:
-        name: of the model in the report.
-        asked: the model, the photos and its answers.
-        scores: of all photos, and of each source.
-        logged: what its run logged, by metric.
-    """
+    """A model's name in the report, its predictions, scores of all images and of each source, and logged metrics."""
 
     name: str
-    asked: ModelPredictions
+    model: ModelPredictions
     scores: dict[str, Scores]
-    logged: Logged
+    history: MetricHistory
 
     @property
-    def whole(self) -> Scores:
-        """The scores of all photos."""
+    def overall(self) -> Scores:
+        """The scores of all images."""
         return self.scores[ALL]
 
-    def about(self) -> list[str]:
-        """Which photos it answered, and which of them have no answer of its own."""
-        lines, lost = self.asked.about["title"].splitlines(), self.asked.about["fallbacks"]
-        if lost:
-            some = ", ".join(lost[:NAMED]) + (", ..." if len(lost) > NAMED else "")
-            told = "could not be answered; the training mean or commonest comment is scored in their place"
-            lines.append(f"{self.name}: {len(lost)} photos {told}: {some}")
+    @property
+    def predictions(self) -> Predictions:
+        """The predictions, beside the truth."""
+        return self.model.predictions
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The images, in the predictions' order."""
+        return self.model.samples
+
+    def summary(self) -> list[str]:
+        """Lines below the report's title: the images, and those whose prediction is a fallback."""
+        lines, fallbacks = self.model.provenance["title"].splitlines(), self.model.provenance["fallbacks"]
+        if fallbacks:
+            names = ", ".join(fallbacks[:MAX_FALLBACK_NAMES]) + (", ..." if len(fallbacks) > MAX_FALLBACK_NAMES else "")
+            reason = "have no prediction; the training mean or commonest comment is scored in its place"
+            lines.append(f"{self.name}: {len(fallbacks)} photos {reason}: {names}")
         return lines
 
-    def config_text(self) -> str:
-        """The config as YAML."""
-        return yaml.safe_dump(to_dict(self.asked.loaded.config), sort_keys=False, allow_unicode=True)
 
-    def environment(self) -> str:
-        """Libraries, machine and command of the run, as it wrote them down; empty where it is not at hand."""
-        file = self.asked.folder.parent / "environment.json"
-        return file.read_text(encoding="utf-8") if file.is_file() else ""
-
-
-def collect_models(wanted: Sequence[ReportedModel], options: Namespace, overrides: Overrides) -> list[ModelData]:
-    """Has each model answer and scores it. Models of one name are called as they were asked for.
+def collect_models(reported: Sequence[ReportedModel], options: EvaluationOptions, with_meteor: bool) -> list[ModelData]:
+    """Predicts and scores with each model. Models whose runs have the same name keep the names on the command line.
 
     Raises:
-        UserError: there is no such model, it has no photos to answer, or it is named twice.
+        UserError: a model does not exist, has no images, or is given twice.
     """
-    names = [one.name or one.model for one in wanted]
-    if twice := next((name for name in names if names.count(name) > 1), ""):
-        raise UserError(f"--model {twice}: is given twice; name each once")
-    found = [collect_model(one, options, overrides) for one in wanted]
-    called = [one.name for one in found]
-    for given, one in zip(names, found, strict=True):
-        one.name = given if called.count(one.name) > 1 else one.name
-    return found
+    names = [model.name or model.model for model in reported]
+    if repeated := next((name for name in names if names.count(name) > 1), ""):
+        raise UserError(f"--model {repeated}: is given twice; name each once")
+    models = [collect_model(model, options, with_meteor) for model in reported]
+    run_names = [model.name for model in models]
+    for name, model in zip(names, models, strict=True):
+        model.name = name if run_names.count(model.name) > 1 else model.name
+    return models
 
 
-def collect_model(wanted: ReportedModel, options: Namespace, overrides: Overrides) -> ModelData:
-    """One model's material."""
-    asked = predict_part(wanted.model, options, overrides, cache_as_trained=True, config=wanted.config)
-    history = logged_metrics(asked.about["run_id"], asked.folder.parent / "history.jsonl")
-    name = wanted.name or model_label(wanted.model, asked)
-    return ModelData(name, asked, score_by_source(asked.answers, options.meteor), history)
-
-
-def model_label(name: str, asked: ModelPredictions) -> str:
-    """The run's name for a path, an id or `best`; else what the model was asked for by."""
-    given = asked.loaded.config.track.name
-    return given if given and (Path(name).exists() or name in ("best", asked.about["run_id"])) else name
+def collect_model(reported: ReportedModel, options: EvaluationOptions, with_meteor: bool) -> ModelData:
+    """The data of one model; a model given by path, id or `best` has the name of its run."""
+    model = predict_part(reported.model, options, reported.config, cache_as_trained=True)
+    history = load_metric_history(model.provenance["run_id"], model.folder.parent / "history.jsonl")
+    by_run_name = Path(reported.model).exists() or reported.model in ("best", model.provenance["run_id"])
+    name = reported.name or (by_run_name and model.loaded.config.track.name) or reported.model
+    return ModelData(name, model, score_by_source(model.predictions, with_meteor), history)

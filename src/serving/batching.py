@@ -1,4 +1,4 @@
-"""Photos of many requests through one model: what waits while it works is answered together next."""
+"""Batches across requests: items that wait while the model works are its next batch."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -10,27 +10,27 @@ R = TypeVar("R")
 
 
 class QueueFull(Exception):
-    """More waits than may."""
+    """The queue has no room for more items."""
 
 
 @dataclass
 class Job(Generic[T, R]):
-    """One item and who waits for its result."""
+    """An item and the future of its result."""
 
     item: T
     result: "asyncio.Future[R]"
 
 
 class Batcher(Generic[T, R]):
-    """Hands items to `work`, in the order they came, as many at once as wait, up to `batch`.
+    """Hands items to `work` in their order, all that wait at once, up to `batch`.
 
     Attributes:
-        waiting: how many items wait or are in work.
+        waiting: items that wait or are in work.
     """
 
-    def __init__(self, work: Callable[[list[T]], Sequence[R]], batch: int, most: int) -> None:
-        """`work` runs in a thread of its own; at most `most` items wait or are in work."""
-        self.work, self.batch, self.most = work, batch, most
+    def __init__(self, work: Callable[[list[T]], Sequence[R]], batch: int, capacity: int) -> None:
+        """`work` runs in a thread of its own; at most `capacity` items wait or are in work."""
+        self.work, self.batch, self.capacity = work, batch, capacity
         self.waiting = 0
         self.jobs: asyncio.Queue[Job[T, R]] = asyncio.Queue()
 
@@ -40,8 +40,8 @@ class Batcher(Generic[T, R]):
         Raises:
             QueueFull: there is no room for all of them.
         """
-        if self.waiting + len(items) > self.most:
-            raise QueueFull(f"{self.waiting} photos wait already, of at most {self.most}")
+        if self.waiting + len(items) > self.capacity:
+            raise QueueFull(f"{self.waiting} photos wait already, of at most {self.capacity}")
         self.waiting += len(items)
         loop = asyncio.get_running_loop()
         jobs: list[Job[T, R]] = [Job(item, loop.create_future()) for item in items]
@@ -52,32 +52,32 @@ class Batcher(Generic[T, R]):
             return list(await asyncio.gather(*(job.result for job in jobs)))
         finally:
             for job in jobs:
-                job.result.cancel()  # of a visitor who went away, what has not been begun need not be
+                job.result.cancel()  # the client may have gone: jobs that have not begun are dropped
 
     async def run(self) -> None:
         """Works until it is cancelled."""
         while True:
             first = await self.jobs.get()
-            waiting = [first, *(self.jobs.get_nowait() for _ in range(min(self.batch - 1, self.jobs.qsize())))]
-            batch = [job for job in waiting if not job.result.done()]
+            jobs = [first, *(self.jobs.get_nowait() for _ in range(min(self.batch - 1, self.jobs.qsize())))]
+            batch = [job for job in jobs if not job.result.done()]
             if batch:
-                await self._do(batch)
+                await self._process(batch)
 
-    async def _do(self, batch: list[Job[T, R]]) -> None:
+    async def _process(self, batch: list[Job[T, R]]) -> None:
         try:
             results = await asyncio.to_thread(self.work, [job.item for job in batch])
         except Exception as error:
-            await self._failed(batch, error)
+            await self._process_singly(batch, error)
             return
         for job, result in zip(batch, results, strict=True):
             if not job.result.done():
                 job.result.set_result(result)
 
-    async def _failed(self, batch: list[Job[T, R]], error: Exception) -> None:
-        """Does the items of a failed batch one by one: only who handed in the one that fails by itself is told."""
+    async def _process_singly(self, batch: list[Job[T, R]], error: Exception) -> None:
+        """Processes the items of a failed batch one by one, so that the error reaches its own client alone."""
         for job in batch:
             if not job.result.done() and len(batch) > 1:
-                await self._do([job])
+                await self._process([job])
             elif not job.result.done():
                 job.result.set_exception(error)
 

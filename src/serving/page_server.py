@@ -1,4 +1,6 @@
-"""The page's server: Streamlit's command line, its options, its port."""
+"""The page's server: its options, its port, and Streamlit's command line.
+Held by tests/serving/test_page.py.
+"""
 
 import json
 import socket
@@ -14,15 +16,8 @@ PAGE = Path(__file__).parent / "page" / "main.py"
 
 @dataclass(frozen=True)
 class PageOptions:
-    """What the page offers and takes.
-
-    Attributes:
-        models: names of models, offered first.
-        folders: folders whose photos, and those of folders below, anybody who opens the page may look at.
-        photos: most photos at once.
-        megabytes: of a photo's file.
-        megapixels: of a photo.
-        at_once: photos answered at once, for all visitors together; who waits too long is asked to come again.
+    """Models that are listed first, folders whose photos (also those below) every visitor may see, and limits: photos
+    of one upload, size of a photo and its file, predictions that run at once for all visitors together.
     """
 
     models: tuple[str, ...] = ()
@@ -33,7 +28,7 @@ class PageOptions:
     at_once: int = 4
 
     def to_json(self) -> str:
-        """The options as one word of a command line."""
+        """The options as one argument of a command line."""
         return json.dumps(asdict(self))
 
     @staticmethod
@@ -44,18 +39,18 @@ class PageOptions:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises UserError where nothing can listen there."""
+    """Raises UserError where no server can listen on the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family):
             pass
-    except (OSError, UnicodeError) as error:  # the latter of a name that cannot be a host's, such as a..b
-        why = one_line(error.strerror if isinstance(error, OSError) else error)
-        raise UserError(f"{host}:{port}: cannot listen there ({why}); choose another --host or --port") from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a host name, such as a..b
+        reason = one_line(error.strerror if isinstance(error, OSError) else error)
+        raise UserError(f"{host}:{port}: cannot listen there ({reason}); choose another --host or --port") from error
 
 
 def streamlit_command(host: str, port: int, options: PageOptions) -> list[str]:
-    """Streamlit's command: no telemetry, no watching of files, uploads up to the limit."""
+    """Streamlit's command: without telemetry and file watching, uploads up to the limit."""
     settings = {
         "server.address": host,
         "server.port": port,

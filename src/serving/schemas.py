@@ -1,4 +1,7 @@
-"""What goes over the API's wire, as JSON; the OpenAPI page shows these shapes."""
+"""The API's responses as JSON; the OpenAPI page shows these shapes.
+
+Held by tests/serving/test_api.py and tests/golden/test_api.py.
+"""
 
 from pydantic import BaseModel, Field
 
@@ -8,7 +11,7 @@ DIGITS = 4  # of attention
 
 
 class AttentionSchema(BaseModel):
-    """Where each word of a caption looked, as docs/details.schema.json has it."""
+    """Where the decoder attended for each word of a caption, as docs/details.schema.json has it."""
 
     words: list[str] = Field(description="T words or pieces of words")
     weights: list[list[float]] = Field(
@@ -23,55 +26,69 @@ class CaptionSchema(BaseModel):
     text: str
     score: float = Field(description="log probability over length ** length_penalty")
     attention: AttentionSchema | None = Field(
-        description="null where not asked for, or the model's decoder does not attend"
+        description="null without attention=true, or of a model whose decoder does not attend"
     )
 
 
 class PredictionSchema(BaseModel):
-    """What a model says of a photo."""
+    """A model's prediction for a photo."""
 
     name: str = Field(description="the file's name, as sent")
     mos: float | None = Field(description="in the training data's units; null of a model without mos")
     place: float | None = Field(description="part of the training photos whose mos is lower, 0 to 1")
     captions: list[CaptionSchema] = Field(description="the best first; none of a model without captions")
-    seconds: float = Field(description="from bytes to answer; of photos answered together, an equal share")
-    note: str = Field(description="what was done to the photo that its owner may not expect; empty: nothing")
+    seconds: float = Field(description="from bytes to prediction; of photos in one batch, an equal share")
+    note: str = Field(description="a change of the photo that its owner may not expect; empty: none")
 
 
-class ErrorSchema(BaseModel):
-    """A photo that cannot be answered."""
+class PhotoErrorSchema(BaseModel):
+    """A photo without a prediction."""
 
     name: str = Field(description="the file's name, as sent")
     error: str = Field(description="why, on one line")
+
+
+class PredictResponse(BaseModel):
+    """The photos of a request, in their order."""
+
+    predictions: list[PredictionSchema | PhotoErrorSchema]
 
 
 class ModelSchema(BaseModel):
     """A model that is served."""
 
     name: str
-    mos: bool = Field(description="whether it tells mos")
+    mos: bool = Field(description="whether it predicts mos")
     captions: bool = Field(description="whether it writes captions")
-    attention: bool = Field(description="whether it can tell where each word looked")
+    attention: bool = Field(description="whether its decoder attends to places of the photo")
     styles: list[str] = Field(description="of its captions, by data set")
     beam: int = Field(description="captions kept at each step where a request does not say")
 
 
-class RefusalSchema(BaseModel):
+class ErrorResponse(BaseModel):
     """Why a request was refused."""
 
-    detail: str
+    error: str
 
 
-def prediction_to_json(name: str, found: Prediction | PredictionError, beams: int) -> PredictionSchema | ErrorSchema:
-    """An answer as the API gives it, with so many of its captions."""
-    if isinstance(found, PredictionError):
-        return ErrorSchema(name=name, error=found.reason)
+def prediction_to_json(
+    name: str, prediction: Prediction | PredictionError, beams: int
+) -> PredictionSchema | PhotoErrorSchema:
+    """A prediction as the API gives it, with at most `beams` of its captions."""
+    if isinstance(prediction, PredictionError):
+        return PhotoErrorSchema(name=name, error=prediction.reason)
     captions = []
-    for one in found.captions[:beams]:
-        looks = None if one.attention is None else one.attention[:-1].astype(float).round(DIGITS).tolist()
-        attention = None if looks is None else AttentionSchema(words=one.words, weights=looks)
-        captions.append(CaptionSchema(text=one.text, score=one.score, attention=attention))
-    seconds = round(found.seconds, 4)
+    for caption in prediction.captions[:beams]:
+        attention = None
+        if caption.attention is not None:
+            weights = caption.attention[:-1].astype(float).round(DIGITS).tolist()
+            attention = AttentionSchema(words=caption.words, weights=weights)
+        captions.append(CaptionSchema(text=caption.text, score=caption.score, attention=attention))
     return PredictionSchema(
-        name=name, mos=found.mos, place=found.place, captions=captions, seconds=seconds, note=found.note
+        name=name,
+        mos=prediction.mos,
+        place=prediction.place,
+        captions=captions,
+        seconds=round(prediction.seconds, 4),
+        note=prediction.note,
     )

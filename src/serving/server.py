@@ -1,59 +1,71 @@
-"""The models that the API serves, and its bounds, from a command line."""
+"""The API's server, its models and limits, from a command line.
 
-from typing import TYPE_CHECKING, Any
+Held by tests/serving/test_api.py.
+"""
+
+from jsonargparse import Namespace
 
 from src.common.errors import UserError
+from src.inference.predict_options import PredictOptions
+from src.inference.predictor import ImageLimits, Predictor
+from src.serving.api import ServedModel, make_app
+from src.serving.limits import RequestLimits
+from src.serving.page_server import check_port
+from src.tracking.run_registry import find_model, short_name
 
-if TYPE_CHECKING:
-    from src.serving.api import ServedModel
-    from src.serving.limits import RequestLimits
+
+def serve_api(options: Namespace) -> None:
+    """Loads the models and serves them until Ctrl-C.
+
+    Raises:
+        UserError: the port is taken, or as `make_request_limits` and `load_served_models`.
+    """
+    import uvicorn
+
+    limits = make_request_limits(options)
+    check_port(options.host, options.port)
+    app = make_app(load_served_models(options), limits)
+    print(f"API: http://{options.host}:{options.port}/docs (Ctrl-C ends it)", flush=True)
+    uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
 
 
-def make_request_limits(options: Any) -> "RequestLimits":
-    """The bounds that a command line sets.
+def make_request_limits(options: Namespace) -> RequestLimits:
+    """The limits of a command line.
 
     Raises:
         UserError: the largest request does not fit the queue.
     """
-    from src.serving.limits import RequestLimits
-
-    bounds = RequestLimits(options.photos, options.batch, options.queue, options.megabytes)
-    if bounds.photos > bounds.queue:
-        raise UserError(f"--photos {bounds.photos}: no such request fits --queue {bounds.queue}; make it smaller")
-    return bounds
+    limits = RequestLimits(options.photos, options.batch, options.queue, options.megabytes)
+    if limits.images > limits.queue:
+        raise UserError(f"--photos {limits.images}: no such request fits --queue {limits.queue}; make it smaller")
+    return limits
 
 
-def load_served_models(options: Any) -> dict[str, "ServedModel"]:
-    """The models of a command line, by what requests call them.
+def load_served_models(options: Namespace) -> dict[str, ServedModel]:
+    """The models of a command line, by the names that requests use.
 
     Raises:
-        UserError: two have one name, or as `load`.
+        UserError: two have one name, or as `load_served_model`.
     """
-    from src.tracking.run_registry import short_name
-
     models: dict[str, ServedModel] = {}
+    limits = ImageLimits(options.photo_megabytes, options.photo_megapixels)
     for name in options.model:
-        if short_name(name) in models:
-            raise UserError(f"--model {name}: two models are called {short_name(name)}; name one of them by its run id")
-        models[short_name(name)] = load_served_model(
-            name, options.photo_megabytes, options.photo_megapixels, options.style
-        )
+        short = short_name(name)
+        if short in models:
+            raise UserError(f"--model {name}: two models are called {short}; name one of them by its run id")
+        models[short] = load_served_model(name, limits, options.style)
     return models
 
 
-def load_served_model(model: str, megabytes: float = 20.0, megapixels: float = 50.0, style: str = "") -> "ServedModel":
-    """A model by its name, and how it answers: as it was trained to, in a style or else its default.
+def load_served_model(model: str, limits: ImageLimits | None = None, style: str = "") -> ServedModel:
+    """A model by its name, with its own options, in a style or else its default.
 
     Raises:
-        UserError: there is no such model; it knows no such style; none is asked for and none is its default.
+        UserError: there is no such model; it does not know the style, or has no default.
     """
-    from src.inference.predictor import Limits, RequestOptions, load_predictor
-    from src.serving.api import ServedModel
-    from src.tracking.run_registry import find_model
-
-    answerer = load_predictor(find_model(model), Limits(megabytes, megapixels))
-    if style and answerer.engine.decoder is None:
+    predictor = Predictor.load(find_model(model), limits)
+    if style and predictor.engine.decoder is None:
         raise UserError("--style: no captions are written; leave it out")
-    ask = RequestOptions(answerer.about.config.generate, style)
-    answerer.style(ask)
-    return ServedModel(answerer, ask)
+    options = PredictOptions(predictor.description.config.generate, style)
+    predictor.check_style(options)
+    return ServedModel(predictor, options)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from src.metrics.compute import headline_scores
 from src.tracking.run_registry import RunRecord, list_runs
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 TAG = "mlflow.sharedViewState."
 KIND = ("mlflow.experimentKind", "custom_model_development")  # else an experiment opens as one of language models
-SCORES = ("selected", "best/plcc", "best/srcc", "best/cider_d", "best/bleu_4", "best/rouge_1_mean")
 SEARCHED = ("val/selected", "val/quality", "val/captioning")  # trials that run or were stopped have them, too
 
 
@@ -89,7 +89,8 @@ def save_views(client: "MlflowClient") -> dict[str, str]:
 
 def experiment_views(runs: Sequence[RunRecord]) -> Iterator[SavedView]:
     """All runs of an experiment by their scores; then, newest first, each search's trials by what was searched."""
-    yield SavedView("scores", "scores", ["attributes.`Source`", *metric_columns(runs, SCORES)], SCORES[0])
+    scores = ["selected", *(f"best/{name}" for name in headline_scores())]
+    yield SavedView("scores", "scores", ["attributes.`Source`", *metric_columns(runs, scores)], scores[0])
     for sweep in dict.fromkeys(run.tags["sweep"] for run in runs if "sweep" in run.tags):
         trials = [run for run in runs if run.tags.get("sweep") == sweep and run.tags.get("kind") != "sweep"]
         searched = sorted({name for run in trials for name in run.params if name.startswith("search.")})

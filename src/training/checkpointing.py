@@ -1,4 +1,4 @@
-"""Checkpoints for resuming: written whole or not at all, so that a full disk or a kill leaves the one before."""
+"""Checkpoints for resuming: written whole or not at all, so that the previous one survives a full disk or a kill."""
 
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class StepCheckpoint(ModelCheckpoint):
-    """Checkpoints within an epoch; its last batch's is that of the epoch, which has been evaluated."""
+    """Checkpoints within an epoch, but not at its last batch: each_epoch saves after the evaluation."""
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Saves where so many steps are done."""
+        """Saves after every_n_train_steps steps."""
         if not trainer.is_last_batch:
             super().on_train_batch_end(trainer, *args, **kwargs)
 
 
 def checkpoint_callbacks(folder: Path, select: str, steps: int) -> list[Callback]:
-    """Callbacks that keep last.ckpt (each epoch, and each `steps` steps if not 0) and best.ckpt (highest `select`)."""
-    keep: dict[str, Any] = {"dirpath": folder, "auto_insert_metric_name": False, "enable_version_counter": False}
-    best = ModelCheckpoint(filename="best", monitor=select, mode="max", save_top_k=1, **keep)
-    each_epoch = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep)
+    """Callbacks that write last.ckpt (each epoch, and each `steps` steps if not 0) and best.ckpt (highest `select`)."""
+    options: dict[str, Any] = {"dirpath": folder, "auto_insert_metric_name": False, "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor=select, mode="max", save_top_k=1, **options)
+    each_epoch = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **options)
     if not steps:
         return [best, each_epoch]
-    return [best, each_epoch, StepCheckpoint(filename="last", every_n_train_steps=steps, **keep)]
+    return [best, each_epoch, StepCheckpoint(filename="last", every_n_train_steps=steps, **options)]

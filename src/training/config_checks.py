@@ -5,7 +5,7 @@ from src.common.java import find_java
 from src.common.plugins import plugin_names
 from src.config.plugin_keys import LOSSES, decoder_class
 from src.config.schema import Config, MosConfig
-from src.metrics.compute import HIGHER_IS_BETTER
+from src.metrics.compute import selectable_scores
 from src.metrics.meteor import NO_JAVA
 from src.models.decoders.base import check_decoder_config
 from src.tracking.run_folder import check_run_name
@@ -33,8 +33,7 @@ def check_config(config: Config) -> None:
 
 def check_selection_score(config: Config) -> None:
     """Raises UserError where train.select is no score of an enabled head, or a score of which less is better."""
-    heads = [name for name in HIGHER_IS_BETTER if getattr(config.model, name).enabled]
-    known = ["auto", "combined", *(score for head in heads for score in HIGHER_IS_BETTER[head])]
+    known = ["auto", *selectable_scores(config.model.mos.enabled, config.model.decoder.enabled)]
     if config.train.select not in known:
         choices = ", ".join(known)
         raise UserError(f"train.select: {config.train.select} is no score of these heads that rises; choose {choices}")

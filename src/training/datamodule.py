@@ -1,10 +1,7 @@
-"""A run's data: sources read, split, tokenized, cached and handed out in batches."""
+"""A run's data: sources are read, split, tokenized, cached and batched."""
 
-import hashlib
-import json
 import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,28 +24,30 @@ from src.data.sample import Sample
 from src.data.sampler import EvalBatchSampler, SourceMixture, TrainBatchSampler
 from src.data.sources import challenge_sources, official_splits, read_sources
 from src.data.split import split_images
-from src.data.tokenizer import Tokenizer, normalize_caption
+from src.data.tokenizer import Tokenizer
 from src.inference.feature_extractor import CacheRequest, CacheResult, fill_feature_stores
+from src.models.backbones.base import Backbone, resolve_image_sizes
+from src.training.data_summary import commonest_caption, hash_data, mos_summary
 
-SCALE_PHOTOS = 5000  # enough for the mean and deviation of level statistics, from the cache
+SCALE_CACHED = 5000  # images, enough for the mean and deviation of level statistics, from the cache
 SCALE_LIVE = 256  # likewise, where the backbone has to run for them
 
 
 class ScalableModel(Protocol):
-    """A model whose mos head takes its scales from training photos."""
+    """A model whose mos head takes its scales from training images."""
 
     def fit_scale(self, levels: Tensor, mos: Tensor) -> None:
         """Takes levels [R, L] and mos [R]."""
 
 
 class DataModule:
-    """The photos of a config, in parts, as batches.
+    """The images of a config, in parts, as batches.
 
     Attributes:
         config: the run's.
-        parts: samples of train, val and test that carry a label which the model learns.
+        parts: samples of train, val and test that have a label of one of the model's heads.
         tokenizer: trained on the training captions, or as given.
-        data_hash: of every photo's name, labels and part.
+        data_hash: of every image's name, labels and part.
     """
 
     def __init__(
@@ -60,18 +59,18 @@ class DataModule:
         world: int = 1,
         progress: bool = True,
     ) -> None:
-        """Reads and splits; features are computed when a part is first asked for.
+        """Reads and splits; features are computed when a part is first used.
 
         Args:
             config: the run's.
-            backbone: frozen, for the feature cache; None: photos are seen live.
+            backbone: frozen, for the feature cache; None: images are read live.
             tokenizer: of a trained model; None: one is trained.
             rank: of this process.
             world: how many processes train together.
             progress: show bars.
 
         Raises:
-            UserError: the data cannot be read or split, or there is nothing to learn from, for all heads or for one.
+            UserError: the data cannot be read or split, or a head has no label to learn from.
         """
         self.config, self.backbone, self.progress = config, backbone, progress
         self.rank, self.world = rank, world
@@ -83,8 +82,8 @@ class DataModule:
             raise UserError("no training photo carries a label that the model learns; check data.sources and the split")
         require_labels(self.parts["train"], config.model)
         self.tokenizer = tokenizer or train_tokenizer(self.parts["train"], config)
-        self.data_hash = _hash(samples, split)
-        self._photos: dict[str, ImageDataset] = {}
+        self.data_hash = hash_data(samples, split)
+        self._datasets: dict[str, ImageDataset] = {}
         if self.cached and config.data.augment_captions:
             warnings.warn("data.augment_captions changes live photos only: set data.cache to false", stacklevel=2)
 
@@ -94,49 +93,49 @@ class DataModule:
         return self.backbone is not None and self.config.data.cache and self.config.model.backbone.frozen
 
     def train_loader(self) -> ResumableDataLoader:
-        """Shuffled, mixed by shares; drawn anew in every epoch."""
-        photos = self.photos("train")
+        """Training batches, shuffled and mixed by shares, in a new order in every epoch."""
+        images = self.dataset("train")
         names = list(self.styles)
         shares = [source.share for source in self.config.data.sources]
-        mixture = SourceMixture([names.index(source) for source in photos.sources], shares, self.config.train.seed)
+        mixture = SourceMixture([names.index(source) for source in images.sources], shares, self.config.train.seed)
         batches = TrainBatchSampler(mixture, self.config.train.batch_size, self.rank, self.world)
-        return ResumableDataLoader(photos, batches, self.config.data.workers)
+        return ResumableDataLoader(images, batches, self.config.data.workers)
 
     def val_loader(self, most: int = 0) -> ResumableDataLoader:
-        """The validation photos in their order, with references; `most` of them, evenly spaced, or all (0)."""
+        """The validation images in their order, with references; `most` of them, evenly spaced, or all (0)."""
         return self.loader("val", most)
 
     def test_loader(self) -> ResumableDataLoader:
-        """The test photos in their order, with references."""
+        """The test images in their order, with references."""
         return self.loader("test")
 
     def loader(self, part: str, most: int = 0) -> ResumableDataLoader:
-        """The photos of val or test in their order, each task seeing those with its label."""
-        photos = self.photos(part)
+        """The images of val or test in their order; each task gets those with its label."""
+        images = self.dataset(part)
         size = -(-self.config.train.batch_size // self.world)
-        batches = EvalBatchSampler(len(photos), size, self.rank, self.world, most)
-        return ResumableDataLoader(photos, batches, self.config.data.workers)
+        batches = EvalBatchSampler(len(images), size, self.rank, self.world, most)
+        return ResumableDataLoader(images, batches, self.config.data.workers)
 
-    def photos(self, part: str) -> ImageDataset:
-        """The data set of a part; missing features are computed now, and photos that have none are left out.
+    def dataset(self, part: str) -> ImageDataset:
+        """The data set of a part; missing features are computed now, and images without features are left out.
 
         Raises:
-            UserError: the part is empty, or none of its photos can be read.
+            UserError: the part is empty, or none of its images can be read.
         """
         if not self.parts[part]:
             raise UserError(f"the split has no labelled {part} photos: set data.{part}, or choose another part")
-        if part not in self._photos:
-            self._photos[part] = self._make_photos(part)
-        return self._photos[part]
+        if part not in self._datasets:
+            self._datasets[part] = self._make_dataset(part)
+        return self._datasets[part]
 
-    def build(self, parts: Sequence[str] = ("train", "val")) -> CacheResult:
-        """Computes what the feature cache lacks for some parts: what the heads need of photos with their label."""
+    def fill_cache(self, parts: Sequence[str] = ("train", "val")) -> CacheResult:
+        """Computes the features that the cache lacks for some parts: each head's, of the images with its label."""
         if not self.cached or self.backbone is None:
             raise UserError("data.cache is false, or the backbone is trained: there is nothing to compute")
         model = self.config.model
         samples = [sample for part in parts for sample in self.parts[part]]
         pairs = list(zip(samples, self._hashes(samples), strict=True))
-        wants = [
+        requests = [
             CacheRequest(
                 store, {digest: sample.path for sample, digest in pairs if digest and has_label(sample, kind, model)}
             )
@@ -144,45 +143,38 @@ class DataModule:
         ]
         home = next(self.backbone.parameters()).device
         try:
-            built = fill_feature_stores(
-                self.backbone.to("cuda" if torch.cuda.is_available() else home), wants, self.progress
+            result = fill_feature_stores(
+                self.backbone.to("cuda" if torch.cuda.is_available() else home), requests, self.progress
             )
         finally:
             self.backbone.to(home)
-        built.failed |= {sample.path: "is missing, or cannot be read" for sample, digest in pairs if not digest}
-        return built
+        result.failed |= {sample.path: "is missing, or cannot be read" for sample, digest in pairs if not digest}
+        return result
 
     def fit_scale(self, model: ScalableModel) -> None:
-        """Hands the model the mos of all training photos, and the level statistics of many."""
-        photos = self.photos("train")
-        rated = np.flatnonzero(~np.isnan(photos.mos))
+        """Passes the mos of all training images, and the level statistics of many, to the model."""
+        images = self.dataset("train")
+        rated = np.flatnonzero(~np.isnan(images.mos))
         if not self.config.model.mos.enabled or not len(rated):
             return
-        if photos.levels:
-            some = photos.levels.rows[rated[:: -(-len(rated) // SCALE_PHOTOS)]]
-            levels = photos.levels.store.read(some[some >= 0])
+        if images.levels:
+            rows = images.levels.rows[rated[:: -(-len(rated) // SCALE_CACHED)]]
+            levels = images.levels.store.read(rows[rows >= 0])
         else:
-            levels = self._live_levels([photos.paths[i] for i in rated[:: -(-len(rated) // SCALE_LIVE)]])
-        model.fit_scale(levels, torch.from_numpy(photos.mos[rated]))
+            levels = self._live_levels([images.paths[i] for i in rated[:: -(-len(rated) // SCALE_LIVE)]])
+        model.fit_scale(levels, torch.from_numpy(images.mos[rated]))
 
     def meta(self) -> dict[str, Any]:
-        """What a model folder keeps of its data.
+        """The facts of the data for the model folder.
 
-        mos_mean, mos_std, mos_range [lowest, highest] and mos_percentiles (0 to 100) of training; comment, the
-        commonest in training (the challenge's, where there are), and comments, that of each style; data_hash; photos
-        in each part.
+        mos_summary's; comment, the commonest training caption of the data sets whose format writes comments, else of
+        all; comments, that of each style; data_hash; photos in each part.
         """
-        train = self.parts["train"]
-        mos = np.array([sample.mos for sample in train if sample.mos is not None])
-        comments = {style: self._commonest([style]) for style in self.tokenizer.styles}
         challenge = [self.styles[source_name(s)] for s in challenge_sources(self.config.data.sources)]
         return {
-            "mos_mean": float(mos.mean()) if len(mos) else None,
-            "mos_std": float(mos.std()) if len(mos) else None,
-            "mos_range": [float(mos.min()), float(mos.max())] if len(mos) else None,
-            "mos_percentiles": np.percentile(mos, range(101)).round(4).tolist() if len(mos) else None,
+            **mos_summary(self.parts["train"]),
             "comment": self._commonest(challenge) or self._commonest(self.tokenizer.styles),
-            "comments": comments,
+            "comments": {style: self._commonest([style]) for style in self.tokenizer.styles},
             "data_hash": self.data_hash,
             "photos": {part: len(samples) for part, samples in self.parts.items()},
         }
@@ -205,32 +197,33 @@ class DataModule:
     def _hashes(self, samples: Sequence[Sample]) -> list[str | None]:
         return hash_images([sample.path for sample in samples], Path(self.config.data.split_dir))
 
-    def _make_photos(self, part: str) -> ImageDataset:
+    def _make_dataset(self, part: str) -> ImageDataset:
         samples, model = self.parts[part], self.config.model
-        look = InputOptions.of(self.config, training=part == "train", labelled=True)
+        options = InputOptions.of(self.config, training=part == "train", labelled=True)
         if not self.cached:
-            return ImageDataset(samples, self.tokenizer, self._styles(samples), look)
-        self.build([part] if part == "test" else ["train", "val"])
+            return ImageDataset(samples, self.tokenizer, self._styles(samples), options)
+        self.fill_cache([part] if part == "test" else ["train", "val"])
         hashes = [digest or "" for digest in self._hashes(samples)]
         rows = {kind: store.rows(hashes) for kind, store in self.stores.items()}
-        there = [
+        cached = [
             any(rows[kind][i] >= 0 for kind in rows if has_label(sample, kind, model))
             for i, sample in enumerate(samples)
         ]
-        lost = [sample.name for sample, found in zip(samples, there, strict=True) if not found]
+        lost = [sample.name for sample, ok in zip(samples, cached, strict=True) if not ok]
         if lost:
             warn_unreadable_images(lost, len(samples), part)
-        samples = [sample for sample, found in zip(samples, there, strict=True) if found]
+        samples = [sample for sample, ok in zip(samples, cached, strict=True) if ok]
         if not samples:
             raise UserError(f"none of the {part} photos can be read, {lost[0]} for one; check the sources' paths")
-        kept = {kind: CachedFeatures(self.stores[kind], rows[kind][there]) for kind in rows}
-        return ImageDataset(samples, self.tokenizer, self._styles(samples), look, kept.get("levels"), kept.get("grid"))
+        features = {kind: CachedFeatures(self.stores[kind], rows[kind][cached]) for kind in rows}
+        levels, grid = features.get("levels"), features.get("grid")
+        return ImageDataset(samples, self.tokenizer, self._styles(samples), options, levels, grid)
 
     def _styles(self, samples: Sequence[Sample]) -> list[str]:
         return [self.styles[sample.source] for sample in samples]
 
     def _live_levels(self, paths: Sequence[Path]) -> Tensor:
-        """[R, L] of photos that can be read."""
+        """[R, L] of the images that can be read."""
         if self.backbone is None:
             raise UserError("the mos head's scales need a backbone")
         levels = []
@@ -241,49 +234,32 @@ class DataModule:
                         [transforms.resize_for_task(load_image(path), self.config.data.mos_size)]
                     )
                 except ImageError:
-                    continue  # training drops it too, and says so
+                    continue  # training leaves it out too, with a warning
                 levels.append(self.backbone.levels(pixels))  # type: ignore[operator]
         if not levels:
             raise UserError(f"none of the train photos can be read, {paths[0]} for one; check the sources' paths")
         return torch.cat(levels)
 
     def _commonest(self, styles: Sequence[str]) -> str:
-        """The commonest training caption of some styles, as the model would write it; empty without any."""
-        counts = Counter(
-            normalize_caption(text)
-            for s in self.parts["train"]
-            if self.styles[s.source] in styles
-            for text in s.captions
-        )
-        if not counts:
-            return ""
-        found = min(counts, key=lambda text: (-counts[text], text))
-        return self.tokenizer.decode(self.tokenizer.encode(found, styles[0]))
+        """The commonest training caption of some styles; empty without any."""
+        train = [sample for sample in self.parts["train"] if self.styles[sample.source] in styles]
+        captions = [text for sample in train for text in sample.captions]
+        return commonest_caption(captions, self.tokenizer, styles[0]) if captions else ""
 
 
 def build_feature_store(config: Config) -> CacheResult:
     """Computes the features that a config's training and validation need.
 
     Raises:
-        UserError: the data, the weights or all photos cannot be read, the cache is off, or the disk is too small.
+        UserError: the data, the weights or all images cannot be read, the cache is off, or the disk is too small.
     """
-    from src.models.backbones.base import Backbone, resolve_image_sizes
-
     config = resolve_image_sizes(config)
     data = DataModule(config, Backbone(config.model.backbone))
-    built = data.build()
+    result = data.fill_cache()
     paths = {sample.path for part in ("train", "val") for sample in data.parts[part]}
-    if built.failed.keys() >= paths:
-        path, reason = next(iter(built.failed.items()))
+    if result.failed.keys() >= paths:
+        path, reason = next(iter(result.failed.items()))
         raise UserError(
             f"none of {len(paths):,} photos can be read, {path} ({reason}) for one; check the sources' paths"
         )
-    return built
-
-
-def _hash(samples: Sequence[Sample], split: Mapping[tuple[str, str], str]) -> str:
-    """SHA-256 over the photos in their order: source, name, labels and part."""
-    digest = hashlib.sha256()
-    for s in samples:
-        digest.update(json.dumps([s.source, s.name, s.mos, s.captions, split.get((s.source, s.name))]).encode())
-    return digest.hexdigest()
+    return result

@@ -1,6 +1,6 @@
-"""One run in several processes, by Ray Train's TorchTrainer: each has a copy of the model, and a GPU where there are.
+"""One run in several processes, by Ray Train's TorchTrainer: each has a copy of the model, and a GPU if there are any.
 
-Only rank 0 tracks, checkpoints and keeps. Where a worker dies, all are started anew and go on from the last checkpoint.
+Only rank 0 tracks, checkpoints and saves. After a worker's death all workers start again from the last checkpoint.
 """
 
 import shutil
@@ -9,43 +9,45 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import ray
+from lightning.pytorch.callbacks import Callback
+from ray import train as ray_train
+from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
+from ray.train.torch import TorchTrainer, get_device
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.trainable.trainable_fn_utils import _in_tune_session
 
 from src.common.errors import UserError, one_line
+from src.common.process_group import ProcessGroup
 from src.common.ray_cluster import enter_working_folder, ray_session
 from src.config.schema import Config
+from src.tracking.abandoned_runs import end_when_gone
 from src.tracking.mlflow_client import tracking_uri
+from src.tracking.mlflow_sync import Status
 from src.tracking.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from lightning.pytorch.callbacks import Callback
-    from ray.train import TrainingFailedError
 
 TrainProcess = Callable[..., dict[str, Any]]
 MAX_WORKER_DEATHS = 3  # of workers, after which a run gives up
 
 
 def train_distributed(
-    train: TrainProcess, config: Config, folder: RunFolder, more: "list[Callback] | None" = None
+    train: TrainProcess, config: Config, folder: RunFolder, extra_callbacks: list[Callback] | None = None
 ) -> dict[str, Any]:
-    """Trains in config.train.workers processes, each of which calls `train`. Returns as `src.train.train`.
+    """Trains in config.train.workers processes, each of which calls `train`. Returns as run.train.
 
     Raises:
-        UserError: what a worker raises; too few CPUs or GPUs; a worker died too often.
+        UserError: a worker raised it; too few CPUs or GPUs; a worker died too often.
     """
-    from ray.train import TrainingFailedError
-
-    from src.tracking.abandoned_runs import end_when_gone
-    from src.tracking.mlflow_sync import Status
-
     status: Status = "KILLED"
     try:
         with ray_session(tracking_uri()):
             for attempt in range(MAX_WORKER_DEATHS + 1):
                 try:
-                    start_workers(train, config, folder, more)
+                    start_workers(train, config, folder, extra_callbacks)
                     break
-                except TrainingFailedError as error:
+                except ray_train.TrainingFailedError as error:
                     status = "FAILED"
                     handle_failure(error, folder, attempt)
                     status = "KILLED"
@@ -54,95 +56,84 @@ def train_distributed(
         end_when_gone(folder.path, status)
 
 
-def start_workers(train: TrainProcess, config: Config, folder: RunFolder, more: "list[Callback] | None") -> None:
+def start_workers(
+    train: TrainProcess, config: Config, folder: RunFolder, extra_callbacks: list[Callback] | None
+) -> None:
     """Starts the workers once, and waits for them.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    scaling = ScalingConfig(num_workers=config.train.workers, **training_resources(config))
+    scaling = ray_train.ScalingConfig(num_workers=config.train.workers, **training_resources(config))
     place = tempfile.mkdtemp(prefix=".ray-", dir=folder.path)  # on the disk that all machines share
-    settings = {"train": train, "config": config, "folder": folder, "more": more, "home": str(Path.cwd())}
+    settings = {"train": train, "config": config, "folder": folder, "callbacks": extra_callbacks}
+    storage = str(Path(place).resolve())
     try:
         trainer = TorchTrainer(
             train_worker,
-            train_loop_config=settings,
+            train_loop_config=settings | {"home": str(Path.cwd())},
             scaling_config=scaling,
-            run_config=RunConfig(name="run", storage_path=str(Path(place).resolve()), callbacks=tune_callbacks()),
+            run_config=ray_train.RunConfig(name="run", storage_path=storage, callbacks=tune_callbacks()),
         )
         trainer.fit()
-    except SystemExit as error:  # how Ray Train answers Ctrl-C
+    except SystemExit as error:  # Ray Train's response to Ctrl-C
         raise KeyboardInterrupt from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
 def training_resources(config: Config) -> dict[str, Any]:
-    """What each worker holds.
+    """The resources of each worker.
 
     Raises:
         UserError: Ray has less than all of them need.
     """
-    import ray
-
-    there, workers = ray.cluster_resources(), config.train.workers
-    gpu = there.get("GPU", 0) > 0
+    available, workers = ray.cluster_resources(), config.train.workers
+    gpu = available.get("GPU", 0) > 0
     each = {"CPU": float(config.train.cpus or config.train.threads or 1)} | ({"GPU": 1.0} if gpu else {})
     for name, amount in each.items():
-        if workers * amount > there.get(name, 0):
-            has = f"{workers} workers need {workers * amount:g} {name}, Ray has {there.get(name, 0):g}"
+        if workers * amount > available.get(name, 0):
+            has = f"{workers} workers need {workers * amount:g} {name}, Ray has {available.get(name, 0):g}"
             raise UserError(f"train.workers: {has}; set fewer, or RAY_ADDRESS to a larger cluster")
     return {"use_gpu": gpu, "resources_per_worker": each}
 
 
 def tune_callbacks() -> list[Any]:
-    """What hands the workers' reports on, in a sweep's trial."""
-    from ray.tune.integration.ray_train import TuneReportCallback
-    from ray.tune.trainable.trainable_fn_utils import _in_tune_session
-
+    """The callback that passes the workers' reports on to Ray Tune, in a sweep's trial."""
     return [TuneReportCallback()] if _in_tune_session() else []
 
 
 def train_worker(settings: dict[str, Any]) -> None:
-    """One worker's part."""
-    from ray import train
-    from ray.train.torch import get_device
-
-    from src.common.process_group import ProcessGroup
-
+    """Trains in one worker."""
     enter_working_folder(settings["home"])
     warnings.filterwarnings("ignore", "It is recommended to use `self.log")  # all ranks log the same
-    context = train.get_context()
+    context = ray_train.get_context()
     group = ProcessGroup(context.get_world_rank(), context.get_world_size(), get_device().type)
-    settings["train"](settings["config"], settings["folder"], settings["more"], group)
+    settings["train"](settings["config"], settings["folder"], settings["callbacks"], group)
 
 
-def handle_failure(error: "TrainingFailedError", folder: RunFolder, attempt: int) -> None:
-    """Says that the run goes on after a worker's death, or raises what went wrong.
+def handle_failure(error: ray_train.TrainingFailedError, folder: RunFolder, attempt: int) -> None:
+    """Prints that the run resumes after a worker's death, or raises the cause of any other failure.
 
     Raises:
         UserError: a worker raised one, or too many died.
     """
     failures = list(getattr(error, "worker_failures", {}).values())
     causes = [root_cause(failure) for failure in failures]
-    own = [one for one in causes if isinstance(one, UserError)]
-    if own:
-        raise own[0] from error
-    if not any(is_worker_death(one) for one in causes):
+    if user_errors := [cause for cause in causes if isinstance(cause, UserError)]:
+        raise user_errors[0] from error
+    if not any(is_worker_death(cause) for cause in causes):
         raise error
     if attempt == MAX_WORKER_DEATHS:
         raise UserError(
             f"{folder.path}: a worker died {MAX_WORKER_DEATHS + 1} times ({one_line(causes[0])[:200]}); look at the "
             "machine's memory, then give the same command again"
         ) from error
-    print(f"{folder.path}: a worker died; all go on from the last checkpoint", file=sys.stderr)
+    print(f"{folder.path}: a worker died; all resume from the last checkpoint", file=sys.stderr)
 
 
 def root_cause(failure: BaseException) -> BaseException:
-    """What a worker raised, out of what Ray wraps it in."""
+    """The exception of a worker, without those that Ray wraps around it."""
     for name in ("_base_exc", "cause", "health_check_failure"):
         inner = getattr(failure, name, None)
         if isinstance(inner, BaseException):
@@ -152,16 +143,14 @@ def root_cause(failure: BaseException) -> BaseException:
 
 def is_worker_death(error: BaseException) -> bool:
     """Whether a worker's process or machine is gone."""
-    from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
-
     return isinstance(error, RayActorError | NodeDiedError | WorkerCrashedError)
 
 
 def read_run_result(folder: RunFolder) -> dict[str, Any]:
-    """What rank 0 kept.
+    """The result that rank 0 saved.
 
     Raises:
-        UserError: it is not here, since rank 0 wrote it to another machine's disk.
+        UserError: it is not here, since rank 0 saved it on another machine's disk.
     """
     if not folder.result.exists():
         raise UserError(f"{folder.result}: is not here; set train.runs to a folder that all machines share")

@@ -1,4 +1,4 @@
-"""The moving average of weights, which is what is scored and kept."""
+"""The exponential moving average of weights, which is evaluated and saved in their place."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from src.config.schema import TrainConfig
 
 
 class WeightEMA(WeightAveraging):
-    """Exponential moving average after each step; self-critical epochs may begin at it, with a decay of their own.
+    """Exponential moving average after each step; self-critical epochs may start from it, with a decay of their own.
 
-    After n updates the decay is at most (1 + n) / (10 + n), or the first weights would weigh on short runs.
+    After n updates the decay is at most (1 + n) / (10 + n), or the first weights would dominate short runs.
     """
 
     def __init__(self, train: TrainConfig) -> None:
@@ -22,7 +22,7 @@ class WeightEMA(WeightAveraging):
         self.train, self.decay = train, train.ema
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Chooses the decay; ahead of the first self-critical step, puts the average in the weights' place."""
+        """Chooses the decay; before the first self-critical step, puts the average in the weights' place."""
         late = self.train.self_critical.ema
         if not late or trainer.current_epoch < self.train.written_epochs:
             return

@@ -1,4 +1,4 @@
-"""What a drawn caption is worth: a weighted sum of its scores against the photo's own references."""
+"""The reward of a sampled caption: a weighted sum of its scores against the image's references."""
 
 from collections.abc import Sequence
 
@@ -7,47 +7,44 @@ import numpy as np
 from src.common.errors import UserError
 from src.config.schema import RewardConfig
 from src.data.sample import Sample
-from src.metrics.bleu_rouge import bleu_counts, bleu_from_counts, rouge_l_per_image
-from src.metrics.cider import cider_d_per_image
+from src.metrics.base import CaptionTable
+from src.metrics.compute import image_scores
 from src.metrics.text.corpus import Corpus
 from src.metrics.text.document_frequency import DocumentFrequencies
-from src.metrics.text.ngrams import ORDERS
 from src.metrics.text.ptb_tokenizer import tokenize
 
-END = "<end>"  # counts as a word, or captions that break off would be rewarded
+END = "<end>"  # counts as a word, or incomplete captions would be rewarded
 
 
 class Reward:
-    """Rewards for captions of photos whose references are tokenised and counted once."""
+    """Rewards for captions of images whose references are tokenised and counted once."""
 
     def __init__(self, config: RewardConfig, samples: Sequence[Sample]) -> None:
-        """Takes the weights, and the references of photos that have captions.
+        """Takes the weights, and the references of images that have captions.
 
         Raises:
             UserError: no score has a weight.
         """
-        if not any(vars(config).values()):
+        self.weights = {score: weight for score, weight in vars(config).items() if weight}
+        if not self.weights:
             raise UserError(
                 "train.self_critical.reward: every weight is 0; give one score a weight, such as cider_d: 1"
             )
-        self.config = config
         known = [sample for sample in samples if sample.captions]
         self.references = {image_key(sample.source, sample.name): _ended(sample.captions) for sample in known}
         self.frequencies = DocumentFrequencies(list(self.references.values()))
 
     def __call__(self, names: Sequence[str], captions: Sequence[str]) -> np.ndarray:
-        """The rewards [C] of captions, each with its photo's key; a photo may come several times."""
-        corpus = Corpus(_ended(captions), [self.references[name] for name in names], tokenized=True)
-        total = self.config.cider_d * cider_d_per_image(corpus, self.frequencies)
-        if self.config.bleu_4:
-            total += self.config.bleu_4 * bleu_from_counts(bleu_counts(corpus))[1][:, ORDERS - 1]
-        if self.config.rouge_l:
-            total += self.config.rouge_l * rouge_l_per_image(corpus)
-        return total
+        """The rewards [C] of captions, each with its image's key; an image may come several times."""
+        references = [self.references[name] for name in names]
+        corpus = Corpus(_ended(captions), references, tokenized=True)
+        table = CaptionTable(corpus.candidates, references, corpus, self.frequencies)
+        values = image_scores(table, list(self.weights))
+        return np.sum([weight * values[score] for score, weight in self.weights.items()], axis=0)
 
 
 def image_key(source: str, name: str) -> str:
-    """A photo's name among all data sets'."""
+    """An image's name among those of all data sets."""
     return f"{source}/{name}"
 
 

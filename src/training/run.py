@@ -1,27 +1,47 @@
 """One training run, from a config to a model folder."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from lightning.pytorch import seed_everything
+from lightning.pytorch.callbacks import Callback
+
+from src.common.device import best_device
 from src.common.errors import UserError, one_line
+from src.common.process_group import ProcessGroup
 from src.config.plugin_keys import decoder_class
 from src.config.schema import Config, to_dict
-
-if TYPE_CHECKING:
-    from lightning.pytorch.callbacks import Callback
-
-    from src.common.process_group import ProcessGroup
-    from src.models.backbones.base import Backbone
-    from src.models.multitask import MultitaskModel
-    from src.tracking.run_folder import RunFolder
-    from src.training.datamodule import DataModule
-    from src.training.self_critical import SelfCriticalLoss
+from src.data.leaky_split import LEAKING, is_leaky
+from src.data.tokenizer import Tokenizer
+from src.inference.feature_extractor import reuse_memory
+from src.metrics.meteor import optional_meteor
+from src.models.backbones.base import Backbone, resolve_image_sizes
+from src.models.compilation import compile_blocks
+from src.models.model_folder import load_model_folder
+from src.models.multitask import MultitaskModel
+from src.tracking.abandoned_runs import send_missed
+from src.tracking.mlflow_tracker import Tracker
+from src.tracking.run_folder import RunFolder, run_name
+from src.tracking.run_lock import is_run_held
+from src.tracking.run_registry import find_model
 from src.training.config_checks import check_config
+from src.training.datamodule import DataModule
+from src.training.finalize import finalize_run
+from src.training.lightning_module import MultitaskModule
+from src.training.self_critical import SelfCriticalLoss
+from src.training.trainer import fit_model, make_trainer
 
 
-def train(config: Config, again: bool = False, more: "list[Callback] | None" = None) -> dict[str, Any]:
+def train(config: Config, again: bool = False, extra_callbacks: list[Callback] | None = None) -> dict[str, Any]:
     """Trains as configured, or returns at once where the same run is already done.
+
+    Args:
+        config: the run's.
+        again: throw away an earlier run of the same name.
+        extra_callbacks: Lightning callbacks beside the run's own.
 
     Returns:
         name, model (folder), selected, scores {name: {value, low, high}}, seconds of training, captions trained on,
@@ -30,9 +50,6 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
     Raises:
         UserError: bad config or data; the loss is not finite; the disk is full.
     """
-    from src.models.backbones.base import resolve_image_sizes
-    from src.tracking.run_folder import RunFolder, run_name
-
     check_config(config)
     config = resolve_image_sizes(config)
     name = run_name(config)
@@ -44,40 +61,25 @@ def train(config: Config, again: bool = False, more: "list[Callback] | None" = N
         return folder.finished()
     config.track.name = name
     if config.train.workers > 1:
-        from src.training.distributed import train_distributed
+        from src.training.distributed import train_distributed  # Ray, for such runs alone
 
-        return train_distributed(train_process, config, folder, more)
-    return train_process(config, folder, more)
+        return train_distributed(train_process, config, folder, extra_callbacks)
+    return train_process(config, folder, extra_callbacks)
 
 
-def send_unsent(folder: "RunFolder") -> None:
-    """Sends what MLflow missed of a finished run, unless the run's own process is about to."""
-    from src.tracking.abandoned_runs import send_missed
-    from src.tracking.run_lock import is_run_held
-
+def send_unsent(folder: RunFolder) -> None:
+    """Sends the records of a finished run that MLflow lacks, unless the run's own process is about to."""
     if not is_run_held(folder.path):
         send_missed(folder.path)
 
 
 def train_process(
-    config: Config, folder: "RunFolder", more: "list[Callback] | None" = None, group: "ProcessGroup | None" = None
+    config: Config,
+    folder: RunFolder,
+    extra_callbacks: list[Callback] | None = None,
+    group: ProcessGroup | None = None,
 ) -> dict[str, Any]:
     """Trains in this process, alone or as one of a group. Returns as `train`; of a group, rank 0 does."""
-    from contextlib import nullcontext
-
-    import torch
-    from lightning.pytorch import seed_everything
-
-    from src.common.process_group import ProcessGroup
-    from src.inference.feature_extractor import reuse_memory
-    from src.metrics.meteor import optional_meteor
-    from src.models.backbones.base import Backbone
-    from src.tracking.mlflow_tracker import Tracker
-    from src.training.datamodule import DataModule
-    from src.training.finalize import finalize_run
-    from src.training.lightning_module import MultitaskModule
-    from src.training.trainer import fit_model, make_trainer
-
     reuse_memory()
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
@@ -85,35 +87,29 @@ def train_process(
     group = group or ProcessGroup()
     first = group.rank == 0
     backbone = Backbone(config.model.backbone)
-    data = DataModule(
-        config,
-        backbone,
-        None if not config.model.decoder.enabled else decoder_class(config.model.decoder.kind).tokenizer(config),
-        group.rank,
-        group.world,
-        progress=first,
-    )
+    data = DataModule(config, backbone, own_tokenizer(config), group.rank, group.world, progress=first)
     tags = {"data_hash": data.data_hash, "kind": "run"}
     tracking = Tracker.start(config.track, folder.path, to_dict(config), tags) if first else nullcontext()
     with optional_meteor(config.model.decoder.enabled and first) as meteor, tracking as tracker:
         if first:
             folder.tidy()
         model = make_model(config, backbone, data)
-        learner = MultitaskModule(
-            model, config, data.tokenizer, meteor, make_self_critical_loss(config, model, data), group
-        )
-        trainer = make_trainer(config, folder, tracker, more, group.world)
-        fit_model(config.train, learner, data, folder, trainer)
-        finalize_run(config, folder, learner, data, tracker)
+        self_critical = make_self_critical_loss(config, model, data)
+        module = MultitaskModule(model, config, data.tokenizer, meteor, self_critical, group)
+        trainer = make_trainer(config, folder, tracker, extra_callbacks, group.world)
+        fit_model(config.train, module, data, folder, trainer)
+        finalize_run(config, folder, module, data, tracker)
     return folder.finished() if first else {}
 
 
-def make_model(config: Config, backbone: "Backbone", data: "DataModule") -> "MultitaskModel":
-    """An untrained model for the data's vocabulary, its mos head scaled to the training mos."""
-    from src.common.device import best_device
-    from src.models.compilation import compile_blocks
-    from src.models.multitask import MultitaskModel
+def own_tokenizer(config: Config) -> Tokenizer | None:
+    """The tokenizer that a decoder comes with; None where one is trained on the captions."""
+    decoder = config.model.decoder
+    return decoder_class(decoder.kind).tokenizer(config) if decoder.enabled else None
 
+
+def make_model(config: Config, backbone: Backbone, data: DataModule) -> MultitaskModel:
+    """An untrained model for the data's vocabulary, its mos head scaled to the training mos."""
     model = MultitaskModel(config.model, backbone, data.tokenizer.size, len(data.tokenizer.styles))
     data.fit_scale(model)
     if config.train.start_from:
@@ -123,16 +119,12 @@ def make_model(config: Config, backbone: "Backbone", data: "DataModule") -> "Mul
     return model
 
 
-def load_start_weights(run: str, model: "MultitaskModel", data: "DataModule") -> None:
-    """Takes a trained model's weights over.
+def load_start_weights(run: str, model: MultitaskModel, data: DataModule) -> None:
+    """Loads the weights of a trained model.
 
     Raises:
-        UserError: it has other words, is built otherwise, or has seen held-out photos.
+        UserError: it has another vocabulary or other sizes, or was trained on held-out images.
     """
-    from src.data.leaky_split import LEAKING, is_leaky
-    from src.models.model_folder import load_model_folder
-    from src.tracking.run_registry import find_model
-
     loaded = load_model_folder(find_model(run))
     if is_leaky(loaded.config.data) and not is_leaky(data.config.data):
         raise UserError(f"train.start_from {run}: was trained on held-out photos (split {LEAKING}); choose another")
@@ -146,12 +138,9 @@ def load_start_weights(run: str, model: "MultitaskModel", data: "DataModule") ->
         ) from error
 
 
-def make_self_critical_loss(config: Config, model: "MultitaskModel", data: "DataModule") -> "SelfCriticalLoss | None":
-    """What captions learn from in the last epochs, where there are such."""
-    from src.training.self_critical import SelfCriticalLoss
-
-    if not config.train.self_critical.epochs or model.decoder is None:
+def make_self_critical_loss(config: Config, model: MultitaskModel, data: DataModule) -> SelfCriticalLoss | None:
+    """The captions' loss in the last epochs; None where it is not configured."""
+    settings = config.train.self_critical
+    if not settings.epochs or model.decoder is None:
         return None
-    return SelfCriticalLoss(
-        config.train.self_critical, model, data.tokenizer, data.parts["train"], config.generate.max_length
-    )
+    return SelfCriticalLoss(settings, model, data.tokenizer, data.parts["train"], config.generate.max_length)

@@ -1,4 +1,4 @@
-"""The training loop of one run: Lightning's trainer with its callbacks, gone on with where it was cut short."""
+"""The training loop of one run: Lightning's trainer with its callbacks, resumed from the last checkpoint."""
 
 from datetime import timedelta
 from typing import Any
@@ -42,27 +42,31 @@ class TrackerLogger(Logger):
         self.tracker.log_metrics(metrics, step or 0)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the whole config was logged when the run began."""
+        """Nothing: the whole config is logged at the run's start."""
 
 
 class ResumableEarlyStopping(EarlyStopping):
-    """Early stopping that also holds for a run which was killed after it had been stopped."""
+    """Early stopping that also holds for a run that was killed after it had stopped."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Trains no further where the checkpoint was the last."""
+        """Stops where the checkpoint was the last."""
         trainer.should_stop |= self.wait_count >= self.patience
 
 
 def make_trainer(
-    config: Config, folder: RunFolder, tracker: Tracker | None, more: list[Callback] | None = None, world: int = 1
+    config: Config,
+    folder: RunFolder,
+    tracker: Tracker | None,
+    extra_callbacks: list[Callback] | None = None,
+    world: int = 1,
 ) -> Trainer:
-    """Lightning's trainer as the config asks for it.
+    """Lightning's trainer as configured.
 
     Args:
         config: the run's.
         folder: the run's.
-        tracker: None: in a process that is not the group's first, and logs nothing.
-        more: callbacks that join the usual ones.
+        tracker: None in a process that is not the group's first, and logs nothing.
+        extra_callbacks: beside the usual ones.
         world: processes that train together, as workers of Ray Train.
     """
     train = config.train
@@ -72,24 +76,24 @@ def make_trainer(
         accumulate_grad_batches=train.accumulate,
         gradient_clip_val=train.clip or None,
         check_val_every_n_epoch=train.eval_every,
-        num_sanity_val_steps=0,  # scores of two batches mean nothing
+        num_sanity_val_steps=0,  # scores of two batches have no meaning
         log_every_n_steps=10,
         logger=TrackerLogger(tracker) if tracker else False,
-        callbacks=[*trainer_callbacks(train, folder), *(more or [])],
+        callbacks=[*trainer_callbacks(train, folder), *(extra_callbacks or [])],
         default_root_dir=folder.path,
-        use_distributed_sampler=False,  # our batch sampler shards by itself
+        use_distributed_sampler=False,  # TrainBatchSampler shards by itself
         enable_model_summary=False,
         **device_arguments(world),
     )
 
 
 def device_arguments(world: int) -> dict[str, Any]:
-    """The trainer's arguments on devices: one here, or that of each of Ray Train's workers, joined by DDP."""
+    """The trainer's device arguments: one device here, or that of each of Ray Train's workers, joined by DDP."""
     if world == 1:
         return {"devices": 1, "plugins": [AtomicCheckpointIO()]}
     from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
 
-    # Unused: a worker's part of a batch may have no photo with one of the labels.
+    # Unused: a worker's part of a batch may have no image with one of the labels.
     strategy = RayDDPStrategy(find_unused_parameters=True)
     return {"devices": "auto", "strategy": strategy, "plugins": [AtomicCheckpointIO(), RayLightningEnvironment()]}
 
@@ -110,24 +114,24 @@ def trainer_callbacks(train: TrainConfig, folder: RunFolder) -> list[Callback]:
 
 
 def fit_model(
-    config: TrainConfig, learner: MultitaskModule, data: DataModule, folder: RunFolder, trainer: Trainer
+    config: TrainConfig, module: MultitaskModule, data: DataModule, folder: RunFolder, trainer: Trainer
 ) -> None:
-    """Trains, from the run's last checkpoint where there is one, and leaves the best weights in the learner's model."""
+    """Trains, from the run's last checkpoint where there is one, and loads the best weights into the module's model."""
     if config.epochs == 0:
         return
     last, batches = folder.checkpoint, data.train_loader()
     if last.exists():  # Lightning itself does so only where the checkpoint is from within an epoch
         loops = torch.load(last, weights_only=True, map_location="cpu")["loops"]
         batches.load_state_dict(loops["fit_loop"]["state_dict"]["combined_loader"][0])
-    # Not the trainer's own estimate: asking for it sets the loader up too early to get its state from a checkpoint.
-    learner.steps = config.epochs * -(-len(batches) // config.accumulate)
+    # Not the trainer's own estimate, which sets the loader up too early to get its state from a checkpoint.
+    module.steps = config.epochs * -(-len(batches) // config.accumulate)
     trainer.fit(
-        learner,
+        module,
         train_dataloaders=batches,
         val_dataloaders=data.val_loader(config.eval_photos),
         ckpt_path=str(last) if last.exists() else None,
     )
     if trainer.interrupted:
         raise KeyboardInterrupt
-    kept = folder.best if folder.best.exists() else last
-    learner.load_state_dict(torch.load(kept, weights_only=True, map_location="cpu")["state_dict"])
+    best = folder.best if folder.best.exists() else last
+    module.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])

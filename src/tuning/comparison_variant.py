@@ -18,10 +18,11 @@ from src.data.leaky_split import LEAKING, is_leaky
 from src.data.sample import Sample
 from src.data.sources import load_part
 from src.evaluation.score_table import ALL, score_by_source
-from src.inference.batch_prediction import PredictOptions, predict_images
 from src.inference.fallbacks import ensemble_fallback, fill_missing
 from src.inference.feature_extractor import reuse_memory
 from src.inference.model_loading import load_model
+from src.inference.predict_options import PredictOptions
+from src.inference.predictor import Predictor
 from src.models.model_folder import LoadedModel
 from src.tracking.run_folder import RunFolder, config_identity, fill_identity
 from src.training.datamodule import build_feature_store
@@ -141,7 +142,7 @@ def variant_scores(loaded: LoadedModel, samples: list[Sample], task: VariantTask
     """Every score with its interval."""
     cached = loaded.config.data.cache and loaded.config.model.backbone.frozen
     settings = PredictOptions(task.config.generate, cache=cached, labelled=True)
-    predictions, failed = predict_images(loaded, samples, settings)
+    predictions, failed = Predictor.of_model(loaded).predict(samples, settings)
     fill_missing(predictions, failed, ensemble_fallback([loaded], settings), settings)
     return {name: asdict(score) for name, score in score_by_source(predictions)[ALL].scores.items()}
 
@@ -150,7 +151,8 @@ def seconds_per_photo(loaded: LoadedModel, samples: list[Sample], task: VariantT
     """Time to predict a photo, from its file to mos and caption, in batches; the first photos only warm up."""
     timed = samples[:: -(-len(samples) // task.photos)]
     settings = PredictOptions(task.config.generate, progress=False)
-    predict_images(loaded, timed[:4], settings)
+    predictor = Predictor.of_model(loaded)
+    predictor.predict(timed[:4], settings)
     began = time.perf_counter()
-    predict_images(loaded, timed, settings)
+    predictor.predict(timed, settings)
     return (time.perf_counter() - began) / len(timed)

@@ -13,7 +13,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from src.common.errors import one_line
-from src.plots import figures as plots
+from src.plots.search import (
+    plot_importances,
+    plot_objective_history,
+    plot_parallel_coordinates,
+    plot_parameter_scatter,
+    plot_pareto_front,
+)
 from src.tuning.search_space import short_names
 from src.tuning.study import counted_trials, pareto_indices, trial_scores
 
@@ -28,14 +34,14 @@ def study_figures(study: Study) -> Iterator[tuple[str, Figure]]:
     for i, name in enumerate(names):
         scores = [trial_scores(t, len(names))[i] for t in trials]
         objective = [score if math.isfinite(score) else None for score in scores]
-        yield f"history_{name}", plots.objective_history(objective, name)
-        yield f"values_{name}", plots.parameter_scatter(values, objective, name, log)
-        yield f"parallel_{name}", plots.parallel_coordinates(values, objective, name, log)
+        yield f"history_{name}", plot_objective_history(objective, name)
+        yield f"values_{name}", plot_parameter_scatter(values, objective, name, log)
+        yield f"parallel_{name}", plot_parallel_coordinates(values, objective, name, log)
         if shares := parameter_importances(study, i):
-            yield f"importances_{name}", plots.importance_bars({short[key]: s for key, s in shares.items()}, name)
+            yield f"importances_{name}", plot_importances({short[key]: s for key, s in shares.items()}, name)
     if len(names) == 2:
         pairs = [(x, y) for x, y in (trial_scores(t, 2) for t in trials) if math.isfinite(x) and math.isfinite(y)]
-        yield "front", plots.pareto_front(pairs, pareto_indices(pairs), names)
+        yield "front", plot_pareto_front(pairs, pareto_indices(pairs), names)
 
 
 def parameter_importances(study: Study, objective: int = 0) -> dict[str, float]:

@@ -110,15 +110,15 @@ def train_within_memory(
     """Trains; where memory runs out, again from the start with half the batch and twice the accumulation."""
     folder = Path(config.train.runs) / config.track.name
     if (folder / HALVED).exists():  # resumed after a kill
-        return train(halve(config), more=[TuneReport(names, values, tags | {"batch": "halved"})])
+        return train(halve(config), extra_callbacks=[TuneReport(names, values, tags | {"batch": "halved"})])
     try:
-        return train(config, more=[TuneReport(names, values, tags)])
+        return train(config, extra_callbacks=[TuneReport(names, values, tags)])
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error) or config.train.batch_size < 2:
             raise
     # Outside of the handler: the error's frames held the memory.
     clear_trial_folder(folder)
-    return train(halve(config), more=[TuneReport(names, values, tags | {"batch": "halved"})])
+    return train(halve(config), extra_callbacks=[TuneReport(names, values, tags | {"batch": "halved"})])
 
 
 def halve(config: Config) -> Config:

@@ -12,8 +12,11 @@ import torch
 
 from src.config.schema import BackboneConfig, Config, DataConfig, GenerationConfig, SourceConfig, TokenizerConfig
 from src.data.tokenizer import END, Tokenizer
-from src.inference.onnx_export import compile_engine, export_onnx, load_float32, load_onnx
-from src.inference.predictor import Predictor, RequestOptions, TorchEngine
+from src.inference.graph_engines import compile_engine, load_float32
+from src.inference.onnx_export import export_onnx
+from src.inference.onnx_runtime import load_onnx
+from src.inference.predict_options import PredictOptions
+from src.inference.predictor import Predictor
 from src.models.backbones.base import Backbone
 from src.models.model_folder import load_model_folder, save_model
 from src.models.multitask import MultitaskModel
@@ -38,7 +41,7 @@ def rows() -> list[Row]:
 
 
 def ways(folder: Path, photos: list[Path]) -> dict[str, Callable[[], Predictor]]:
-    """Name -> what makes the answerer; made one after the other, so that none takes the others' memory."""
+    """Name -> what makes the predictor; made one after the other, so that none takes the others' memory."""
     model = make_model(folder / "model")
 
     def compiled() -> Predictor:
@@ -49,12 +52,8 @@ def ways(folder: Path, photos: list[Path]) -> dict[str, Callable[[], Predictor]]
         export_onnx(load_model_folder(model), model, folder / name, calibration)
         return load_onnx(folder / name, threads=1)
 
-    def eager() -> Predictor:
-        loaded = load_model_folder(model)
-        return Predictor(loaded, TorchEngine(loaded))
-
     found: dict[str, Callable[[], Predictor]] = {"torch": lambda: load_float32(model)}
-    found["torch as trained (bf16 where fast)"] = eager
+    found["torch as trained (bf16 where fast)"] = lambda: Predictor.load(model)
     if shutil.which("c++"):
         found["torch.compile"] = compiled
     return found | {"ONNX": lambda: onnx("onnx", []), "ONNX int8": lambda: onnx("int8", photos)}
@@ -78,14 +77,14 @@ def make_model(folder: Path) -> Path:
     return folder
 
 
-def milliseconds(answerer: Predictor, photos: list[Path]) -> float:
+def milliseconds(predictor: Predictor, photos: list[Path]) -> float:
     """Median over photos and turns, after a turn that is not counted."""
-    ask = RequestOptions(replace(GenerationConfig(), beam=3, max_length=WORDS))
+    options = PredictOptions(replace(GenerationConfig(), beam=3, max_length=WORDS))
     spent = []
     for turn in range(TURNS + 1):
         for path in photos:
             data = path.read_bytes()
             start = time.perf_counter()
-            answerer.answer([data], ask)
+            predictor.predict_bytes([data], options)
             spent += [time.perf_counter() - start] if turn else []
     return 1000 * sorted(spent)[len(spent) // 2]

@@ -10,9 +10,10 @@ from unittest.mock import patch
 import numpy as np
 
 from src.common.java import find_java
-from src.metrics.bleu_rouge import bleu_counts, bleu_from_counts, rouge_l_per_image
+from src.metrics.bleu import bleu_from_sums, bleu_terms
 from src.metrics.cider import cider_d_per_image
 from src.metrics.compute import score_images
+from src.metrics.rouge import rouge_l_per_image
 from src.metrics.text import ptb_tokenizer as ptb
 from src.metrics.text.corpus import Corpus
 from src.metrics.text.document_frequency import DocumentFrequencies
@@ -46,7 +47,7 @@ def against_pycocoevalcap(photos: int = 1000) -> list[Row]:
     corpus = Corpus(candidates, references)
     ours = {
         "n-grams, shared": _seconds(lambda: corpus.matches),
-        "BLEU-1..4": _seconds(lambda: bleu_from_counts(bleu_counts(corpus))),
+        "BLEU-1..4": _seconds(lambda: bleu_from_sums(bleu_terms(corpus))),
         "ROUGE-L": _seconds(lambda: rouge_l_per_image(corpus)),
         "CIDEr-D": _seconds(lambda: cider_d_per_image(corpus, DocumentFrequencies(corpus.references))),
     }

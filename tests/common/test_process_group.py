@@ -45,7 +45,7 @@ def make_batch(labels: str, first: int, last: int, tokenizer: Tokenizer) -> Batc
         tokens[first:last],
     )
     views = [TaskInput(rows.long() - first, pixels[rows.long()]) if len(rows) else None for rows in (rated, described)]
-    return replace(plain, quality=views[0], captioning=views[1])
+    return replace(plain, mos_input=views[0], caption_input=views[1])
 
 
 def gradients(model: MultitaskModel) -> dict[str, torch.Tensor]:

@@ -97,7 +97,7 @@ def test_a_photo_draws_the_same_in_any_batch_and_process(samples) -> None:
     np.random.seed(1)
     alone = pickle.loads(pickle.dumps(other)).__getitems__(draws(2, turn=3))
     assert texts(alone.tokens) == texts(first.tokens)[2:]
-    assert torch.equal(pixels(alone.quality)[0], pixels(first.quality)[2])
+    assert torch.equal(pixels(alone.mos_input)[0], pixels(first.mos_input)[2])
     different = photos(samples, training=True, seed=1)
     assert any(
         texts(different.__getitems__(draws(1, turn=t)).tokens) != texts(data.__getitems__(draws(1, turn=t)).tokens)
@@ -110,46 +110,46 @@ def test_half_of_the_photos_are_mirrored_in_training_only(samples) -> None:
     plain = torch.from_numpy(photo.astype(np.float32) / 255).permute(2, 0, 1)
     mirrored = 0
     for turn in range(60):
-        seen = pixels(photos(samples, training=True).__getitems__(draws(0, turn=turn)).quality)[0]
+        seen = pixels(photos(samples, training=True).__getitems__(draws(0, turn=turn)).mos_input)[0]
         assert torch.equal(seen, plain) or torch.equal(seen, plain.flip(2))
         mirrored += torch.equal(seen, plain.flip(2))
     assert 18 <= mirrored <= 42
     for data in (photos(samples), photos(samples, training=True, flip=False)):
-        assert all(torch.equal(pixels(data.__getitems__(draws(0, turn=t)).quality)[0], plain) for t in range(5))
+        assert all(torch.equal(pixels(data.__getitems__(draws(0, turn=t)).mos_input)[0], plain) for t in range(5))
 
 
 def test_views_hold_labelled_rows_or_all(samples) -> None:
     batch = photos(samples, labelled=True).__getitems__(draws(0, 1, 2, 3))
-    assert batch.quality
-    assert batch.captioning
-    assert batch.quality.rows.tolist() == [0, 2]
-    assert batch.captioning.rows.tolist() == [1, 2]
+    assert batch.mos_input
+    assert batch.caption_input
+    assert batch.mos_input.rows.tolist() == [0, 2]
+    assert batch.caption_input.rows.tolist() == [1, 2]
     batch = photos(samples).__getitems__(draws(0, 1, 2, 3))
-    assert batch.quality
-    assert batch.captioning
-    assert batch.quality.rows.tolist() == batch.captioning.rows.tolist() == [0, 1, 2, 3]
-    assert batch.quality.pixels is batch.captioning.pixels
+    assert batch.mos_input
+    assert batch.caption_input
+    assert batch.mos_input.rows.tolist() == batch.caption_input.rows.tolist() == [0, 1, 2, 3]
+    assert batch.mos_input.pixels is batch.caption_input.pixels
     sent = pickle.loads(pickle.dumps(batch))
-    assert sent.quality.pixels is sent.captioning.pixels
+    assert sent.mos_input.pixels is sent.caption_input.pixels
     alone = photos(samples, captions=False).__getitems__(draws(0, 1))
-    assert alone.captioning is None
-    assert photos(samples, labelled=True).__getitems__(draws(1)).quality is None
+    assert alone.caption_input is None
+    assert photos(samples, labelled=True).__getitems__(draws(1)).mos_input is None
 
 
 def test_each_task_has_its_own_size(samples) -> None:
     look = InputOptions(mos_size=0, caption_size=48)
     batch = ImageDataset(samples, tokenizer(), ["a"] * 6, look).__getitems__(draws(0, 1))
-    assert pixels(batch.quality).shape == (2, 3, 40, 50)
-    assert pixels(batch.captioning).shape == (2, 3, 48, 48)
+    assert pixels(batch.mos_input).shape == (2, 3, 40, 50)
+    assert pixels(batch.caption_input).shape == (2, 3, 48, 48)
 
 
 def test_photos_of_different_sizes_come_as_a_list(samples) -> None:
     cv2.imwrite(str(samples[1].path), np.zeros((60, 33, 3), np.uint8))
     look = InputOptions(mos_size=0, caption_size=48)
     batch = ImageDataset(samples, tokenizer(), ["a"] * 6, look).__getitems__(draws(0, 1))
-    assert batch.quality
-    assert isinstance(batch.quality.pixels, list)
-    assert [tuple(p.shape) for p in batch.quality.pixels] == [(3, 40, 50), (3, 60, 33)]
+    assert batch.mos_input
+    assert isinstance(batch.mos_input.pixels, list)
+    assert [tuple(p.shape) for p in batch.mos_input.pixels] == [(3, 40, 50), (3, 60, 33)]
 
 
 def test_augmentation_never_touches_a_photo_with_mos(samples) -> None:
@@ -158,10 +158,10 @@ def test_augmentation_never_touches_a_photo_with_mos(samples) -> None:
     changed = 0
     for turn in range(8):
         batch = data.__getitems__(draws(1, 2, turn=turn))
-        assert batch.quality
-        assert torch.equal(pixels(batch.quality)[0], pixels(plain.quality)[1])
-        assert torch.equal(pixels(batch.captioning)[1], pixels(plain.captioning)[1])
-        changed += not torch.equal(pixels(batch.captioning)[0], pixels(plain.captioning)[0])
+        assert batch.mos_input
+        assert torch.equal(pixels(batch.mos_input)[0], pixels(plain.mos_input)[1])
+        assert torch.equal(pixels(batch.caption_input)[1], pixels(plain.caption_input)[1])
+        changed += not torch.equal(pixels(batch.caption_input)[0], pixels(plain.caption_input)[0])
     assert changed == 8
 
 
@@ -169,11 +169,11 @@ def test_an_unreadable_photo_is_in_no_view_but_keeps_its_row(samples) -> None:
     batch = photos(samples).__getitems__(draws(0, 5, 2))
     assert batch.names == ["000", "005", "002"]
     assert batch.unreadable == [1]
-    assert batch.quality
-    assert batch.quality.rows.tolist() == [0, 2]
+    assert batch.mos_input
+    assert batch.mos_input.rows.tolist() == [0, 2]
     alone = photos(samples).__getitems__(draws(5))
-    assert alone.quality is None
-    assert alone.captioning is None
+    assert alone.mos_input is None
+    assert alone.caption_input is None
 
 
 def test_features_from_the_cache_are_those_of_live_photos(samples, tmp_path) -> None:
@@ -192,15 +192,15 @@ def test_features_from_the_cache_are_those_of_live_photos(samples, tmp_path) -> 
         one, other = (data.__getitems__(draws(0, 1, 3, 4, turn=turn)) for data in (cached, live))
         assert one.unreadable == [2]
         assert torch.equal(one.tokens, other.tokens)
-        assert one.quality
-        assert one.captioning
-        assert one.quality.rows.tolist() == [0, 1, 3]
+        assert one.mos_input
+        assert one.caption_input
+        assert one.mos_input.rows.tolist() == [0, 1, 3]
         with torch.no_grad():
-            expected = backbone(pixels(other.quality)[one.quality.rows])
-        assert one.quality.features is not None
-        assert one.captioning.features is not None
-        torch.testing.assert_close(one.quality.features, expected.levels, rtol=0.01, atol=0.01)
-        torch.testing.assert_close(one.captioning.features.float(), expected.grid, rtol=0.01, atol=0.01)
+            expected = backbone(pixels(other.mos_input)[one.mos_input.rows])
+        assert one.mos_input.features is not None
+        assert one.caption_input.features is not None
+        torch.testing.assert_close(one.mos_input.features, expected.levels, rtol=0.01, atol=0.01)
+        torch.testing.assert_close(one.caption_input.features.float(), expected.grid, rtol=0.01, atol=0.01)
 
 
 def test_captions_are_compact_and_empty_ones_left_out() -> None:

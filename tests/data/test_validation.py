@@ -254,7 +254,7 @@ def test_what_training_refuses_is_fatal(
     config = Config(data=replace(challenge(tmp_path, count=count), **{**words, **options}))
     assert found(check_data(config)) == {problem: (1, True)}
     with pytest.raises(UserError, match=refusal):
-        DataModule(config).photos("val")
+        DataModule(config).dataset("val")
 
 
 @pytest.mark.parametrize(

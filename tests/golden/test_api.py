@@ -33,6 +33,6 @@ def test_responses(client: TestClient) -> None:
         "unknown style": ([photo], {"style": "poetry"}),
         "many photos": ([photo] * 17, {}),
     }
-    responses = {name: client.post("/answer", files=files, params=query) for name, (files, query) in requests.items()}
+    responses = {name: client.post("/predict", files=files, params=query) for name, (files, query) in requests.items()}
     found = {name: {"status": one.status_code, "body": one.json()} for name, one in responses.items()}
     compare_json("api/responses.json", found | {"models": client.get("/models").json()}, 1e-4, 2e-4)

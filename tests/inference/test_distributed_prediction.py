@@ -16,7 +16,6 @@ from src.common.errors import UserError
 from src.common.files import write_text
 from src.data.image_list import read_image_list
 from src.data.sample import Sample
-from src.inference.batch_prediction import PredictOptions
 from src.inference.distributed_prediction import (
     BATCHES,
     PARTS,
@@ -27,6 +26,7 @@ from src.inference.distributed_prediction import (
     sample_to_json,
     worker_resources,
 )
+from src.inference.predict_options import PredictOptions
 from src.predict import main
 from tests.tiny import make_model, tiny_config, write_photo
 
@@ -61,7 +61,7 @@ def test_the_bytes_of_one_process_also_when_killed_and_started_again(data: Path)
     assert kept
     assert not Path("many.csv").exists(), "it was to be killed before it was done"
     part = json.loads(kept[0].read_text())
-    part["answers"]["captions"][3] = "kept from before the kill"
+    part["predictions"]["captions"][3] = "kept from before the kill"
     kept[0].write_text(json.dumps(part))
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -99,9 +99,9 @@ def test_kept_parts_are_of_the_photos_as_they_are_and_are_not_timed(
     settings.progress = True  # as the command has it
     for i, part in enumerate(parts()):
         photos = np.array([json.dumps([sample_to_json(one) for one in part.samples])])
-        write_text(part.file, worker({"part": np.array([i]), "photos": photos})["kept"][0])
+        write_text(part.file, worker({"part": np.array([i]), "images": photos})["result"][0])
     assert main(words("X.csv", "--workers", "2")) == 0
-    assert "3 photos, 3 of them answered before, 0.0 photos/s" in capsys.readouterr().out
+    assert "3 photos, 3 of them predicted before, 0.0 photos/s" in capsys.readouterr().out
 
 
 def test_parts_cover_all_photos_in_whole_batches() -> None:

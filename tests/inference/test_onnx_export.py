@@ -14,15 +14,17 @@ from src.data.demo import make_demo
 from src.data.tokenizer import Tokenizer
 from src.export import main
 from src.inference.export_check import ExportDifference, labelled_images
-from src.inference.onnx_export import load_float32, load_onnx
-from src.inference.predictor import Prediction, Predictor, RequestOptions
+from src.inference.graph_engines import load_float32
+from src.inference.onnx_runtime import load_onnx
+from src.inference.predict_options import PredictOptions
+from src.inference.predictor import Prediction, Predictor
 from src.models.backbones.base import Backbone
 from src.models.model_folder import load_model_folder, save_model
 from src.models.multitask import MultitaskModel
 from tests.tiny import make_model, tiny_config
 from tests.training.test_run import make_data
 
-ASK = RequestOptions(GenerationConfig(beam=3, max_length=6), attention=True)
+ASK = PredictOptions(GenerationConfig(beam=3, max_length=6), attention=True)
 
 
 def config_of(mos: bool = True, captions: bool = True, mos_size: int = 32, **decoder: object) -> Config:
@@ -52,7 +54,7 @@ def hold_against(torch: Predictor, onnx: Predictor, count: int) -> None:
     """The same captions, scores to 1e-4, attention to 1e-5, mos to 1e-4."""
     files = photos(count)
     different = set()
-    for one, other in zip(torch.answer(files, ASK), onnx.answer(files, ASK), strict=True):
+    for one, other in zip(torch.predict_bytes(files, ASK), onnx.predict_bytes(files, ASK), strict=True):
         assert isinstance(one, Prediction)
         assert isinstance(other, Prediction)
         assert other.mos == (None if one.mos is None else pytest.approx(one.mos, abs=1e-4))

@@ -12,15 +12,8 @@ from PIL import GifImagePlugin, Image
 
 from src.common.errors import UserError
 from src.config.schema import GenerationConfig
-from src.inference.predictor import (
-    Limits,
-    Prediction,
-    PredictionError,
-    Predictor,
-    RequestOptions,
-    image_note,
-    load_predictor,
-)
+from src.inference.predict_options import PredictOptions
+from src.inference.predictor import ImageLimits, Prediction, PredictionError, Predictor, image_note
 from src.predict import main as predict
 from tests.tiny import make_model, tiny_config, write_photo
 
@@ -33,8 +26,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def answerer(model: Path) -> Predictor:
-    return load_predictor(model, Limits(megabytes=1, megapixels=0.1))
+def predictor(model: Path) -> Predictor:
+    return Predictor.load(model, ImageLimits(megabytes=1, megapixels=0.1))
 
 
 def photo(seed: int = 0, size: int = 40) -> np.ndarray:
@@ -48,27 +41,27 @@ def encoded(format: str = "PNG", mode: str = "RGB", **options: object) -> bytes:
     return out.getvalue()
 
 
-def only(answerer: Predictor, data: bytes, **changes: object) -> Prediction:
-    found = answerer.answer([data], replace(RequestOptions(BEAM), **changes))[0]  # type: ignore[arg-type]
+def only(predictor: Predictor, data: bytes, **changes: object) -> Prediction:
+    found = predictor.predict_bytes([data], replace(PredictOptions(BEAM), **changes))[0]  # type: ignore[arg-type]
     assert isinstance(found, Prediction)
     return found
 
 
-def test_answers_are_those_of_the_predict_command(model: Path, answerer: Predictor, elsewhere: Path) -> None:
+def test_answers_are_those_of_the_predict_command(model: Path, predictor: Predictor, elsewhere: Path) -> None:
     for seed in range(3):
         write_photo(elsewhere / "photos" / f"{seed}.jpg", seed)
     predict(["--model", str(model), "--data", "photos", "--output", "X.csv", "--generate.beam", "3"])
     rows = [line.split(",") for line in Path("X.csv").read_text().splitlines()[1:]]
     files = [(elsewhere / "photos" / f"{seed}.jpg").read_bytes() for seed in range(3)]
-    generation = replace(answerer.about.config.generate, beam=3)
-    for row, found in zip(rows, answerer.answer(files, RequestOptions(generation)), strict=True):
+    generation = replace(predictor.description.config.generate, beam=3)
+    for row, found in zip(rows, predictor.predict_bytes(files, PredictOptions(generation)), strict=True):
         assert isinstance(found, Prediction)
         assert found.mos == pytest.approx(float(row[1]), abs=1e-4)
         assert found.captions[0].text == row[2]
 
 
-def test_the_beam_is_ranked_and_each_word_looked_somewhere(answerer: Predictor) -> None:
-    found = only(answerer, encoded(), attention=True)
+def test_the_beam_is_ranked_and_each_word_looked_somewhere(predictor: Predictor) -> None:
+    found = only(predictor, encoded(), attention=True)
     assert len(found.captions) == BEAM.beam
     assert len({tuple(one.words) for one in found.captions}) == BEAM.beam
     scores = [one.score for one in found.captions]
@@ -80,18 +73,18 @@ def test_the_beam_is_ranked_and_each_word_looked_somewhere(answerer: Predictor) 
     assert found.seconds > 0
 
 
-def test_where_mos_lies_among_the_training_photos(answerer: Predictor, model: Path, tmp_path: Path) -> None:
-    assert answerer.place(5.5) == pytest.approx(0.5)  # thirds end at 4, 5, 6, 8
-    assert answerer.place(7.0) == pytest.approx(5 / 6)
-    assert (answerer.place(1.0), answerer.place(9.0)) == (0, 1)
-    older = load_predictor(make_model(tmp_path / "older"))
+def test_where_mos_lies_among_the_training_photos(predictor: Predictor, model: Path, tmp_path: Path) -> None:
+    assert predictor.place(5.5) == pytest.approx(0.5)  # thirds end at 4, 5, 6, 8
+    assert predictor.place(7.0) == pytest.approx(5 / 6)
+    assert (predictor.place(1.0), predictor.place(9.0)) == (0, 1)
+    older = Predictor.load(make_model(tmp_path / "older"))
     assert only(older, encoded()).place is None
 
 
-def test_one_bad_photo_among_good_ones(answerer: Predictor) -> None:
+def test_one_bad_photo_among_good_ones(predictor: Predictor) -> None:
     whole = encoded("JPEG")
     bad = [b"", b"no photo", whole[: len(whole) // 2], encoded() + b"x" * 1_100_000]
-    found = answerer.answer([whole, *bad, whole], RequestOptions(BEAM))
+    found = predictor.predict_bytes([whole, *bad, whole], PredictOptions(BEAM))
     assert isinstance(found[0], Prediction)
     assert isinstance(found[-1], Prediction)
     assert found[0].mos == pytest.approx(found[-1].mos)
@@ -102,21 +95,21 @@ def test_one_bad_photo_among_good_ones(answerer: Predictor) -> None:
     assert all("\n" not in reason for reason in reasons)
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(answerer: Predictor) -> None:
+def test_a_bomb_is_refused_before_it_is_unpacked(predictor: Predictor) -> None:
     large = cv2.imencode(".png", np.zeros((400, 400, 3), np.uint8))[1].tobytes()
     palette = BytesIO()
     Image.new("P", (400, 400)).save(palette, "GIF")
     for data in (large, palette.getvalue()):
-        (found,) = answerer.answer([data], RequestOptions(BEAM))
+        (found,) = predictor.predict_bytes([data], PredictOptions(BEAM))
         assert isinstance(found, PredictionError)
         assert "0.1 million" in found.reason
 
 
-def test_print_colours_and_animations_are_answered_with_a_note(answerer: Predictor) -> None:
-    assert "CMYK" in only(answerer, encoded("JPEG", "CMYK")).note
+def test_print_colours_and_animations_are_answered_with_a_note(predictor: Predictor) -> None:
+    assert "CMYK" in only(predictor, encoded("JPEG", "CMYK")).note
     frames = [Image.fromarray(photo(seed)) for seed in range(2)]
-    assert "first frame" in only(answerer, encoded("GIF", save_all=True, append_images=frames[1:])).note
-    assert only(answerer, encoded()).note == ""
+    assert "first frame" in only(predictor, encoded("GIF", save_all=True, append_images=frames[1:])).note
+    assert only(predictor, encoded()).note == ""
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -124,14 +117,14 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + bytes(4)
 
 
-def test_what_opencv_reads_and_pillow_does_not_is_answered_without_a_note(answerer: Predictor) -> None:
+def test_what_opencv_reads_and_pillow_does_not_is_answered_without_a_note(predictor: Predictor) -> None:
     png, jpeg = encoded(), encoded("JPEG")
     odd = [png[:33] + chunk(b"gAMA", bytes(4)) + png[33:], png[:33] + chunk(b"tEXt", b"a\0b") + png[33:]]
     odd.append(jpeg[:2] + b"\xff\xee\x00\x07Adobe" + jpeg[2:])
     for data in odd:
         with pytest.raises(Image.UnidentifiedImageError):
             Image.open(BytesIO(data))
-        assert only(answerer, data).note == ""
+        assert only(predictor, data).note == ""
 
 
 def test_the_frames_of_an_animation_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,14 +134,14 @@ def test_the_frames_of_an_animation_are_not_counted(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_model_of_one_head_answers_with_that(tmp_path: Path) -> None:
-    mos = load_predictor(make_model(tmp_path / "mos", tiny_config(captions=False)))
+    mos = Predictor.load(make_model(tmp_path / "mos", tiny_config(captions=False)))
     assert only(mos, encoded()).captions == []
-    told = load_predictor(make_model(tmp_path / "told", tiny_config(mos=False)))
+    told = Predictor.load(make_model(tmp_path / "told", tiny_config(mos=False)))
     found = only(told, encoded())
     assert found.mos is None
     assert found.captions
 
 
-def test_an_unknown_style_is_named(answerer: Predictor) -> None:
+def test_an_unknown_style_is_named(predictor: Predictor) -> None:
     with pytest.raises(UserError, match="poem.*challenge"):
-        answerer.answer([encoded()], RequestOptions(BEAM, style="poem"))
+        predictor.predict_bytes([encoded()], PredictOptions(BEAM, style="poem"))

@@ -90,3 +90,24 @@ def java_tokens(texts: Sequence[str]) -> list[str]:
 def read_lines(path: Path) -> list[str]:
     """A file's lines without their ends."""
     return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+LONG = " ".join(f"w{i % 50}" for i in range(150))
+ODD = (
+    ["", "a dog", "zzz yyy zzz", LONG, "a a a a a", "same words here", "", "a 3\xa01/2 cup", "x"],
+    [
+        ["a dog runs"],
+        ["", "a dog"],
+        ["nothing shared at all"],
+        [LONG[30:], "w1 w2", ""],
+        ["a a b", "a a a"],
+        ["same words here"],
+        ["", ""],
+        ["a 3\xa01/2 cup of it", "3 cups"],
+        ["y y y y y"],
+    ],
+)
+
+
+def cases() -> list[tuple[list[str], list[list[str]]]]:
+    return [captions(200), captions(60, per_photo=1, seed=1), captions(2, seed=2), ODD]

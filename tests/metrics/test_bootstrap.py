@@ -1,65 +1,19 @@
-"""Bootstrap intervals against resampling the plain way, photo by photo."""
+"""Bootstrap intervals against resampling the plain way, image by image."""
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy.stats import pearsonr
 
 from src.metrics import bootstrap as intervals
+from src.metrics.base import Score, Scores
+from src.metrics.bootstrap import paired_differences
+from src.metrics.compute import score_images
 
-
-def data(ties: bool, photos: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(1)
-    true = rng.normal(5.5, 0.8, photos)
-    pred = true + rng.normal(0, 0.5, photos)
-    return (np.round(pred * 2) / 2, np.round(true * 2) / 2) if ties else (pred, true)
-
-
-def repeated(drawn: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return np.repeat(x, drawn.astype(int))
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_each_resample_is_scored_exactly(ties: bool) -> None:
-    x, y = data(ties)
-    drawn = np.concatenate(list(intervals.resample_counts(60, 20, seed=3)))
-    assert drawn.shape == (20, 60)
-    assert (drawn.sum(1) == 60).all()
-    plcc, srcc, mean = (
-        intervals.resampled_plcc(drawn, x, y),
-        intervals.resampled_srcc(drawn, x, y),
-        intervals.resampled_means(drawn, x),
-    )
-    for i, counts in enumerate(drawn):
-        rx, ry = repeated(counts, x), repeated(counts, y)
-        assert plcc[i] == pytest.approx(stats.pearsonr(rx, ry).statistic, abs=1e-10)
-        assert srcc[i] == pytest.approx(stats.spearmanr(rx, ry).statistic, abs=1e-10)
-        assert mean[i] == pytest.approx(rx.mean())
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_kendall_terms_count_all_pairs(ties: bool) -> None:
-    x, y = data(ties)
-    agree = np.sign(x[:, None] - x) * np.sign(y[:, None] - y)
-    apart = [(v[:, None] != v).sum(1) for v in (x, y)]
-    np.testing.assert_array_equal(intervals.kendall_terms(x, y), np.stack([agree.sum(1), *apart], axis=1))
-    once = np.ones((1, 60))
-    tau = stats.kendalltau(x, y).statistic
-    assert intervals.resampled_krcc(once, intervals.kendall_terms(x, y))[0] == pytest.approx(tau, abs=1e-12)
-
-
-def test_kendall_interval_is_that_of_the_plain_bootstrap() -> None:
-    x, y = data(False, 300)
-    terms = intervals.kendall_terms(x, y)
-    low, high = intervals.percentile_interval(
-        intervals.bootstrap(lambda w: {"k": intervals.resampled_krcc(w, terms)}, 300, 2000)["k"]
-    )
-    plain = stats.bootstrap(
-        (x, y), lambda a, b: stats.kendalltau(a, b).statistic, paired=True, vectorized=False, n_resamples=600,
-        method="percentile", random_state=0,
-    ).confidence_interval  # fmt: skip
-    # The plain way also counts a photo against its own copies as ties, which moves it a little.
-    assert high - low == pytest.approx(plain.high - plain.low, rel=0.15)
-    assert (low, high) == pytest.approx(tuple(plain), abs=0.015)
+RNG = np.random.default_rng(0)
+PHOTOS = 200
+TRUE = RNG.normal(5.5, 0.8, PHOTOS)
+NAMES = [str(i) for i in range(PHOTOS)]
+GOOD, BAD = (TRUE + RNG.normal(0, noise, PHOTOS) for noise in (0.3, 1.5))
 
 
 def test_interval_of_a_mean_is_about_two_standard_errors() -> None:
@@ -82,3 +36,31 @@ def test_nothing_drawn_is_nan_and_left_out_of_the_bounds() -> None:
     assert np.isnan(intervals.resampled_means(np.zeros((1, 3)), np.ones(3))[0])
     assert intervals.percentile_interval(np.array([np.nan, 1.0, 1.0])) == (1.0, 1.0)
     assert np.isnan(intervals.percentile_interval(np.array([np.nan]))).all()
+
+
+def test_a_paired_difference_is_sharper_than_the_scores() -> None:
+    near = GOOD + np.random.default_rng(5).normal(0, 0.02, PHOTOS)
+    found = paired_differences(score_images(NAMES, GOOD, TRUE, intervals=True), score_images(NAMES, near, TRUE))
+    off = found["plcc"]
+    assert off.value == pytest.approx(pearsonr(GOOD, TRUE)[0] - pearsonr(near, TRUE)[0])
+    rng, plain = np.random.default_rng(9), []
+    for _ in range(1000):
+        rows = rng.integers(0, PHOTOS, PHOTOS)
+        plain.append(pearsonr(GOOD[rows], TRUE[rows])[0] - pearsonr(near[rows], TRUE[rows])[0])
+    assert [off.low, off.high] == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=1e-3)
+    same = paired_differences(score_images(NAMES, GOOD, TRUE), score_images(NAMES, GOOD, TRUE))
+    assert (same["srcc"].value, same["srcc"].low, same["srcc"].high) == (0.0, 0.0, 0.0)
+
+
+def test_sums_of_unlike_tasks_are_not_subtracted() -> None:
+    def scored(**values: float) -> Scores:
+        scores = {name: Score(value) for name, value in values.items()}
+        return Scores(
+            scores, NAMES, resample=lambda weights: {name: np.full(len(weights), x) for name, x in values.items()}
+        )
+
+    both, other = (scored(quality=0.6, captioning=1.0, combined=one) for one in (1.5, 1.2))
+    single = scored(quality=0.7, combined=0.9)
+    assert list(paired_differences(both, single)) == ["quality"]
+    assert list(paired_differences(single, both)) == ["quality"]
+    assert paired_differences(both, other)["combined"].value == pytest.approx(0.3)

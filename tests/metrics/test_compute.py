@@ -9,8 +9,11 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 
 from src.metrics import correlation as quality
-from src.metrics.bleu_rouge import bleu, cider_d, rouge_1, rouge_l
-from src.metrics.compute import Scores, score_images
+from src.metrics.base import Scores
+from src.metrics.bleu import bleu
+from src.metrics.cider import cider_d
+from src.metrics.compute import score_images
+from src.metrics.rouge import rouge_1, rouge_l
 from tests.metrics.reference import captions, scored
 
 NAN = float("nan")
@@ -67,9 +70,9 @@ def test_a_table_of_several_parts_scores_as_pycocoevalcap() -> None:
     found = score_images([str(i) for i in range(photos)], candidates=candidates, references=references)
     bleus = scored(Bleu(4), candidates, references, verbose=0)[1]
     for order in range(4):
-        np.testing.assert_allclose(found.per_photo[f"bleu_{order + 1}"], bleus[:, order], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(found.per_image[f"bleu_{order + 1}"], bleus[:, order], rtol=0, atol=1e-9)
     cider = scored(Cider(), candidates, references)[1]
-    np.testing.assert_allclose(found.per_photo["cider_d"], cider, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.per_image["cider_d"], cider, rtol=0, atol=1e-9)
 
 
 def test_challenge_scores_need_meteor() -> None:
@@ -109,10 +112,10 @@ def test_bleu_interval_is_that_of_resampled_captions() -> None:
 
 def test_per_photo_scores_are_nan_where_unknown() -> None:
     scored = table()
-    assert np.isnan(scored.per_photo["mos_error"][::4]).all()
-    assert np.isfinite(scored.per_photo["mos_error"][1::4]).all()
-    assert np.isnan(scored.per_photo["cider_d"][1::4]).all()
-    assert np.isfinite(scored.per_photo["bleu_4"][::4]).all()
+    assert np.isnan(scored.per_image["mos_error"][::4]).all()
+    assert np.isfinite(scored.per_image["mos_error"][1::4]).all()
+    assert np.isnan(scored.per_image["cider_d"][1::4]).all()
+    assert np.isfinite(scored.per_image["bleu_4"][::4]).all()
 
 
 @pytest.mark.parametrize("photos", [0, 1, 2, 3])

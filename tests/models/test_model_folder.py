@@ -13,7 +13,7 @@ from src.common.errors import UserError
 from src.config.schema import BackboneConfig, Config, DecoderConfig, ModelConfig, MosConfig, TokenizerConfig
 from src.data.tokenizer import Tokenizer
 from src.models.backbones.base import Backbone
-from src.models.model_folder import load_model_folder, save_model
+from src.models.model_folder import FORMAT, describe_model, load_model_folder, save_model
 from src.models.multitask import MultitaskModel
 
 
@@ -89,6 +89,18 @@ def test_a_missing_or_damaged_file_is_named(saved: tuple[Path, MultitaskModel, T
     file.unlink()
     with pytest.raises(UserError, match=name):
         load_model_folder(saved[0])
+
+
+@pytest.mark.parametrize("number", [None, 0, 2])
+def test_another_format_is_refused_in_one_line(saved: tuple[Path, MultitaskModel, Tokenizer], number: object) -> None:
+    file = saved[0] / "meta.json"
+    meta = json.loads(file.read_text())
+    assert meta.pop("format") == FORMAT
+    file.write_text(json.dumps(meta if number is None else {**meta, "format": number}))
+    for read in (load_model_folder, describe_model):
+        with pytest.raises(UserError, match=r"meta\.json: .*format.*reads format 1; train the model again$") as error:
+            read(saved[0])
+        assert "\n" not in str(error.value)
 
 
 class Bomb:

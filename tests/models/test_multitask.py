@@ -55,7 +55,7 @@ def test_total_is_the_weighted_sum() -> None:
 
 
 def test_learned_weights_are_kendalls() -> None:
-    model = make(task_weights="learned", mos=replace(CONFIG.mos, huber=0.0, plcc=0.0, rank=0.0))
+    model = make(task_weights="learned", mos=replace(CONFIG.mos, losses={"mse": 1.0}))
     assert model.log_variance is not None
     with torch.no_grad():
         model.log_variance.copy_(torch.tensor([0.3, -0.7]))
@@ -79,10 +79,10 @@ def test_the_backbone_runs_once_for_shared_pixels(shared: bool) -> None:
 def test_cached_features_are_as_good_as_pixels() -> None:
     model, live = make().eval(), batch()
     with torch.no_grad():
-        features = model.backbone(live.quality.pixels)  # type: ignore[union-attr, arg-type]
+        features = model.backbone(live.mos_input.pixels)  # type: ignore[union-attr, arg-type]
     rows = torch.arange(4)
     cached = replace(
-        live, quality=TaskInput(rows, None, features.levels), captioning=TaskInput(rows, None, features.grid)
+        live, mos_input=TaskInput(rows, None, features.levels), caption_input=TaskInput(rows, None, features.grid)
     )
     calls = counted(model)
     losses = model.losses(cached)
@@ -96,16 +96,16 @@ def test_missing_labels_never_contribute() -> None:
     holes.tokens[2] = 0
     holes.tokens[0, 1] = 0
     rows = torch.tensor([0, 2, 3])
-    few = replace(holes, quality=TaskInput(rows, whole.quality.pixels[rows]))  # type: ignore[union-attr, index]
+    few = replace(holes, mos_input=TaskInput(rows, whole.mos_input.pixels[rows]))  # type: ignore[union-attr, index]
     rows = torch.tensor([0, 1, 3])
-    few = replace(few, captioning=TaskInput(rows, whole.captioning.pixels[rows]))  # type: ignore[union-attr, index]
+    few = replace(few, caption_input=TaskInput(rows, whole.caption_input.pixels[rows]))  # type: ignore[union-attr, index]
     with_holes, without = model.losses(holes), model.losses(few)
     for name, value in with_holes.items():
         torch.testing.assert_close(value, without[name], atol=1e-5, rtol=1e-4)
 
 
 def test_no_label_at_all_gives_a_finite_loss() -> None:
-    model = make(mos=replace(CONFIG.mos, plcc=0.0))
+    model = make(mos=replace(CONFIG.mos, losses={"mse": 1.0, "huber": 0.5, "rank": 0.1}))
     empty = replace(batch(), mos=torch.full((4,), NAN), tokens=torch.zeros(4, 2, 6, dtype=torch.long))
     losses = model.losses(empty)
     losses["loss"].backward()
@@ -113,7 +113,7 @@ def test_no_label_at_all_gives_a_finite_loss() -> None:
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert gradients
     assert not any(g.any() for g in gradients)
-    nothing = model.losses(replace(batch(), quality=None, captioning=None))
+    nothing = model.losses(replace(batch(), mos_input=None, caption_input=None))
     assert set(nothing) == {"loss"}
 
 
@@ -138,7 +138,7 @@ def test_prediction_covers_the_rows_of_each_view() -> None:
     model, whole = make().eval(), batch()
     model.fit_scale(torch.randn(9, model.backbone.level_size), torch.arange(9.0))
     rows = torch.tensor([1, 3])
-    part = replace(whole, quality=TaskInput(rows, whole.quality.pixels[rows]))  # type: ignore[union-attr, index]
+    part = replace(whole, mos_input=TaskInput(rows, whole.mos_input.pixels[rows]))  # type: ignore[union-attr, index]
     mos, captions = model.predict(part, GenerationConfig(max_length=5))
     assert mos.isnan().tolist() == [True, False, True, False]
     torch.testing.assert_close(mos[rows], model(part).mos)

@@ -19,7 +19,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from src.common.errors import UserError
-from src.inference.predictor import RequestOptions
+from src.inference.predict_options import PredictOptions
 from src.serve import main, make_options
 from src.serving.api import make_app
 from src.serving.batching import Batcher, QueueFull
@@ -37,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(model: Path) -> Iterator[TestClient]:
     with TestClient(
-        make_app({"tiny": load_served_model(str(model))}, RequestLimits(photos=3, queue=4, megabytes=0.5))
+        make_app({"tiny": load_served_model(str(model))}, RequestLimits(images=3, queue=4, megabytes=0.5))
     ) as client:
         yield client
 
@@ -51,15 +51,15 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def send(client: TestClient, *files: bytes, **query: int | str) -> httpx.Response:
     photos = [("photos", (f"../{i}.jpg", data)) for i, data in enumerate(files)]
-    return client.post("/answer", files=photos, params=query)
+    return client.post("/predict", files=photos, params=query)
 
 
 def test_photos_are_answered_in_their_order(client: TestClient, photo: bytes, model: Path) -> None:
     response = send(client, photo, b"no photo", beams=2)
     assert response.status_code == 200
-    first, second = response.json()
+    first, second = response.json()["predictions"]
     served = load_served_model(str(model))
-    expected = served.answerer.answer([photo], served.ask)[0]
+    expected = served.predictor.predict_bytes([photo], served.options)[0]
     assert first["mos"] == pytest.approx(expected.mos, abs=1e-4)  # type: ignore[union-attr]
     assert [one["text"] for one in first["captions"]] == [one.text for one in expected.captions]  # type: ignore[union-attr]
     assert 0 <= first["place"] <= 1
@@ -69,18 +69,18 @@ def test_photos_are_answered_in_their_order(client: TestClient, photo: bytes, mo
 
 def test_beam_and_attention_are_the_requests_own(client: TestClient, photo: bytes, model: Path) -> None:
     """Requests of other wishes that wait together change nothing of each other's answers."""
-    narrow = send(client, photo, beam=1, beams=9).json()[0]
-    wide = send(client, photo, beam=5, beams=9, attention="true").json()[0]
+    narrow = send(client, photo, beam=1, beams=9).json()["predictions"][0]
+    wide = send(client, photo, beam=5, beams=9, attention="true").json()["predictions"][0]
     assert [len(one["captions"]) for one in (narrow, wide)] == [1, 5]
     assert narrow["captions"][0]["attention"] is None
     served = load_served_model(str(model))
-    ask = RequestOptions(replace(served.ask.generation, method="beam", beam=5), attention=True)
-    for got, one in zip(wide["captions"], served.answerer.answer([photo], ask)[0].captions, strict=True):  # type: ignore[union-attr]
+    ask = PredictOptions(replace(served.options.generation, method="beam", beam=5), attention=True)
+    for got, one in zip(wide["captions"], served.predictor.predict_bytes([photo], ask)[0].captions, strict=True):  # type: ignore[union-attr]
         assert (got["text"], got["attention"]["words"]) == (one.text, one.words)
         np.testing.assert_allclose(got["attention"]["weights"], one.attention[:-1], atol=1e-4)
     with ThreadPoolExecutor(3) as pool:
         wishes = [{"beam": 1}, {"beam": 5, "attention": "true"}, {"beam": 1}]
-        found = list(pool.map(lambda wish: send(client, photo, beams=9, **wish).json()[0], wishes))
+        found = list(pool.map(lambda wish: send(client, photo, beams=9, **wish).json()["predictions"][0], wishes))
     for one, alone in zip(found, (narrow, wide, narrow), strict=True):
         assert [two["text"] for two in one["captions"]] == [two["text"] for two in alone["captions"]]
         assert (one["captions"][0]["attention"] is None) == (alone is narrow)
@@ -98,14 +98,14 @@ def test_several_models_answer_by_their_names(model: Path, tmp_path: Path, photo
         assert [one["name"] for one in known] == [first, "second", "third"]
         assert [one["captions"] for one in known] == [True, False, True]
         assert known[2]["styles"] == ["one", "two"]
-        assert send(client, photo).json()[0]["captions"]
-        assert send(client, photo, model="second", attention="true").json()[0]["captions"] == []
-        assert send(client, photo, model="third", style="two").json()[0]["captions"]
-        assert send(client, photo, model="fourth").json()["detail"] == (
+        assert send(client, photo).json()["predictions"][0]["captions"]
+        assert send(client, photo, model="second", attention="true").json()["predictions"][0]["captions"] == []
+        assert send(client, photo, model="third", style="two").json()["predictions"][0]["captions"]
+        assert send(client, photo, model="fourth").json()["error"] == (
             f"model fourth: there are {first}, second, third; choose one of these"
         )
-        assert "third has one, two" in send(client, photo, model="third", style="three").json()["detail"]
-        assert "second has none" in send(client, photo, model="second", style="one").json()["detail"]
+        assert "third has one, two" in send(client, photo, model="third", style="three").json()["error"]
+        assert "second has none" in send(client, photo, model="second", style="one").json()["error"]
     with pytest.raises(UserError, match="two models are called second"):
         load_served_models(make_options().parse_args(["--model", str(other), str(other.parent)]))
 
@@ -116,7 +116,7 @@ def test_health_readiness_and_what_it_says_of_itself(client: TestClient) -> None
     while client.get("/ready").status_code == 503 and time.monotonic() < end:
         time.sleep(0.05)
     assert client.get("/ready").json() == {"status": "ready"}
-    assert "/answer" in client.get("/openapi.json").json()["paths"]
+    assert "/predict" in client.get("/openapi.json").json()["paths"]
 
 
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
@@ -132,23 +132,23 @@ def test_what_is_too_much_is_refused_and_counted(client: TestClient, photo: byte
     assert send(client, *[photo] * 4).status_code == 413
     assert send(client, b"x" * 600_000).status_code == 413
     unmeasured = client.post(
-        "/answer",
+        "/predict",
         content=(b"x" * 100_000 for _ in range(7)),
         headers={"content-type": "multipart/form-data; boundary=B"},
     )
     assert unmeasured.status_code == 413
-    assert client.post("/answer").status_code == 422
+    assert client.post("/predict").status_code == 422
     assert send(client, photo).status_code == 200
     told = client.get("/metrics").text
     assert 'requests_total{status="413"} 3.0' in told
-    assert 'photos_total{outcome="answered"}' in told
+    assert 'photos_total{outcome="predicted"}' in told
     assert "batch_seconds_bucket" in told
 
 
 def test_a_full_queue_is_answered_with_429(model: Path, photo: bytes) -> None:
     served = load_served_model(str(model))
-    with TestClient(make_app({"tiny": served}, RequestLimits(photos=2, queue=2))) as client:
-        with served.answerer.lock:  # the model is busy
+    with TestClient(make_app({"tiny": served}, RequestLimits(images=2, queue=2))) as client:
+        with served.predictor.lock:  # the model is busy
             threads = [threading.Thread(target=send, args=(client, photo, photo)) for _ in range(1)]
             for thread in threads:
                 thread.start()
@@ -186,7 +186,7 @@ def test_what_waits_is_answered_together_and_a_failure_hits_its_request_alone() 
         return [10 * item for item in items]
 
     async def scenario() -> None:
-        batcher = Batcher(work, batch=3, most=8)
+        batcher = Batcher(work, batch=3, capacity=8)
         running = asyncio.create_task(batcher.run())
         first = asyncio.create_task(batcher.submit([1]))
         await asyncio.sleep(0.01)
@@ -233,7 +233,7 @@ def test_a_model_of_several_styles_is_served_in_the_one_asked_for(tmp_path: Path
     with pytest.raises(UserError, match="^--style third: .*first, second"):
         load_served_model(model, style="third")
     (served,) = load_served_models(make_options().parse_args(["--model", model, "--style", "second"])).values()
-    assert served.answerer.style(served.ask) == served.answerer.about.tokenizer.style("second")
+    assert served.options.style == "second"
     mute = str(make_model(tmp_path / "mute", tiny_config(captions=False)))
     with pytest.raises(UserError, match="^--style: no captions are written"):
         load_served_model(mute, style="second")
@@ -255,7 +255,7 @@ def address(model: Path, tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_the_command_serves_this_machine_alone(address: str, photo: bytes) -> None:
-    found = httpx.post(f"{address}/answer", files={"photos": ("x.jpg", photo)}, timeout=60).json()
+    found = httpx.post(f"{address}/predict", files={"photos": ("x.jpg", photo)}, timeout=60).json()["predictions"]
     assert found[0]["captions"][0]["text"]
     listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True).stdout
     assert not listening or address.removeprefix("http://") in listening
@@ -269,7 +269,7 @@ def test_the_page_of_docs_takes_a_photo_and_shows_its_caption(address: str, phot
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(f"{address}/docs")
-        page.click("text=/answer")
+        page.click("text=/predict")
         page.click("text=Try it out")
         page.set_input_files("input[type=file]", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": photo})
         page.click("text=Execute")

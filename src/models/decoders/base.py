@@ -20,7 +20,7 @@ from src.config.schema import BackboneConfig, Config, DecoderConfig
 from src.data.tokenizer import Tokenizer
 from src.models.layers.decoder_state import DecoderState, StateLayout
 from src.models.layers.dropout import Dropout
-from src.models.layers.packed_captions import PAD, PackedCaptions, pack_captions, unpack_captions
+from src.models.layers.packed_captions import PAD, PackedCaptions, PackedLayout, pack_captions, unpack_captions
 from src.models.losses._cross_entropy import linear_cross_entropy
 
 
@@ -36,6 +36,7 @@ class CaptionDecoder(nn.Module):
         options_type: the dataclass of its settings under model.decoder.options.
         settings: which of DecoderConfig.bidirectional and .doubly_stochastic it takes.
         brings_tokenizer: whether it comes with words, and may write captions without training: see `tokenizer`.
+        uses_backbone: whether its constructor also takes the backbone's config and the number of styles.
         state_layout: what its state is made of, for ONNX; None: it cannot be exported.
         compiled_parts: names of its lists of blocks that torch.compile makes faster.
     """
@@ -43,15 +44,9 @@ class CaptionDecoder(nn.Module):
     options_type: ClassVar[type[Any]] = NoOptions
     settings: ClassVar[tuple[str, ...]] = ()
     brings_tokenizer: ClassVar[bool] = False
+    uses_backbone: ClassVar[bool] = False
     state_layout: ClassVar[StateLayout | None] = None
     compiled_parts: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def make(
-        cls, config: DecoderConfig, vocabulary: int, channels: int, backbone: BackboneConfig | None, styles: int
-    ) -> "CaptionDecoder":
-        """A new decoder; arguments as make_decoder's."""
-        return cls(config, vocabulary, channels)
 
     @classmethod
     def check(cls, config: DecoderConfig) -> None:
@@ -101,12 +96,7 @@ class CaptionDecoder(nn.Module):
 
     @abstractmethod
     def loss(
-        self,
-        grid: Tensor,
-        tokens: Tensor,
-        smoothing: float = 0.0,
-        scale: Tensor | None = None,
-        temperature: float = 1.0,
+        self, grid: Tensor, tokens: Tensor, smoothing: float = 0, scale: Tensor | None = None, temperature: float = 1
     ) -> Tensor:
         """Cross-entropy per word of forward's logits, without ever making those at padding.
 
@@ -143,30 +133,19 @@ class DecoderBase(CaptionDecoder):
         return unpack_captions(self.vocabulary(hidden), packed.layout, (b, k, t))
 
     def loss(
-        self,
-        grid: Tensor,
-        tokens: Tensor,
-        smoothing: float = 0.0,
-        scale: Tensor | None = None,
-        temperature: float = 1.0,
+        self, grid: Tensor, tokens: Tensor, smoothing: float = 0, scale: Tensor | None = None, temperature: float = 1
     ) -> Tensor:
-        """Cross-entropy, as CaptionDecoder's."""
-        packed = pack_captions(tokens)
-        hidden, _ = self.hidden_states_or_empty(grid, packed)
-        return self.cross_entropy(hidden, packed, smoothing, scale, temperature)
-
-    def cross_entropy(
-        self,
-        hidden: Tensor,
-        packed: PackedCaptions,
-        smoothing: float,
-        scale: Tensor | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
-        """Per word, from the vocabulary layer's inputs [M, E]; `scale` and `temperature` as in loss."""
+        """Cross-entropy, as CaptionDecoder's, and without `scale` the penalty."""
+        packed, head = pack_captions(tokens), self.vocabulary
+        hidden, attention = self.hidden_states_or_empty(grid, packed)
         weights = None if scale is None else scale.flatten()[packed.caption]
-        head = self.vocabulary
-        return linear_cross_entropy(hidden, head.weight, head.bias, packed.targets, smoothing, weights, temperature)
+        loss = linear_cross_entropy(hidden, head.weight, head.bias, packed.targets, smoothing, weights, temperature)
+        penalty = self.penalty(attention, packed.layout) if scale is None else None
+        return loss if penalty is None else loss + penalty
+
+    def penalty(self, attention: Tensor, layout: PackedLayout) -> Tensor | None:
+        """A loss of the attention [M, N] of training; None: there is none."""
+        return None
 
     def hidden_states_or_empty(self, grid: Tensor, packed: PackedCaptions) -> tuple[Tensor, Tensor]:
         """As hidden_states; [0, E] and [0, N] of the graph where all captions are padding, so that backward() works."""
@@ -177,7 +156,7 @@ class DecoderBase(CaptionDecoder):
     def prepare_grid(self, grid: Tensor) -> Tensor:
         """The grid [B, N, C] in the dtype to compute in, with dropout.
 
-        Whole channels of a photo are dropped: its places are too alike for one to hide what the next one shows.
+        Whole channels of an image are dropped: its places are too alike for one to hide what the next one shows.
         """
         grid = grid.to(self.dtype(grid))
         return grid * self.grid_dropout(grid.new_ones(grid.shape[0], 1, grid.shape[2]))
@@ -204,7 +183,9 @@ def make_decoder(
         UserError: as check_decoder_config, or the decoder does not fit the backbone.
     """
     check_decoder_config(config)
-    return decoder_class(config.kind).make(config, vocabulary, channels, backbone, styles)
+    decoder = decoder_class(config.kind)
+    extra = (backbone, styles) if decoder.uses_backbone else ()
+    return decoder(config, vocabulary, channels, *extra)
 
 
 def check_decoder_config(config: DecoderConfig) -> None:

@@ -36,6 +36,7 @@ class BlipDecoder(CaptionDecoder):
     """
 
     brings_tokenizer = True
+    uses_backbone = True
 
     def __init__(
         self, config: DecoderConfig, vocabulary: int, channels: int, backbone: BackboneConfig | None, styles: int
@@ -54,13 +55,6 @@ class BlipDecoder(CaptionDecoder):
             self._load_weights(backbone.name, vocabulary, styles)
         if config.lora.rank:
             add_lora(self.text, config.lora, "model.decoder.lora")
-
-    @classmethod
-    def make(
-        cls, config: DecoderConfig, vocabulary: int, channels: int, backbone: BackboneConfig | None, styles: int
-    ) -> "BlipDecoder":
-        """A decoder with the weights of the backbone's BLIP."""
-        return cls(config, vocabulary, channels, backbone, styles)
 
     @classmethod
     def has_attention(cls, config: DecoderConfig) -> bool:
@@ -86,12 +80,7 @@ class BlipDecoder(CaptionDecoder):
         return logits.view(*tokens.shape[:2], tokens.shape[2] - 1, -1)
 
     def loss(
-        self,
-        grid: Tensor,
-        tokens: Tensor,
-        smoothing: float = 0.0,
-        scale: Tensor | None = None,
-        temperature: float = 1.0,
+        self, grid: Tensor, tokens: Tensor, smoothing: float = 0, scale: Tensor | None = None, temperature: float = 1
     ) -> Tensor:
         """Cross-entropy, as CaptionDecoder's."""
         targets = tokens[:, :, 1:].flatten()

@@ -18,7 +18,7 @@ from src.config.schema import DecoderConfig
 from src.models.decoders.base import DecoderBase
 from src.models.layers.attention_rnn import AttentionRNN
 from src.models.layers.decoder_state import DecoderState, StateLayout
-from src.models.layers.packed_captions import PackedCaptions, PackedLayout, pack_captions
+from src.models.layers.packed_captions import PackedCaptions, PackedLayout
 from src.models.layers.rnn_cells import make_cell
 from src.models.layers.rnn_stack import RNNStack
 
@@ -58,21 +58,9 @@ class RecurrentDecoder(DecoderBase):
         """Whether it attends to the grid."""
         return config.attention != "none"
 
-    def loss(
-        self,
-        grid: Tensor,
-        tokens: Tensor,
-        smoothing: float = 0.0,
-        scale: Tensor | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
-        """As CaptionDecoder's; without `scale`, the weighted doubly stochastic penalty is added."""
-        if not self.doubly_stochastic or scale is not None:
-            return super().loss(grid, tokens, smoothing, scale, temperature)
-        packed = pack_captions(tokens)
-        hidden, weights = self.hidden_states_or_empty(grid, packed)
-        loss = self.cross_entropy(hidden, packed, smoothing, temperature=temperature)
-        return loss + self.doubly_stochastic * attention_unevenness(weights, packed.layout)
+    def penalty(self, attention: Tensor, layout: PackedLayout) -> Tensor | None:
+        """The weighted doubly stochastic penalty."""
+        return self.doubly_stochastic * attention_unevenness(attention, layout) if self.doubly_stochastic else None
 
     def start(self, grid: Tensor) -> DecoderState:
         """The state of one caption an image, before its first token; grid [B, N, C].

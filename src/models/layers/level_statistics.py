@@ -13,9 +13,16 @@ from torch import Tensor, nn
 
 from src.common.errors import UserError
 
+MOST_LEVELS = 7  # stages of a CNN; blocks of a plain transformer are more
 EPSILON = 1e-6  # added to a variance, so that a constant channel has a finite gradient
 
 Statistics = tuple[Tensor, Tensor]
+
+
+def level_indices(network: Any) -> list[int] | None:
+    """Which of a network's stages give levels: all (None), or of many alike ones, as in a ViT, four evenly spaced."""
+    count = len(network.feature_info)
+    return None if count <= MOST_LEVELS else [round((i + 1) * count / 4) - 1 for i in range(4)]
 
 
 def spatial_statistics(stage: Tensor) -> Statistics:

@@ -1,4 +1,6 @@
-"""Which models the page offers, and the chosen ones, each loaded once for all visitors."""
+"""The models that the page offers, and the chosen models, each loaded once for all visitors.
+Held by tests/serving/test_page.py.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,44 +11,51 @@ from threading import BoundedSemaphore
 import streamlit as st
 
 from src.common.errors import UserError
-from src.inference.predictor import (
-    Limits,
-    Prediction,
-    PredictionError,
-    Predictor,
-    RequestOptions,
-    load_predictor,
-    with_beam,
-)
+from src.inference.predict_options import PredictOptions, with_beam
+from src.inference.predictor import ImageLimits, Prediction, PredictionError, Predictor
 from src.serving.page_server import PageOptions
 from src.tracking.run_registry import find_model, is_model_folder, list_runs, short_name
 
-MOST = 50  # runs offered
-PATIENCE = 30.0  # seconds that a visitor waits for others
+MAX_RUNS = 50
+MAX_WAIT = 30.0  # seconds that a visitor waits for others
 
 
 @dataclass
 class SelectedModel:
-    """A chosen model.
+    """A model that the visitor chose.
 
     Attributes:
-        label: as the page calls it.
+        label: name on the page.
         folder: the model folder.
-        changed: when its weights were written, so that a model trained anew is loaded anew.
-        answerer: what answers.
-        ask: how, as the visitor chose.
+        modified: time at which its weights were written; a model that is trained again is loaded again.
+        predictor: predicts images.
+        options: beam and style that the visitor chose.
     """
 
     label: str
     folder: str
-    changed: float
-    answerer: Predictor
-    ask: RequestOptions
+    modified: float
+    predictor: Predictor
+    options: PredictOptions
+
+    def predict(self, page_options: PageOptions, images: list[bytes]) -> list[Prediction | PredictionError]:
+        """Predictions for images, as soon as other visitors leave room.
+
+        Raises:
+            UserError: too many other predictions are running.
+        """
+        gate = prediction_gate(page_options.at_once)
+        if not gate.acquire(timeout=MAX_WAIT):
+            raise UserError("many photos are being predicted at the moment; try again soon")
+        try:
+            return self.predictor.predict_bytes(images, self.options)
+        finally:
+            gate.release()
 
 
 @contextmanager
-def errors_on_page() -> Iterator[None]:
-    """A mistake is one line on the page."""
+def show_errors() -> Iterator[None]:
+    """Shows a UserError as one line on the page."""
     try:
         yield
     except UserError as error:
@@ -54,109 +63,104 @@ def errors_on_page() -> Iterator[None]:
 
 
 def choose_models(options: PageOptions) -> list[SelectedModel]:
-    """The models that the visitor picks, with beam and style.
+    """The models that the visitor chose, with beam and style.
 
     Raises:
         UserError: there are no models.
     """
-    offered = offered_models(options.models)
-    if not offered:
+    names = available_models(options.models)
+    if not names:
         raise UserError(
             "no model yet: train one, such as python -m src.train --config configs/demo.yaml, or give --model"
         )
     with st.sidebar:
-        labels = st.multiselect("Models", list(offered), default=next(iter(offered)))
-        models = [select_model(options, label, offered[label]) for label in labels if label in offered]
-        own = models[0].answerer.about.config.generate.beam if models else 3
-        beam = st.slider("Beam: captions kept at each step", 1, 10, min(max(1, own), 10))
-        known = dict.fromkeys(style for one in models for style in one.answerer.styles())
-        style = st.selectbox("Style of the captions", ["as trained", *known]) if len(known) > 1 else ""
-    for one in models:
-        generation = with_beam(one.answerer.about.config.generate, beam)
-        one.ask = RequestOptions(generation, style_for_model(one, style or ""), attention=True)
+        labels = st.multiselect("Models", list(names), default=next(iter(names)))
+        models = [select_model(options, label, names[label]) for label in labels if label in names]
+        default_beam = models[0].predictor.description.config.generate.beam if models else 3
+        beam = st.slider("Beam: captions kept at each step", 1, 10, min(max(1, default_beam), 10))
+        styles = dict.fromkeys(style for model in models for style in model.predictor.styles())
+        style = st.selectbox("Style of the captions", ["as trained", *styles]) if len(styles) > 1 else ""
+    for model in models:
+        generation = with_beam(model.predictor.description.config.generate, beam)
+        model.options = PredictOptions(generation, style_for_model(model.predictor, style or ""), attention=True)
     return models
 
 
-def style_for_model(one: SelectedModel, wanted: str) -> str:
-    """The style asked for where the model knows it, else its own, else the first there is."""
-    known = one.answerer.styles()
-    if wanted in known:
-        return wanted
+def style_for_model(predictor: Predictor, style: str) -> str:
+    """The style where the model knows it; else empty for its default, or where it has none its first style."""
+    styles = predictor.styles()
+    if style in styles:
+        return style
     try:
-        one.answerer.style(RequestOptions())
-    except UserError:  # trained in several, none of which goes before the others
-        return known[0]
+        predictor.check_style(PredictOptions())
+    except UserError:  # trained in several styles without a default
+        return styles[0]
     return ""
 
 
 @st.cache_data(ttl=30, show_spinner="looking for models")
-def offered_models(named: tuple[str, ...]) -> dict[str, str]:
-    """Label -> what find_model takes: those named, the folders of runs here, the newest finished runs in MLflow."""
-    offered: dict[str, str] = {}
-    first = {find_model(name).resolve() for name in named}
-    here = [one for one in sorted(Path("runs").glob("*/model")) if is_model_folder(one) and one.resolve() not in first]
-    for name in [*named, *map(str, here)]:
+def available_models(named: tuple[str, ...]) -> dict[str, str]:
+    """Label -> name for find_model: the named models, the run folders here, the newest finished runs in MLflow."""
+    models: dict[str, str] = {}
+    folders = {find_model(name).resolve() for name in named}
+    local = [path for path in sorted(Path("runs").glob("*/model")) if is_model_folder(path)]
+    local = [path for path in local if path.resolve() not in folders]
+    for name in [*named, *map(str, local)]:
         label = short_name(name)
-        offered.setdefault(label if offered.get(label, name) == name else f"{label} ({len(offered) + 1})", name)
+        models.setdefault(label if models.get(label, name) == name else f"{label} ({len(models) + 1})", name)
     try:
-        runs = [run for run in list_runs(status="FINISHED") if run.tags.get("kind") != "sweep"][:MOST]
-    except UserError:  # none are kept in MLflow; folders there may be
-        return offered
-    there = first | {one.resolve() for one in here}
-    kept = [run for run in runs if not (run.folder and (run.folder / "model").resolve() in there)]
-    return offered | {f"{run.name} ({run.id[:6]})": run.id for run in kept}
+        runs = [run for run in list_runs(status="FINISHED") if run.tags.get("kind") != "sweep"][:MAX_RUNS]
+    except UserError:  # MLflow has no runs
+        return models
+    folders |= {path.resolve() for path in local}
+    runs = [run for run in runs if not (run.folder and (run.folder / "model").resolve() in folders)]
+    return models | {f"{run.name} ({run.id[:6]})": run.id for run in runs}
 
 
 def select_model(options: PageOptions, label: str, name: str) -> SelectedModel:
-    """A model by what find_model takes.
+    """A model by its name for find_model, with default options.
 
     Raises:
-        UserError: it kept no model, or that cannot be read.
+        UserError: it has no model folder, or the folder cannot be read.
     """
     folder = find_model(name)
-    changed = (folder / "model.safetensors").stat().st_mtime
-    answerer = cached_predictor(str(folder), changed, options.megabytes, options.megapixels)
-    return SelectedModel(label, str(folder), changed, answerer, RequestOptions())
+    modified = (folder / "model.safetensors").stat().st_mtime
+    predictor = cached_predictor(str(folder), modified, options.megabytes, options.megapixels)
+    return SelectedModel(label, str(folder), modified, predictor, PredictOptions())
 
 
 @st.cache_resource(max_entries=6, show_spinner="loading the model")
-def cached_predictor(folder: str, changed: float, megabytes: float, megapixels: float) -> Predictor:
-    """A model folder's answerer, shared by all visitors."""
-    return load_predictor(Path(folder), Limits(megabytes, megapixels))
+def cached_predictor(folder: str, modified: float, megabytes: float, megapixels: float) -> Predictor:
+    """The predictor of a model folder, shared by all visitors."""
+    return Predictor.load(Path(folder), ImageLimits(megabytes, megapixels))
 
 
 @st.cache_resource
 def prediction_gate(at_once: int) -> BoundedSemaphore:
-    """Lets so many photos be answered at once."""
+    """Limits the number of predictions that run at once."""
     return BoundedSemaphore(at_once)
 
 
-def predict_photo(options: PageOptions, one: SelectedModel, data: bytes, digest: str) -> Prediction | PredictionError:
-    """A model's answer for a photo, remembered; `digest` is the SHA-256 of its bytes.
+def predict_photo(options: PageOptions, model: SelectedModel, data: bytes, digest: str) -> Prediction | PredictionError:
+    """A model's prediction for a photo, from the cache where it holds it; `digest` is the SHA-256 of the bytes.
 
     Raises:
-        UserError: too many others are asking.
+        UserError: too many other predictions are running.
     """
-    ask = one.ask
-    return cached_prediction(options, one, data, digest, one.folder, one.changed, ask.generation.beam, ask.style)
+    beam, style = model.options.generation.beam, model.options.style
+    return cached_prediction(options, model, data, digest, model.folder, model.modified, beam, style)
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
 def cached_prediction(
     _options: PageOptions,
-    _one: SelectedModel,
+    _model: SelectedModel,
     _data: bytes,
     digest: str,
     folder: str,
-    changed: float,
+    modified: float,
     beam: int,
     style: str,
 ) -> Prediction | PredictionError:
-    """As answer; what does not begin with an underscore decides whether an answer is known."""
-    door = prediction_gate(_options.at_once)
-    if not door.acquire(timeout=PATIENCE):
-        raise UserError("many photos are being answered just now; try again in a moment")
-    try:
-        return _one.answerer.answer([_data], _one.ask)[0]
-    finally:
-        door.release()
+    """As predict_photo; the arguments without underscore are the cache's key."""
+    return _model.predict(_options, [_data])[0]

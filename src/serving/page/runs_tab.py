@@ -1,4 +1,6 @@
-"""The tab of runs: all of MLflow's in a table, and some of them side by side."""
+"""The tab of runs: all runs in MLflow as a table, and some of them side by side.
+Held by tests/serving/test_page.py.
+"""
 
 from datetime import datetime
 
@@ -6,16 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from src.common.errors import UserError
+from src.metrics.compute import headline_scores, higher_is_better
 from src.serving.page.model_selection import SelectedModel
 from src.serving.page_server import PageOptions
 from src.tracking.run_registry import RunRecord, list_runs, selected_score
 
-SCORES = ("plcc", "srcc", "bleu_4", "meteor", "rouge_l", "cider_d", "combined")
-MOST = 200
+MAX_RUNS = 200
 
 
 def show_runs_tab(options: PageOptions, models: list[SelectedModel]) -> None:
-    """Table, choice, comparison."""
+    """Shows the table of runs and the comparison of chosen runs."""
     try:
         runs = {f"{run.name} ({run.id[:6]})": run for run in newest_runs() if run.tags.get("kind") != "sweep"}
     except UserError as error:
@@ -31,14 +33,14 @@ def show_runs_tab(options: PageOptions, models: list[SelectedModel]) -> None:
     with left:
         st.subheader("Scores")
         table = score_frame(chosen)
-        more = [name for name in table.index if name != "rmse"] if len(chosen) > 1 else []  # of which more is better
-        marked = table.style.highlight_max(axis=1, color="#cfe3f5", subset=(more, slice(None)))
-        st.dataframe(marked.format("{:.4f}", na_rep="–"))
+        higher_scores = [name for name in table.index if higher_is_better(name)] if len(chosen) > 1 else []
+        style = table.style.highlight_max(axis=1, color="#cfe3f5", subset=(higher_scores, slice(None)))
+        st.dataframe(style.format("{:.4f}", na_rep="–"))
     with right:
-        st.subheader("What they were trained with")
+        st.subheader("Settings of training")
         settings = differing_settings(chosen)
         if settings.empty:
-            st.write("The same settings." if len(chosen) > 1 else "Choose a second run to see how they differ.")
+            st.write("All settings are equal." if len(chosen) > 1 else "Choose a second run to see the differences.")
         else:
             st.dataframe(settings)
 
@@ -46,20 +48,20 @@ def show_runs_tab(options: PageOptions, models: list[SelectedModel]) -> None:
 @st.cache_data(ttl=15, show_spinner="reading runs")
 def newest_runs() -> list[RunRecord]:
     """The newest runs in MLflow."""
-    return list_runs()[:MOST]
+    return list_runs()[:MAX_RUNS]
 
 
 def run_row(run: RunRecord) -> dict[str, object]:
-    """A run in the table."""
+    """A run's row in the table."""
     started = datetime.fromtimestamp(run.start_time / 1000) if run.start_time else None
-    known = {name: run.metrics.get(f"best/{name}") for name in SCORES}
+    scores = {name: run.metrics.get(f"best/{name}") for name in headline_scores()}
     minutes = run.metrics.get("train_seconds")
-    rest = {"selected": selected_score(run), **known, "minutes": minutes / 60 if minutes else None}
-    return {"run": run.name, "status": run.status.lower(), "started": started, **rest}
+    values = {"selected": selected_score(run), **scores, "minutes": minutes / 60 if minutes else None}
+    return {"run": run.name, "status": run.status.lower(), "started": started, **values}
 
 
 def score_frame(runs: dict[str, RunRecord]) -> pd.DataFrame:
-    """Scores of the weights that each run kept: a row a score, a column a run."""
+    """Scores of each run's saved weights: a row for each score, a column for each run."""
     columns = {
         label: {name[5:]: value for name, value in run.metrics.items() if name.startswith("best/")}
         for label, run in runs.items()
@@ -68,6 +70,6 @@ def score_frame(runs: dict[str, RunRecord]) -> pd.DataFrame:
 
 
 def differing_settings(runs: dict[str, RunRecord]) -> pd.DataFrame:
-    """Settings in which the runs differ: a row a setting, a column a run."""
+    """Settings with different values: a row for each setting, a column for each run."""
     table = pd.DataFrame({label: run.params for label, run in runs.items()}).fillna("")
     return table[table.nunique(axis=1) > 1].sort_index()

@@ -19,7 +19,8 @@ from src.common.errors import UserError
 from src.config.schema import BackboneConfig, Config, GenerationConfig, LoraConfig
 from src.data.tokenizer import PAD, Tokenizer
 from src.inference.attention import image_attention
-from src.inference.predictor import Prediction, RequestOptions, load_predictor
+from src.inference.predict_options import PredictOptions
+from src.inference.predictor import Prediction, Predictor
 from src.models.backbones.base import Backbone
 from src.models.decoders.blip import BlipDecoder, read_blip_vocabulary
 from src.models.losses._cross_entropy import caption_cross_entropy
@@ -283,9 +284,11 @@ def test_people_see_where_it_looked_in_the_photo_without_the_class_token(
 ) -> None:
     config = blip_config(folder)
     save_model(tmp_path / "model", make(config, tokenizer), tokenizer.to_json(), config, {})
-    answerer = load_predictor(tmp_path / "model")
+    answerer = Predictor.load(tmp_path / "model")
     write_photo(tmp_path / "x.jpg", 1)
-    (found,) = answerer.answer([(tmp_path / "x.jpg").read_bytes()], RequestOptions(config.generate, attention=True))
+    (found,) = answerer.predict_bytes(
+        [(tmp_path / "x.jpg").read_bytes()], PredictOptions(config.generate, attention=True)
+    )
     assert isinstance(found, Prediction)
     for caption in found.captions:
         assert caption.attention is not None
@@ -294,7 +297,7 @@ def test_people_see_where_it_looked_in_the_photo_without_the_class_token(
         assert attention_maps(caption)["side"] == SIDE // PATCH
     looks = torch.tensor([[0.5, 0.25, 0.0, 0.25, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0]])
     expected = [[0.5, 0.0, 0.5, 0.0], [0.25, 0.25, 0.25, 0.25]]
-    np.testing.assert_allclose(image_attention(answerer.about, looks), expected, atol=1e-6)
+    np.testing.assert_allclose(image_attention(answerer.description, looks), expected, atol=1e-6)
 
 
 def test_no_epochs_keep_it_as_it_was_published(

@@ -1,0 +1,124 @@
+"""What computes a model: torch, or graphs of tensors such as those of onnxruntime.
+
+Notation: R images, views 1 or 2 (an image and its mirror image), N places of the grid, C channels, L level statistics.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.common.device import best_device, resolve_precision
+from src.data.batch import Batch
+from src.data.feature_store import FeatureKind
+from src.data.tokenizer import PAD, UNK
+from src.inference.feature_extractor import FeatureExtractor
+from src.inference.onnx_graph import Graph
+from src.inference.predict_options import PredictOptions
+from src.models.generation import StepDecoder
+from src.models.model_folder import LoadedModel, ModelDescription
+from src.models.multitask import MultitaskOutputs
+
+
+class Engine(Protocol):
+    """Computes a model.
+
+    Attributes:
+        device: of the model's weights.
+        decoder: the caption head, or None.
+        special: tokens that captions never hold.
+    """
+
+    device: torch.device
+    decoder: StepDecoder | None
+    special: list[int]
+
+    def features(
+        self, images: Sequence[np.ndarray], size: int, kinds: Sequence[FeatureKind]
+    ) -> dict[FeatureKind, Tensor]:
+        """Features of R images [H, W, 3] uint8 RGB at a task's size: grid [R, views, N, C] and levels [R, views, L]."""
+
+    def __call__(self, batch: Batch) -> MultitaskOutputs:
+        """mos [R, views] of a batch's levels [R, views, L], and its grid [R, N, C]."""
+
+
+class TorchEngine:
+    """A model folder's network, on the best device, in the precision that it was trained in."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        """Moves the model to the device."""
+        self.device = best_device()
+        self.config, self.model = loaded.config, loaded.model.to(self.device).eval()
+        self.decoder: StepDecoder | None = self.model.decoder
+        self.special = self.model.special
+        self.extractors: dict[tuple[int, tuple[FeatureKind, ...]], FeatureExtractor] = {}
+
+    def features(
+        self, images: Sequence[np.ndarray], size: int, kinds: Sequence[FeatureKind]
+    ) -> dict[FeatureKind, Tensor]:
+        """As Engine's; {} without images."""
+        key = size, tuple(kinds)
+        if key not in self.extractors:
+            self.extractors[key] = self._make_extractor(size, kinds)
+        return self.extractors[key].extract(images)
+
+    def __call__(self, batch: Batch) -> MultitaskOutputs:
+        """As Engine's."""
+        mos: Tensor | None = None
+        if self.model.mos is not None and batch.mos_input is not None and batch.mos_input.features is not None:
+            levels = batch.mos_input.features
+            mos = self.model.mos(levels.flatten(0, 1)).view(levels.shape[:2])
+        return MultitaskOutputs(mos, batch.caption_input.features if batch.caption_input is not None else None)
+
+    def _make_extractor(self, size: int, kinds: Sequence[FeatureKind]) -> FeatureExtractor:
+        """The backbone at an image size; in bf16 only where it was trained so, or on a cache that is."""
+        data = self.config.data
+        extractor = FeatureExtractor(self.model.backbone, kinds, size, data.flip and "levels" in kinds)
+        trained = resolve_precision(self.config.train.precision, self.device)
+        extractor.bf16 = extractor.bf16 and (data.cache or trained != "32")
+        return extractor
+
+
+class GraphEngine:
+    """A model made of functions of tensors, on the CPU, image by image: compiled ones, or onnxruntime's.
+
+    The encoders hold the mos head, so that an image's only level statistic is its mos.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(
+        self, description: ModelDescription, encoders: Mapping[int, Graph], decoder: StepDecoder | None
+    ) -> None:
+        """An encoder for each image size, as EncoderGraph computes, and a decoder."""
+        self.encoders, self.decoder = encoders, decoder
+        self.kinds = PredictOptions().feature_sizes(description.config)
+        self.flip = description.config.data.flip
+        tokenizer = description.tokenizer
+        self.special = [PAD, UNK, *map(tokenizer.style, tokenizer.styles)]
+
+    def features(
+        self, images: Sequence[np.ndarray], size: int, kinds: Sequence[FeatureKind]
+    ) -> dict[FeatureKind, Tensor]:
+        """As Engine's, levels [R, views, 1]; {} without images."""
+        outputs: dict[FeatureKind, list[Tensor]] = {}
+        for image in images:
+            values = self.encoders[size](image_pixels(image, self.flip and "levels" in self.kinds[size]))
+            for kind, value in zip(self.kinds[size], values, strict=True):
+                outputs.setdefault(kind, []).append(value.unsqueeze(1) if kind == "levels" else value)
+        return {kind: torch.stack(values) for kind, values in outputs.items() if kind in kinds}
+
+    def __call__(self, batch: Batch) -> MultitaskOutputs:
+        """As Engine's."""
+        levels = batch.mos_input.features if batch.mos_input is not None else None
+        grid = batch.caption_input.features if batch.caption_input is not None else None
+        return MultitaskOutputs(None if levels is None else levels[..., 0], grid)
+
+
+def image_pixels(image: np.ndarray, flip: bool) -> Tensor:
+    """An image [H, W, 3] uint8, and its mirror image, as [views, 3, H, W] in 0..1."""
+    views = [image, cv2.flip(image, 1)] if flip else [image]
+    return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float().div_(255).contiguous()

@@ -1,0 +1,171 @@
+"""Images as features that a model's heads read: of files or of images in memory, or from the feature cache.
+
+Notation: R images of a batch that could be read, views 1 or 2 (an image and its mirror image), N places of the grid,
+C channels, L level statistics.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.config.schema import Config
+from src.data.batch import Batch, TaskInput
+from src.data.feature_store import FeatureKind, FeatureSpec, FeatureStore
+from src.data.image_hashes import hash_images
+from src.data.image_io import ImageError, check_image, load_image
+from src.data.sample import Sample
+from src.data.transforms import resize_for_task
+from src.inference.caption_style import style_token
+from src.inference.engine import Engine, TorchEngine
+from src.inference.feature_extractor import CacheRequest, fill_feature_stores
+from src.inference.predict_options import PredictOptions
+from src.inference.prefetch import prefetch
+from src.models.model_folder import ModelDescription
+
+ImageViews = dict[int, np.ndarray]
+"""One image at several sizes: size -> [H, W, 3] uint8 RGB."""
+
+
+@dataclass
+class FeatureBatch:
+    """A batch of images as features.
+
+    Attributes:
+        samples: B images.
+        failed: why an image could not be read, by its row.
+        rows: the images that `features` are of, by kind.
+        features: grid [R, views, N, C] and levels [R, views, L].
+    """
+
+    samples: list[Sample]
+    failed: dict[int, str]
+    rows: dict[FeatureKind, list[int]] = field(default_factory=dict)
+    features: dict[FeatureKind, Tensor] = field(default_factory=dict)
+
+    def reasons(self) -> dict[str, str]:
+        """Why images could not be read, by name."""
+        return {self.samples[i].name: f"{self.samples[i].path} {reason}" for i, reason in self.failed.items()}
+
+
+def live_features(
+    engine: Engine, config: Config, samples: Sequence[Sample], options: PredictOptions
+) -> Iterator[FeatureBatch]:
+    """Batches of files through the backbone; while one is in work, the next one is decoded."""
+    sizes = options.feature_sizes(config)
+
+    def load(sample: Sample) -> ImageViews | str:
+        needed = [size for size, kinds in sizes.items() if any(options.needs(sample, kind) for kind in kinds)]
+        try:
+            return resize_views(load_image(sample.path), needed) if needed else {}
+        except ImageError as error:
+            return error.reason
+
+    stream = prefetch(load, samples, options.batch_size + 1)
+    while chunk := list(islice(stream, options.batch_size)):
+        yield extract_features(engine, config, [sample for sample, _ in chunk], [views for _, views in chunk], options)
+
+
+def resize_views(image: np.ndarray, sizes: Sequence[int]) -> ImageViews:
+    """An image [H, W, 3] at each of the sizes."""
+    return {size: resize_for_task(image, size) for size in sizes}
+
+
+def extract_features(
+    engine: Engine,
+    config: Config,
+    samples: list[Sample],
+    images: Sequence[ImageViews | str],
+    options: PredictOptions,
+) -> FeatureBatch:
+    """A batch of decoded images through the backbone.
+
+    Args:
+        engine: computes the features.
+        config: the model's.
+        samples: B images.
+        images: each at the sizes that the heads need, or why it could not be read.
+        options: how images are predicted.
+    """
+    batch = FeatureBatch(samples, {i: views for i, views in enumerate(images) if isinstance(views, str)})
+    for size, kinds in options.feature_sizes(config).items():
+        views = {i: views[size] for i, views in enumerate(images) if isinstance(views, dict) and size in views}
+        for kind, values in engine.features(list(views.values()), size, kinds).items():
+            needed = [options.needs(samples[i], kind) for i in views]
+            batch.rows[kind] = [i for i, need in zip(views, needed, strict=True) if need]
+            batch.features[kind] = values[torch.tensor(needed)]
+    return batch
+
+
+def cached_features(
+    engine: TorchEngine, config: Config, samples: Sequence[Sample], options: PredictOptions
+) -> Iterator[FeatureBatch]:
+    """Batches of features from the feature cache; missing ones are computed first."""
+    stores = {
+        kind: feature_store(engine, config, size, kind)
+        for size, kinds in options.feature_sizes(config).items()
+        for kind in kinds
+    }
+    hashes = hash_images([sample.path for sample in samples], Path(config.data.split_dir))
+    pairs = list(zip(hashes, samples, strict=True))
+    requests = [
+        CacheRequest(store, {digest: s.path for digest, s in pairs if digest and options.needs(s, kind)})
+        for kind, store in stores.items()
+    ]
+    fill_feature_stores(engine.model.backbone, requests, options.progress)
+    rows = {kind: store.rows([digest or "00" for digest in hashes]) for kind, store in stores.items()}
+    for start in range(0, len(samples), options.batch_size):
+        batch = FeatureBatch(list(samples[start : start + options.batch_size]), {})
+        for kind, store in stores.items():
+            places = rows[kind][start : start + options.batch_size]
+            needed = [i for i, sample in enumerate(batch.samples) if options.needs(sample, kind)]
+            missing = [i for i in needed if places[i] < 0]
+            batch.failed |= {i: check_image(batch.samples[i].path) or "was changed meanwhile" for i in missing}
+            if stored := [i for i in needed if places[i] >= 0]:
+                batch.rows[kind], batch.features[kind] = stored, read_views(store, places[stored])
+        yield batch
+
+
+def feature_store(engine: TorchEngine, config: Config, size: int, kind: FeatureKind) -> FeatureStore:
+    """The feature cache's store of what a head reads."""
+    fingerprint = engine.model.backbone.fingerprint(kind)
+    return FeatureStore(config.data.cache_dir, FeatureSpec(kind, fingerprint, size, config.data.flip))
+
+
+def read_views(store: FeatureStore, rows: np.ndarray) -> Tensor:
+    """Features [R, views, ..] of R rows; of a grid the first view alone, since captions are of images as they are."""
+    views = range(store.recipe.views if store.recipe.kind == "levels" else 1)
+    return torch.stack([store.read(rows, np.full(len(rows), view)) for view in views], dim=1)
+
+
+def make_batch(description: ModelDescription, features: FeatureBatch, options: PredictOptions) -> Batch:
+    """A batch for an engine: all views of the level statistics [R, views, L], the first view of the grid [R, N, C].
+
+    Raises:
+        UserError: the model does not know the style, or an image's style cannot be told.
+    """
+    samples, captions = features.samples, description.config.model.decoder.enabled and options.captions
+    styles = [style_token(description, options.style, sample.source) if captions else 0 for sample in samples]
+    return Batch(
+        names=[sample.name for sample in samples],
+        sources=[sample.source for sample in samples],
+        style=torch.tensor(styles),
+        mos=torch.tensor([math.nan if sample.mos is None else sample.mos for sample in samples]),
+        tokens=torch.zeros(len(samples), 0, 0, dtype=torch.int64),
+        mos_input=task_input(features, "levels"),
+        caption_input=task_input(features, "grid"),
+        references=[list(sample.captions) for sample in samples],
+    )
+
+
+def task_input(features: FeatureBatch, kind: FeatureKind) -> TaskInput | None:
+    """The features of a kind that a head reads; None without such."""
+    if kind not in features.features:
+        return None
+    rows, values = torch.tensor(features.rows[kind], dtype=torch.int64), features.features[kind]
+    return TaskInput(rows, features=values if kind == "levels" else values[:, 0])
