@@ -1,24 +1,18 @@
 """python -m src.compare configs/compare/X.yaml: variants of one experiment in one table.
 
-Each variant works in a process of its own, one after the other. A finished one is on disk and is not done again; one
-that was cut short goes on from its run's checkpoint.
+Each variant runs in its own process, one after the other. A finished variant is on disk and is not run again; one that
+was cut short resumes from its run's checkpoint.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from src.common.errors import UserError, run_command
 from src.config.loader import make_parser
-from src.tuning.comparison_config import load_comparison
-from src.tuning.model_comparison import check_runs, make_tasks, markdown_table, run_comparison
-
-if TYPE_CHECKING:
-    pass
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Reads the command line, works every variant out, and prints the table. 1: a variant failed."""
+    """Reads the command line, runs every variant, and prints the table. 1: a variant failed."""
     parser = make_parser("compare", "Compares models. The same command goes on where it stopped.", config=False)
     about = "a comparison's YAML, such as configs/compare/X.yaml"
     parser.add_argument("file", nargs="?", type=str, default="", help=about)
@@ -27,6 +21,10 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parser.parse_args(args)
     if bool(options.file) == bool(options.config):
         raise UserError("name one comparison: python -m src.compare configs/compare/X.yaml")
+    from src.tuning.comparison_config import load_comparison
+    from src.tuning.comparison_table import markdown_table
+    from src.tuning.model_comparison import check_runs, make_tasks, run_comparison
+
     path = Path(options.file or options.config)
     plan = load_comparison(path)
     folder = Path(plan.base.train.runs) / f"compare-{plan.name}"

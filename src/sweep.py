@@ -1,55 +1,54 @@
-"""python -m src.sweep --config sweeps/X.yaml: a Bayesian search, the best trained out, a submission.
+"""python -m src.sweep --config sweeps/X.yaml: a Bayesian search, the best trained to its end, a submission.
 
-The search's memory is Optuna's study, in a database in the sweep's folder; a trial's is its run folder. Started again,
-a sweep reads both: finished trials count, those cut short go on from their checkpoints.
+The search is stored as Optuna's study, in a database in the sweep's folder; each trial in its run folder. Started
+again, a sweep reads both: finished trials count, those cut short resume from their checkpoints.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from src import ensemble, predict
 from src.common.errors import run_command
 from src.config.loader import make_parser
 from src.config.schema import Whole
-from src.tuning.study import read_study, start_points, study_status
-from src.tuning.sweep_config import SweepConfig, load_sweep
-from src.tuning.sweep_runner import prepare_sweep, run_sweep, sweep_name
-
-if TYPE_CHECKING:
-    pass
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Reads the command line, searches, trains the best out, predicts."""
+    """Reads the command line, searches, trains the best configuration to its end, predicts."""
     parser = make_parser("sweep", "Searches hyper-parameters. The same command goes on where it stopped.", config=False)
     parser.add_argument("--config", type=str, required=True, help="a sweep's YAML file, such as sweeps/demo.yaml")
     parser.add_argument("--trials", type=Whole, default=0, help="how many trials, instead of the file's number")
     parser.add_argument("--runs", type=str, default="runs", help="folder of run folders")
     parser.add_argument("--status", action="store_true", help="only print the trials so far, best first, and end")
     options = parser.parse_args(args)
+    from src.tuning.study import read_study, start_points
+    from src.tuning.study_table import study_status
+    from src.tuning.sweep_config import load_sweep, sweep_name
+
+    file, runs = Path(options.config), Path(options.runs)
     if options.status:
-        print(study_status(read_study(sweep_name(Path(options.config)), Path(options.runs)), Path(options.runs)))
+        print(study_status(read_study(sweep_name(file), runs), runs))
         return 0
-    sweep = load_sweep(Path(options.config), {"trials": options.trials} if options.trials else None)
-    start_points(sweep, Path(options.runs))  # a missing one is refused before anything starts
-    prepare_sweep(sweep, Path(options.config))
-    trained = run_sweep(sweep, Path(options.runs))
-    code = predict(sweep, trained) if sweep.predict else 0
-    print(f"next: python -m src.evaluate --model {' '.join(one['name'] for one in trained)}")
+    from src.tuning.sweep_runner import prepare_sweep, run_sweep
+
+    sweep = load_sweep(file, {"trials": options.trials} if options.trials else None)
+    start_points(sweep, runs)  # a missing one is refused before anything starts
+    prepare_sweep(sweep, file)
+    results = run_sweep(sweep, runs)
+    code = write_submission(results, sweep.predict, sweep.output) if sweep.predict else 0
+    print(f"next: python -m src.evaluate --model {' '.join(result['name'] for result in results)}")
     print(f"      python -m src.predict --model {sweep.name} --data PHOTOS --output submissions/X.csv")
     print("      make ui")
     return code
 
 
-def predict(sweep: SweepConfig, trained: list[dict[str, Any]]) -> int:
-    """Writes the submission, with all folds' models together. Returns the exit code: 3: some rows are fallbacks."""
-    from src.ensemble import main as ensemble_main
-    from src.predict import main as predict_main
-
-    models, where = [one["model"] for one in trained], ["--data", sweep.predict, "--output", sweep.output]
+def write_submission(results: list[dict[str, Any]], data: str, output: str) -> int:
+    """Predicts photos with the best model, or with those of all folds. Returns the command's exit code."""
+    models, options = [result["model"] for result in results], ["--data", data, "--output", output]
     if len(models) > 1:
-        return ensemble_main(["--models", *models, *where])
-    return predict_main(["--model", *models, *where])
+        return ensemble.main(["--models", *models, *options])
+    return predict.main(["--model", *models, *options])
 
 
 if __name__ == "__main__":

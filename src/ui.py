@@ -6,8 +6,6 @@ from pathlib import Path
 from src.common.errors import run_command
 from src.config.loader import make_parser
 from src.config.schema import Port
-from src.tracking.mlflow_sync import tracking_uri
-from src.tracking.mlflow_ui import print_views, send_folder, serve_ui
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -16,6 +14,9 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=Port, default=5000, help="where the UI listens, on 127.0.0.1")
     parser.add_argument("--send", type=str, default="", help="a run's folder: send what it could not send, open no UI")
     options = parser.parse_args(args)
+    from src.tracking.mlflow_client import tracking_uri
+    from src.tracking.mlflow_ui import print_views, send_folder, serve_ui
+
     if options.send:
         return send_folder(Path(options.send))
     if (uri := tracking_uri()).startswith(("http://", "https://")):

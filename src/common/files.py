@@ -1,6 +1,7 @@
 """Files written whole or not at all, and their hashes."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from src.common.errors import UserError, name_path_in_errors
 
-PARTIAL_NAME = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")  # mkstemp's names in write_whole
+PARTIAL_NAME = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")  # mkstemp's names in atomic_write
 
 
 @contextmanager
@@ -44,6 +45,14 @@ def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text, whole or not at all."""
     with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8", newline="")
+
+
+@contextmanager
+def file_lock(path: Path, shared: bool = False) -> Iterator[None]:
+    """Waits for a file's lock and holds it against other processes; `shared`: against exclusive holders only."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
 
 
 def stat_file(path: Path) -> os.stat_result:

@@ -22,7 +22,8 @@ from src.inference.attention import has_attention
 from src.inference.provenance import model_run_id
 from src.metrics.base import Scores
 from src.models.model_folder import describe_model
-from src.tracking.run_registry import find_model, open_client
+from src.tracking.mlflow_client import open_client
+from src.tracking.run_registry import find_model
 
 
 @dataclass

@@ -26,7 +26,7 @@ from src.data.sample import Sample
 from src.inference.predict_options import PredictOptions
 from src.inference.predictions import Predictions
 from src.inference.predictor import Predictor
-from src.tracking.mlflow_sync import tracking_uri
+from src.tracking.mlflow_client import tracking_uri
 
 BATCHES = 16  # of a part: the most that each worker loses when all goes down
 PARTS = 2000  # about as many as Ray Data carries well; of a larger table each part is longer

@@ -1,6 +1,5 @@
 """The metrics that a run logged over its steps: losses, scores, use of the machine; from MLflow or the run's folder."""
 
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,7 +9,8 @@ from mlflow.exceptions import MlflowException
 from src.common.errors import UserError
 from src.metrics.compute import score_infos
 from src.reporting.embedded_images import evenly_spaced
-from src.tracking.run_registry import open_client
+from src.tracking.mlflow_client import open_client
+from src.tracking.run_log import read_metrics
 
 Points = list[tuple[float, float]]
 MetricHistory = dict[str, Points]
@@ -50,12 +50,7 @@ def metrics_from_mlflow(run_id: str) -> MetricHistory:
 
 def metrics_from_file(history: Path) -> MetricHistory:
     """All metrics of a run folder's history.jsonl; empty where the file does not exist."""
-    points: dict[str, Points] = {}
-    for line in history.read_text(encoding="utf-8").splitlines() if history.exists() else []:
-        row = json.loads(line)
-        for name, value in row["metrics"].items():
-            points.setdefault(name, []).append((row["step"], value))
-    return {name: curve(values) for name, values in points.items()}
+    return {name: curve(points) for name, points in read_metrics(history).items()}
 
 
 def curve(points: Iterable[tuple[float, float]]) -> Points:

@@ -15,7 +15,8 @@ from src.reporting.html import Page, file_name
 from src.reporting.model_data import ReportedModel, collect_models
 from src.reporting.search_sections import comparison_section, read_comparison, sweep_sections
 from src.reporting.sections import make_page
-from src.tracking.run_registry import find_model, open_client
+from src.tracking.mlflow_client import open_client
+from src.tracking.run_registry import find_model
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a run ran on: code version, libraries, machine, and the resources it used over time."""
+"""The environment of a run: code version, libraries, machine, and its use of resources over time."""
 
 import importlib.metadata
 import os
@@ -29,12 +29,10 @@ LIBRARIES = (
 
 
 def git_version(folder: Path | None = None) -> tuple[str, bool]:
-    """The commit that is checked out and whether tracked files differ from it; ("", False) outside of git.
-
-    Submissions, which commands write, are no difference.
+    """The current commit, and whether tracked files other than submissions differ from it; ("", False) outside of git.
 
     Args:
-        folder: where to look; None: where this code lies.
+        folder: in the repository; None: the folder of this code.
     """
     folder = folder or Path(__file__).parent
     commit = command_output(["git", "rev-parse", "HEAD"], folder)
@@ -44,13 +42,13 @@ def git_version(folder: Path | None = None) -> tuple[str, bool]:
 
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide a run's numbers, where installed."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def describe_machine() -> dict[str, Any]:
@@ -70,9 +68,9 @@ def gpu_names() -> list[str]:
 
 
 def query_gpus(*fields: str) -> list[list[str]]:
-    """What nvidia-smi says of each CUDA device that this process may use: fields as its --help-query-gpu lists them.
+    """Fields of nvidia-smi (--help-query-gpu lists them) for each CUDA device that this process may use.
 
-    It needs no torch, and sees the use by all processes; none where there is no NVIDIA driver.
+    It needs no torch, and counts the use by all processes; empty where there is no NVIDIA driver.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible == "" or not shutil.which("nvidia-smi"):
@@ -83,16 +81,16 @@ def query_gpus(*fields: str) -> list[list[str]]:
 
 
 def command_output(command: list[str], folder: Path | None = None) -> str:
-    """What a command prints; nothing where it is not installed, fails or hangs for ten seconds."""
+    """The output of a command; empty where it is not installed, fails or takes over ten seconds."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+        process = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""
 
 
 def command_line() -> str:
-    """The command that started this process, as one would type it."""
+    """The command that started this process, as a person types it."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     words = ["python", "-m", spec.name.removesuffix(".__main__")] if spec else ["python", sys.argv[0]]
@@ -101,38 +99,38 @@ def command_line() -> str:
 
 def resource_usage(process: psutil.Process) -> dict[str, float]:
     """Use of the machine now: CPU in % of all cores, memory of the process and its children in GB, GPUs."""
-    used = {
+    return {
         "system/cpu_percent": psutil.cpu_percent(),
         "system/memory_gb": tree_memory(process) / 1e9,
         "system/memory_free_gb": psutil.virtual_memory().available / 1e9,
+        **gpu_resources(),
     }
-    return used | gpu_resources()
 
 
 def tree_memory(process: psutil.Process) -> int:
     """Resident bytes of a process and all its children; pages they share count once each."""
     total = 0
-    for one in [process, *process.children(recursive=True)]:
+    for member in [process, *process.children(recursive=True)]:
         try:
-            total += one.memory_info().rss
-        except psutil.NoSuchProcess:  # a child ended meanwhile
+            total += member.memory_info().rss
+        except psutil.NoSuchProcess:  # it has just ended
             continue
     return total
 
 
 def gpu_resources() -> dict[str, float]:
-    """Memory in GB and use in % of each CUDA device; a figure that the driver does not know is left out."""
-    used: dict[str, float] = {}
+    """Memory in GB and use in % of each CUDA device; a value that the driver does not know is left out."""
+    usage: dict[str, float] = {}
     for i, (mebibytes, percent) in enumerate(query_gpus("memory.used", "utilization.gpu")):
         if mebibytes.isdigit():
-            used[f"system/gpu{i}_memory_gb"] = int(mebibytes) * 2**20 / 1e9
+            usage[f"system/gpu{i}_memory_gb"] = int(mebibytes) * 2**20 / 1e9
         if percent.isdigit():
-            used[f"system/gpu{i}_percent"] = float(percent)
-    return used
+            usage[f"system/gpu{i}_percent"] = float(percent)
+    return usage
 
 
 class ResourceMonitor:
-    """Samples `resources` every few seconds in a thread until stopped.
+    """Samples `resource_usage` every few seconds in a thread, until it is stopped.
 
     Args:
         report: takes each sample.
@@ -141,18 +139,18 @@ class ResourceMonitor:
 
     def __init__(self, report: Callable[[dict[str, float]], None], seconds: float = 10.0) -> None:
         self.report, self.seconds = report, seconds
-        self.over = threading.Event()
+        self.stopped = threading.Event()
         self.process = psutil.Process()
-        self.thread = threading.Thread(target=self._work, name="resources", daemon=True)
+        self.thread = threading.Thread(target=self._sample, name="resources", daemon=True)
         psutil.cpu_percent()  # use is measured from one call to the next
         self.thread.start()
 
-    def _work(self) -> None:
-        while not self.over.wait(self.seconds):
+    def _sample(self) -> None:
+        while not self.stopped.wait(self.seconds):
             self.report(resource_usage(self.process))
 
     def stop(self) -> None:
         """Takes a last sample and ends the thread."""
-        self.over.set()
+        self.stopped.set()
         self.thread.join()
         self.report(resource_usage(self.process))

@@ -4,36 +4,33 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from src.common.errors import UserError
-from src.tracking.mlflow_sync import RUN_ID, SPOOL, database_file
+from src.tracking.abandoned_runs import end_all_abandoned, send_missed
+from src.tracking.mlflow_client import connect_client, database_file
+from src.tracking.mlflow_sync import RUN_ID
 from src.tracking.mlflow_views import save_views
-from src.tracking.run_registry import connect_client
-
-if TYPE_CHECKING:
-    pass
-from src.tracking.mlflow_tracker import end_all_abandoned, send_missed
+from src.tracking.run_log import LOG
 
 
 def print_views(uri: str, where: str) -> None:
-    """Saves views of the runs that `uri` keeps, and prints their addresses at `where` the UI is."""
+    """Saves views of the runs of the MLflow at `uri`, and prints their addresses in the UI, which is at `where`."""
     for name, path in save_views(connect_client(uri)).items():
         print(f"{name}: {where.rstrip('/')}{path}", flush=True)
 
 
 def send_folder(run_folder: Path) -> int:
-    """Sends what a run could not send, and says so. Exit code 1: not all of it was taken.
+    """Sends what a run could not send, and prints the outcome. Exit code 1: some values still wait.
 
     Raises:
-        UserError: no run's folder.
+        UserError: not the folder of a run.
     """
-    if not any((run_folder / name).exists() for name in (RUN_ID, SPOOL)):
-        raise UserError(
-            f"{run_folder}: holds no run, neither {RUN_ID} nor {SPOOL}; give a run's folder, such as runs/both"
-        )
+    if not any((run_folder / name).exists() for name in (RUN_ID, LOG)):
+        remedy = "give a run's folder, such as runs/both"
+        raise UserError(f"{run_folder}: holds no run, neither {RUN_ID} nor {LOG}; {remedy}")
     sent = send_missed(run_folder)
-    print(f"{run_folder}: everything is in MLflow" if sent else f"{run_folder}: values still wait in {SPOOL}")
+    print(f"{run_folder}: everything is in MLflow" if sent else f"{run_folder}: values still wait in {LOG}")
     return 0 if sent else 1
 
 

@@ -43,7 +43,7 @@ class SavedView:
     filter: str = ""
 
     def state(self) -> dict[str, Any]:
-        """What the UI keeps of it."""
+        """The state that the UI stores."""
         return {
             "searchFilter": self.filter,
             "orderByKey": f"metrics.`{self.order}`",
@@ -76,15 +76,15 @@ class SavedView:
 
 def save_views(client: "MlflowClient") -> dict[str, str]:
     """Writes the views of every experiment that has runs. Returns each one's address in the UI, after its host."""
-    found = {}
+    addresses = {}
     for experiment in client.search_experiments():
         if not (runs := list_runs(experiment.name, uri=client.tracking_uri)):
             continue
         client.set_experiment_tag(experiment.experiment_id, *KIND)
         for view in experiment_views(runs):
             client.set_experiment_tag(experiment.experiment_id, TAG + view.key, view.tag(int(time.time() * 1000)))
-            found[f"{experiment.name}: {view.name}"] = view_address(experiment.experiment_id, view)
-    return found
+            addresses[f"{experiment.name}: {view.name}"] = view_address(experiment.experiment_id, view)
+    return addresses
 
 
 def experiment_views(runs: Sequence[RunRecord]) -> Iterator[SavedView]:
@@ -100,10 +100,10 @@ def experiment_views(runs: Sequence[RunRecord]) -> Iterator[SavedView]:
 
 
 def metric_columns(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
-    """The columns of those metrics that some run has."""
+    """The columns of the metrics that any run has."""
     return [f"metrics.`{name}`" for name in names if any(name in run.metrics for run in runs)]
 
 
 def view_address(experiment: str, view: SavedView) -> str:
-    """Where the UI shows a view."""
+    """The address of a view in the UI, after its host."""
     return f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={quote(view.key)}"

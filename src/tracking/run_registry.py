@@ -1,4 +1,4 @@
-"""Finding runs: a model folder from a path, a run's id, a run's name or `best`."""
+"""Finds runs in MLflow, and the model folder of a path, a run's id, a run's name or `best`."""
 
 import difflib
 import logging
@@ -6,14 +6,12 @@ import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from src.common.errors import UserError, one_line
+from src.common.files import file_lock
 from src.data.leaky_split import LEAKING
-from src.tracking.mlflow_sync import database_file, file_lock, make_client, tracking_uri
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from src.tracking.mlflow_client import import_mlflow, open_client
 
 MODEL_FILES = ("model.safetensors", "config.yaml")
 log = logging.getLogger(__name__)
@@ -21,13 +19,13 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class RunRecord:
-    """What is known of a run.
+    """A run in MLflow.
 
     Attributes:
         id: MLflow's.
         name: the run's.
         status: FINISHED, RUNNING, FAILED, KILLED or SCHEDULED.
-        started: milliseconds since 1970.
+        start_time: milliseconds since 1970.
         folder: the run's folder on the machine that ran it, None where unknown.
         metrics: last value of each.
         params: the config, flat, as text.
@@ -37,7 +35,7 @@ class RunRecord:
     id: str
     name: str
     status: str
-    started: int
+    start_time: int
     folder: Path | None
     metrics: dict[str, float]
     params: dict[str, str]
@@ -51,52 +49,23 @@ def list_runs(experiment: str = "", parent: str = "", status: str = "", uri: str
         UserError: there is no such experiment, no runs at all, or MLflow does not answer.
     """
     client = open_client(uri)
-    experiments = {one.name: one.experiment_id for one in client.search_experiments()}
+    experiments = {experiment.name: experiment.experiment_id for experiment in client.search_experiments()}
     if experiment and experiment not in experiments:
         raise UserError(f"no experiment is called {experiment}; there are: {', '.join(sorted(experiments))}")
     ids = [experiments[experiment]] if experiment else list(experiments.values())
-    wanted = [f"tags.mlflow.parentRunId = '{parent}'" if parent else "", f"status = '{status}'" if status else ""]
-    query: dict[str, Any] = {"filter_string": " and ".join(filter(None, wanted)), "max_results": 1000}
+    conditions = [f"tags.mlflow.parentRunId = '{parent}'" if parent else "", f"status = '{status}'" if status else ""]
+    query: dict[str, Any] = {"filter_string": " and ".join(filter(None, conditions)), "max_results": 1000}
     page = client.search_runs(ids, order_by=["start_time DESC"], **query)
-    found = list(page)
+    runs = list(page)
     while page.token:
         page = client.search_runs(ids, order_by=["start_time DESC"], page_token=page.token, **query)
-        found += page
-    return [run_from_mlflow(one) for one in found]
+        runs += page
+    return [run_from_mlflow(run) for run in runs]
 
 
-def open_client(uri: str = "") -> "MlflowClient":
-    """A client for reading; where runs are kept in a database, it must be there.
-
-    Raises:
-        UserError: no database, or no answer.
-    """
-    uri = uri or tracking_uri()
-    file = database_file(uri)
-    if file and not file.exists():
-        raise UserError(f"{file}: no runs yet; train one, or set MLFLOW_TRACKING_URI to where they are kept")
-    return connect_client(uri)
-
-
-def connect_client(uri: str) -> "MlflowClient":
-    """A client that was answered; a new database is made.
-
-    Raises:
-        UserError: no answer.
-    """
-    try:
-        client = make_client(uri)
-        client.search_experiments(max_results=1)
-    except UserError:
-        raise
-    except Exception as error:  # each kind of store, driver and network raises its own
-        raise UserError(f"MLflow at {uri} does not answer: {' '.join(str(error).split())[:200]}") from error
-    return client
-
-
-def run_from_mlflow(found: Any) -> RunRecord:
-    """MLflow's entity as ours."""
-    info, data = found.info, found.data
+def run_from_mlflow(run: Any) -> RunRecord:
+    """The record of MLflow's entity."""
+    info, data = run.info, run.data
     folder = data.tags.get("run_folder")
     return RunRecord(
         info.run_id,
@@ -113,12 +82,12 @@ def run_from_mlflow(found: Any) -> RunRecord:
 def find_model(name: str, uri: str = "", cache: Path = Path("cache/models")) -> Path:
     """The model folder for a path, an MLflow run id, a sweep's or a run's name (its newest finished run) or `best`.
 
-    A sweep's name stands for its best configuration, trained out: the registered model of that name. `best` is the
-    finished run with the highest selected score. The folder in the run's own folder is used where it is, else the
-    artifact `model` is fetched into `cache`.
+    A sweep's name stands for the registered model of that name: its best configuration, trained to the end. `best` is
+    the finished run with the highest selected score. Where the run's folder is on another machine, the artifact `model`
+    is downloaded into `cache`.
 
     Raises:
-        UserError: nothing is called so (names the nearest), or its run kept no model.
+        UserError: no run has this name (the message lists the nearest), or its run has no model.
     """
     if is_model_folder(Path(name)):
         return Path(name)
@@ -127,24 +96,21 @@ def find_model(name: str, uri: str = "", cache: Path = Path("cache/models")) -> 
     if Path(name).is_dir():
         raise UserError(f"{name}: no model folder; one holds {' and '.join(MODEL_FILES)}")
     runs = list_runs(uri=uri)
-    return fetch_model(
-        best_run(runs) if name == "best" else choose_run(runs, registered_run(name, uri) or name), uri, cache
-    )
+    run = best_run(runs) if name == "best" else choose_run(runs, registered_run(name, uri) or name)
+    return fetch_model(run, uri, cache)
 
 
 def short_name(name: str) -> str:
-    """What visitors read for a folder: its own name, or its run's; where it lies on this machine is nothing to them."""
+    """The name of a model that visitors read: its run's or its folder's, without the path on this machine."""
     path = Path(name)
     return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
 def register_model(name: str, run_id: str, uri: str = "") -> None:
-    """Makes a run's model the newest version of a registered model, and its `best`; does nothing where it is already.
+    """Makes a run's model a version of a registered model, where it is none yet, and its `best`.
 
-    Where MLflow does not take it, a warning says so: the run itself is there all the same.
+    Where MLflow refuses, a warning says so: the run is in MLflow all the same.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         client = open_client(uri)
         if not client.search_registered_models(f"name = '{name}'"):
@@ -154,17 +120,15 @@ def register_model(name: str, run_id: str, uri: str = "") -> None:
             source = f"{client.get_run(run_id).info.artifact_uri}/model"
             versions = [client.create_model_version(name, source, run_id, await_creation_for=0)]
         client.set_registered_model_alias(name, "best", versions[0].version)
-    except (MlflowException, UserError) as error:
+    except (import_mlflow().exceptions.MlflowException, UserError) as error:
         log.warning("%s: could not be registered as a model (%s); --model takes its run's name", name, one_line(error))
 
 
 def registered_run(name: str, uri: str = "") -> str:
-    """The id of the run behind the `best` version of a registered model; empty: no model is registered so."""
-    from mlflow.exceptions import MlflowException
-
+    """The run id of the `best` version of a registered model; empty: no registered model has this name."""
     try:
         return open_client(uri).get_model_version_by_alias(name, "best").run_id or ""
-    except MlflowException:  # none of that name, or none that is its best
+    except import_mlflow().exceptions.MlflowException:  # no such name, or no version is its best
         return ""
 
 
@@ -174,27 +138,26 @@ def is_model_folder(folder: Path) -> bool:
 
 
 def best_run(runs: list[RunRecord]) -> RunRecord:
-    """The finished run with the highest selected score, the older one of equals; none whose split leaks.
+    """The finished run with the highest selected score, the older of equals; runs whose split leaks do not count.
 
     Raises:
         UserError: no finished run has one.
     """
-    known = [
-        run for run in runs if run.status == "FINISHED" and math.isfinite(selected_score(run)) and not is_leaky_run(run)
-    ]
-    if not known:
+    finished = [run for run in runs if run.status == "FINISHED" and not is_leaky_run(run)]
+    scored = [run for run in finished if math.isfinite(selected_score(run))]
+    if not scored:
         raise UserError("best: no finished run was scored; train one, or name a run or a model folder")
-    return max(known, key=lambda run: (selected_score(run), -run.started))
+    return max(scored, key=lambda run: (selected_score(run), -run.start_time))
 
 
 def is_leaky_run(run: RunRecord) -> bool:
-    """Whether the run's validation photos stood in its training, so that its score is out of the contest."""
+    """Whether the run's training data held its validation photos, so that its score does not count."""
     return any(key.startswith("data.sources.") and value == LEAKING for key, value in run.params.items())
 
 
 def selected_score(run: RunRecord) -> float:
-    """The score a run was selected on: `selected` of the model it kept, else its last val/selected; NaN: none."""
-    if run.tags.get("kind") == "sweep":  # a sweep's is that of its best trial; it keeps no model
+    """The selected score of a run's model, else its last val/selected; NaN: none."""
+    if run.tags.get("kind") == "sweep":  # a sweep's score is that of its best trial; it has no model
         return math.nan
     return run.metrics.get("selected", run.metrics.get("val/selected", math.nan))
 
@@ -203,7 +166,7 @@ def choose_run(runs: list[RunRecord], name: str) -> RunRecord:
     """The run of an id, or the newest finished run of a name.
 
     Raises:
-        UserError: there is none; names the nearest.
+        UserError: there is none; the message lists the nearest.
     """
     if by_id := [run for run in runs if run.id == name]:
         return by_id[0]
@@ -214,40 +177,40 @@ def choose_run(runs: list[RunRecord], name: str) -> RunRecord:
     if named:
         raise UserError(f"{name}: the run is {named[0].status.lower()}, not finished; let it finish or give its id")
     near = difflib.get_close_matches(name, {run.name for run in runs}, n=5, cutoff=0.4)
-    known = near or [run.name for run in runs[:5]]
-    raise UserError(f"{name}: no model folder and no run is called so; nearest: {', '.join(known) or 'there are none'}")
+    names = near or [run.name for run in runs[:5]]
+    raise UserError(f"{name}: no model folder and no run is called so; nearest: {', '.join(names) or 'there are none'}")
 
 
 def fetch_model(run: RunRecord, uri: str = "", cache: Path = Path("cache/models")) -> Path:
-    """The run's model folder on this machine, fetched from MLflow if need be.
+    """The run's model folder on this machine, downloaded from MLflow if need be.
 
     Raises:
-        UserError: the run kept no model, or it cannot be fetched.
+        UserError: the run has no model, or it cannot be downloaded.
     """
     local = run.folder / "model" if run.folder else None
     if local and is_model_folder(local):
         return local
-    kept = cache / run.id
-    if is_model_folder(kept):
-        return kept
+    download = cache / run.id
+    if is_model_folder(download):
+        return download
     cache.mkdir(parents=True, exist_ok=True)
     with file_lock(cache / f".{run.id}.lock"), tempfile.TemporaryDirectory(dir=cache) as part:
-        if not is_model_folder(kept):
-            Path(download_model(run, uri, part)).replace(kept)
-    return kept
+        if not is_model_folder(download):
+            Path(download_model(run, uri, part)).replace(download)
+    return download
 
 
 def download_model(run: RunRecord, uri: str, to: str) -> str:
-    """Fetches the artifact `model` of a run. Returns its folder.
+    """Downloads the artifact `model` of a run into `to`. Returns its folder.
 
     Raises:
-        UserError: there is none, or it cannot be fetched.
+        UserError: there is none, or it cannot be downloaded.
     """
     try:
         folder = open_client(uri).download_artifacts(run.id, "model", to)
     except Exception as error:  # each kind of artifact store raises its own
-        why = one_line(error)[:120]
-        raise UserError(f"{run.name} ({run.id}): its model cannot be fetched ({why}); choose another run") from error
+        reason = one_line(error)[:120]
+        raise UserError(f"{run.name} ({run.id}): its model cannot be fetched ({reason}); choose another run") from error
     if not is_model_folder(Path(folder)):
         raise UserError(f"{run.name} ({run.id}): its artifact `model` is no model folder; choose another run")
     return folder

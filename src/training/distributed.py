@@ -23,8 +23,9 @@ from src.common.errors import UserError, one_line
 from src.common.process_group import ProcessGroup
 from src.common.ray_cluster import enter_working_folder, ray_session
 from src.config.schema import Config
-from src.tracking.mlflow_sync import tracking_uri
-from src.tracking.mlflow_tracker import Status, end_when_gone
+from src.tracking.abandoned_runs import end_when_gone
+from src.tracking.mlflow_client import tracking_uri
+from src.tracking.mlflow_sync import Status
 from src.tracking.run_folder import RunFolder
 
 TrainProcess = Callable[..., dict[str, Any]]

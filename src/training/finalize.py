@@ -18,6 +18,7 @@ from src.plots.mos import plot_mos_residuals, plot_mos_scatter
 from src.plots.sample_sheet import plot_sample_sheet
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_folder import RunFolder
+from src.tracking.run_log import read_metrics
 from src.training.datamodule import DataModule
 from src.training.lightning_module import MultitaskModule, selection_score
 
@@ -55,24 +56,14 @@ def finalize_run(
 
 def run_figures(predictions: Predictions, folder: RunFolder, data: DataModule) -> Iterable[tuple[str, Figure]]:
     """Plots by name: losses and scores over epochs, mos, samples."""
+    history = read_metrics(folder.history)
     for name, y in (("loss", "loss"), ("selected", "selected score")):
-        if series := metric_history(folder.history, name):
+        if series := {metric: points for metric, points in history.items() if metric.endswith(f"/{name}")}:
             yield name, plot_curves(series, y=y)
     if any(value == value for value in predictions.mos):
         yield "mos", plot_mos_scatter(np.array(predictions.mos_true), np.array(predictions.mos))
         yield "residuals", plot_mos_residuals(np.array(predictions.mos_true), np.array(predictions.mos))
     yield "samples", sample_figure(predictions, {s.name: s.path for s in data.parts["val"]})
-
-
-def metric_history(path: Path, ending: str) -> dict[str, list[tuple[float, float]]]:
-    """Points (step, value) of every logged metric whose name ends so. A step done twice, after a kill, counts once."""
-    series: dict[str, dict[float, float]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        row = json.loads(line)
-        for name, value in row["metrics"].items():
-            if name.endswith(f"/{ending}"):
-                series.setdefault(name, {})[row["step"]] = value
-    return {name: sorted(points.items()) for name, points in series.items()}
 
 
 def sample_figure(predictions: Predictions, paths: dict[str, Path]) -> Figure:

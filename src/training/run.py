@@ -22,9 +22,10 @@ from src.models.backbones.base import Backbone, resolve_image_sizes
 from src.models.compilation import compile_blocks
 from src.models.model_folder import load_model_folder
 from src.models.multitask import MultitaskModel
-from src.tracking.mlflow_sync import SPOOL
-from src.tracking.mlflow_tracker import Tracker, is_run_held, send_missed
+from src.tracking.abandoned_runs import send_missed
+from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_folder import RunFolder, run_name
+from src.tracking.run_lock import is_run_held
 from src.tracking.run_registry import find_model
 from src.training.config_checks import check_config
 from src.training.datamodule import DataModule
@@ -68,7 +69,7 @@ def train(config: Config, again: bool = False, extra_callbacks: list[Callback] |
 
 def send_unsent(folder: RunFolder) -> None:
     """Sends the records of a finished run that MLflow lacks, unless the run's own process is about to."""
-    if (folder.path / SPOOL).exists() and not is_run_held(folder.path):
+    if not is_run_held(folder.path):
         send_missed(folder.path)
 
 

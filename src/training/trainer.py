@@ -1,6 +1,5 @@
 """The training loop of one run: Lightning's trainer with its callbacks, resumed from the last checkpoint."""
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -22,11 +21,11 @@ PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-
 
 
 class TrackerLogger(Logger):
-    """Sends Lightning's metrics to the tracker, and appends them to the run's history."""
+    """Passes Lightning's metrics to the tracker."""
 
-    def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
+    def __init__(self, tracker: Tracker) -> None:
         super().__init__()
-        self.tracker, self.folder = tracker, folder
+        self.tracker = tracker
 
     @property
     def name(self) -> str:
@@ -40,10 +39,7 @@ class TrackerLogger(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Logs metrics at a step."""
-        values = {name: float(value) for name, value in metrics.items()}
-        self.tracker.log_metrics(values, step or 0)
-        with self.folder.history.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step or 0, "metrics": values}) + "\n")
+        self.tracker.log_metrics(metrics, step or 0)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the whole config is logged at the run's start."""
@@ -82,7 +78,7 @@ def make_trainer(
         check_val_every_n_epoch=train.eval_every,
         num_sanity_val_steps=0,  # scores of two batches have no meaning
         log_every_n_steps=10,
-        logger=TrackerLogger(tracker, folder) if tracker else False,
+        logger=TrackerLogger(tracker) if tracker else False,
         callbacks=[*trainer_callbacks(train, folder), *(extra_callbacks or [])],
         default_root_dir=folder.path,
         use_distributed_sampler=False,  # TrainBatchSampler shards by itself

@@ -1,4 +1,7 @@
-"""What a comparison's YAML file says: one experiment, the variants of it, and what they are compared on."""
+"""A comparison's YAML file: one experiment, its variants, and the data that they are compared on.
+
+Held by tests/tuning/test_model_comparison.py.
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -8,8 +11,9 @@ from typing import Any, Literal
 from src.common.errors import UserError
 from src.config.loader import check_key, config_from_dict, fill_dataclass, merge_trees, nest_key, read_yaml
 from src.config.schema import Config, Count, TrackConfig
+from src.training.config_checks import check_config
 
-OWN = ("part", "photos", "variants")
+COMPARISON_KEYS = ("part", "photos", "variants")
 SHARED = ("train.epochs", "train.minutes", "train.runs", "track.")
 
 
@@ -33,12 +37,12 @@ class VariantConfig:
 
 @dataclass
 class ComparisonConfig:
-    """What stands in a comparison's file beside the keys of an experiment, which all variants start from.
+    """The keys of a comparison's file beside those of the experiment that all variants start from.
 
     Args:
-        part: the photos that models are scored on.
-        photos: how many of them, at most, the time per photo is measured on.
-        variants: what is compared, in the table's order.
+        part: of the data, that models are scored on.
+        photos: at most so many of them measure the time per photo.
+        variants: the models, in the table's order.
     """
 
     part: Literal["train", "val", "test"] = "val"
@@ -64,13 +68,13 @@ class ComparisonPlan:
 
 
 def load_comparison(path: Path) -> ComparisonPlan:
-    """Reads and checks a comparison's file, so that a wrong one is refused before anything starts.
+    """Reads and checks a comparison's file.
 
     Raises:
         UserError: names the file, the variant and the key.
     """
     tree = read_yaml(path)
-    comparison = read_comparison_keys({key: tree.pop(key) for key in OWN if key in tree}, path)
+    comparison = read_comparison_keys({key: tree.pop(key) for key in COMPARISON_KEYS if key in tree}, path)
     base = config_from_dict(tree, str(path))
     plan = ComparisonPlan(base.track.name or path.stem, base, comparison, {})
     for variant in comparison.variants:
@@ -82,7 +86,7 @@ def load_comparison(path: Path) -> ComparisonPlan:
 
 
 def read_comparison_keys(tree: dict[str, Any], path: Path) -> ComparisonConfig:
-    """The keys that are no experiment's.
+    """The keys of the comparison itself.
 
     Raises:
         UserError: a wrong key, type or name; no variants, or two of one name.
@@ -107,7 +111,7 @@ def variant_config(variant: VariantConfig, tree: dict[str, Any], plan: Compariso
         variant: of the comparison.
         tree: the experiment, nested.
         plan: name and base of the comparison.
-        folder: what presets are relative to.
+        folder: that presets are relative to.
 
     Raises:
         UserError: an unknown key, a wrong value, or one that is not the variant's to set.
@@ -120,8 +124,6 @@ def variant_config(variant: VariantConfig, tree: dict[str, Any], plan: Compariso
     config.train.runs = plan.base.train.runs
     config.track = TrackConfig(plan.base.track.experiment, f"{plan.name}-{variant.name}")
     if not variant.model:
-        from src.training.config_checks import check_config
-
         check_config(config)
     return config
 
@@ -134,7 +136,7 @@ def with_overrides(tree: dict[str, Any], overrides: dict[str, Any]) -> Config:
 
 
 def check_overrides(variant: VariantConfig) -> None:
-    """Raises UserError where a key is none of Config's, is the comparison's own, or would have no effect."""
+    """Raises UserError where a key is none of Config's, is shared by all variants, or has no effect."""
     for key in variant.overrides:
         check_key(key)
         if key.startswith(SHARED):

@@ -1,36 +1,28 @@
-"""What a sweep's YAML file says: the space to search, the algorithm, the budget."""
+"""A sweep's YAML file: the space to search, the algorithm, the budget; read and checked."""
 
 import hashlib
 import importlib.util
 import json
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import yaml
 
 from src.common.errors import UserError
 from src.config.loader import check_key, fill_dataclass, load_config, nearest_key_hint, read_yaml
-from src.config.plugin_keys import config_value
-from src.config.schema import Above0, AtLeast0, Config, Count, Seed, Whole, to_dict
+from src.config.schema import Above0, AtLeast0, Config, Count, Seed, Whole
 from src.inference.submission import check_submission_path
 from src.tracking.run_folder import check_run_name
-
-if TYPE_CHECKING:
-    from optuna import Trial
-
-Domain = dict[str, Any]
-KINDS = {"choice", "float", "log", "int", "logint"}
-FORMS = "{choice: [...]}, {float: [low, high]}, {log: ...}, {int: ...}, {logint: ...}"
+from src.tuning.search_space import condition_values, domain_contains, domain_ends
 
 
 @dataclass
 class TrialResources:
-    """What one trial holds while it runs; fractions share a device.
+    """The resources of one trial; fractions share a device.
 
     Args:
         cpu: processor cores, of each worker.
@@ -52,27 +44,27 @@ class SweepConfig:
         name: the sweep's name: of its folder, its study and its parent run. Empty: the file's name.
         space: config key -> one of {choice: [...]}, {float: [low, high]}, {log: [low, high]}, {int: [low, high]},
             {logint: [low, high]}; float and int take a step: {int: [64, 512], step: 64}. A key with
-            `when: {model.decoder.kind: llama}` is asked only where a choice above it was drawn so; a list is any of it.
+            `when: {model.decoder.kind: llama}` is drawn only where a choice above it has this value, or one of a list.
         objective: [selected], or two scores of a trial's best evaluation, such as [quality, captioning], for a
             Pareto front. The scheduler, and a trial's best evaluation, go by the selected score (train.select).
         fixed: config key -> value, for every trial.
-        final: config key -> value, for training the best out.
-        folds: train the best out so many times, each time with another part held out; all of them write the submission
-            together. 0: once, on the base's own split.
-        trials: how many; 0: as many as the hours allow.
-        hours: no trial starts, and those running are stopped, after so many hours of search; 0: no limit.
+        final: config key -> value, for the training of the best configuration to its end.
+        folds: train the best so many times, each time with another part held out; all these models write the
+            submission together. 0: once, on the base's own split.
+        trials: number of trials; 0: as many as the hours allow.
+        hours: after so many hours of search, no trial starts and running ones are stopped; 0: no limit.
         failures: the sweep stops when so many trials failed for one reason; 0: never.
-        at_once: most trials at the same time; 0: as many as there are resources for when the search begins.
+        at_once: most trials at the same time; 0: as many as the resources at the begin of the search allow.
         scheduler: asha (stops the worse two thirds early), median (those below the others' median) or none.
         grace: evaluations a trial gets before the scheduler may stop it.
         algorithm: tpe (Optuna's multivariate TPE), gp (a Gaussian process; no conditional keys), random, cmaes (numbers
             only) or nsga2 (for two objectives).
         startup: random trials before the algorithm begins.
-        resources: what one trial holds.
+        resources: of one trial.
         seed: of the search.
-        start: what to try first: mappings of keys of the space to values, an experiment's YAML file (its values of
+        start: the first trials: mappings of keys of the space to values, an experiment's YAML file (its values of
             those keys), or the name of an earlier sweep (its best). Values outside of the space are drawn instead.
-        predict: the photos to predict with the best model, in the end; empty: none.
+        predict: the photos that the best model predicts in the end; empty: none.
         output: the submission to write.
     """
 
@@ -99,7 +91,7 @@ class SweepConfig:
 
 
 def load_sweep(path: Path, overrides: dict[str, Any] | None = None) -> SweepConfig:
-    """Reads and checks a sweep's file, so that a wrong one is refused before anything starts.
+    """Reads and checks a sweep's file.
 
     Raises:
         UserError: names the file, the line and the key.
@@ -117,6 +109,11 @@ def load_sweep(path: Path, overrides: dict[str, Any] | None = None) -> SweepConf
     sweep.name = sweep.name or path.stem
     check_sweep(sweep, path)
     return sweep
+
+
+def sweep_name(path: Path) -> str:
+    """The name of a file's sweep; the rest of the file is not checked."""
+    return str(read_yaml(path).get("name") or path.stem)
 
 
 def check_sweep(sweep: SweepConfig, path: Path) -> None:
@@ -156,7 +153,7 @@ def check_forms(sweep: SweepConfig, path: Path) -> None:
         with locate_errors(path, "space", key):
             check_key(key)
             domain_ends(key, domain)
-            condition(sweep, key)
+            condition_values(sweep.space, key)
     with locate_errors(path, "objective"):
         check_objective(sweep)
     with locate_errors(path, "algorithm"):
@@ -187,99 +184,19 @@ def yaml_line(path: Path, *keys: str | int) -> str:
     line = 0
     for key in keys:
         if isinstance(node, yaml.MappingNode):
-            found = [pair for pair in node.value if pair[0].value == key]
+            pairs = [pair for pair in node.value if pair[0].value == key]
         else:
-            found = [(one, one) for one in node.value[key : key + 1]] if isinstance(key, int) else []
-        if not found:
+            pairs = [(item, item) for item in node.value[key : key + 1]] if isinstance(key, int) else []
+        if not pairs:
             break
-        line, node = found[0][0].start_mark.line + 1, found[0][1]
+        line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
     return f"{path}:{line}" if line else str(path)
 
 
 def check_values(sweep: SweepConfig, key: str) -> None:
-    """Raises UserError where a value that a key may take does not fit the key's type."""
-    under = {**sweep.fixed, **condition(sweep, key)}
+    """Raises UserError where a value of a key's domain does not fit the key's type."""
     for value in domain_ends(key, sweep.space[key]):
-        load_config(sweep.base, {**under, key: value})
-
-
-def condition(sweep: SweepConfig, key: str) -> dict[str, Any]:
-    """Values of other keys under which a key is asked; none where it always is.
-
-    Raises:
-        UserError: its `when` names no choice that stands above the key, or a value that is not offered there.
-    """
-    when = sweep.space[key].get("when", {})
-    if not isinstance(when, dict):
-        raise UserError(f"{key}: when needs a mapping, such as {{model.decoder.kind: recurrent}}")
-    above = list(sweep.space)[: list(sweep.space).index(key)]
-    for parent, wanted in when.items():
-        if parent not in above or "choice" not in sweep.space[parent]:
-            raise UserError(f"{key}: when: {parent} is no choice above it in space; put one there")
-        for value in as_list(wanted):
-            if value not in sweep.space[parent]["choice"]:
-                raise UserError(f"{key}: when: {parent} is never {value}; choose from {sweep.space[parent]['choice']}")
-    return {parent: as_list(wanted)[0] for parent, wanted in when.items()}
-
-
-def as_list(value: Any) -> list[Any]:
-    """A list as it is, anything else as a list of one."""
-    return value if isinstance(value, list) and value else [value]
-
-
-def domain_ends(key: str, domain: Domain) -> list[Any]:
-    """The values to check of a domain: all choices, or both ends of a range.
-
-    Raises:
-        UserError: the domain has no known form.
-    """
-    kinds = domain.keys() & KINDS
-    if len(kinds) != 1 or domain.keys() - kinds - {"step", "when"}:
-        raise UserError(f"{key}: must be one of {FORMS}, with `step` and `when` where needed")
-    kind = kinds.pop()
-    values = domain[kind]
-    if not isinstance(values, list) or not values:
-        raise UserError(f"{key}: {kind} needs a list of values")
-    steps = [domain["step"]] if "step" in domain else []
-    if steps and (kind not in ("float", "int") or yaml_number(steps[0]) <= 0):
-        raise UserError(f"{key}: a step above 0 goes with float and int only; remove it")
-    if kind.endswith("int") and any(yaml_number(value) % 1 for value in values + steps):
-        raise UserError(f"{key}: {kind} needs whole numbers; round them, or take float or log")
-    if kind == "choice":
-        return values
-    if not (len(values) == 2 and yaml_number(values[0]) < yaml_number(values[1])):
-        raise UserError(f"{key}: {kind} needs [low, high] with low below high")
-    if kind.startswith("log") and yaml_number(values[0]) <= 0:
-        raise UserError(f"{key}: {kind} needs a low end above 0")
-    return [(int if kind.endswith("int") else float)(v) for v in values]
-
-
-def yaml_number(value: Any) -> float:
-    """A finite number, also one that YAML took for a string, as 1e-4.
-
-    Raises:
-        UserError: not a number, or not a finite one.
-    """
-    try:
-        found = float(value)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{value!r} is no number") from error
-    if not math.isfinite(found):
-        raise UserError(f"{value!r} is no finite number; set one")
-    return found
-
-
-def domain_contains(domain: Domain, value: Any) -> bool:
-    """Whether a domain can draw a value."""
-    if "choice" in domain:
-        return value in domain["choice"]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    kind = (domain.keys() & KINDS).pop()
-    low, high = map(yaml_number, domain[kind])
-    step = yaml_number(domain.get("step", 1 if kind.endswith("int") else 0))
-    steps = (value - low) / step if step else 0.0
-    return low <= value <= high and math.isclose(steps, round(steps), abs_tol=1e-8)
+        trial_config(sweep, {**condition_values(sweep.space, key), key: value})
 
 
 def check_start(sweep: SweepConfig, point: dict[str, Any] | str) -> None:
@@ -320,78 +237,21 @@ def check_algorithm(sweep: SweepConfig) -> None:
         raise UserError("cmaes needs a package of its own: pip install cmaes; or choose tpe, gp or random")
 
 
-@dataclass
-class SearchSpace:
-    """Optuna's define-by-run function of a space. A class, since Ray pickles it."""
-
-    domains: dict[str, Domain]
-
-    def __call__(self, trial: "Trial") -> None:
-        """Draws every value of a trial whose condition holds."""
-        drawn: dict[str, Any] = {}
-        for key, domain in self.domains.items():
-            if condition_holds(domain.get("when", {}), drawn):
-                drawn[key] = suggest_value(trial, key, domain)
-
-
-def condition_holds(when: dict[str, Any], drawn: dict[str, Any]) -> bool:
-    """Whether the values drawn so far are those of a condition."""
-    return all(parent in drawn and drawn[parent] in as_list(wanted) for parent, wanted in when.items())
-
-
-def suggest_value(trial: "Trial", key: str, domain: Domain) -> Any:
-    """Draws one value."""
-    step = domain.get("step")
-    if "choice" in domain:
-        return trial.suggest_categorical(key, domain["choice"])
-    if "int" in domain:
-        return trial.suggest_int(key, *map(int, domain["int"]), step=int(step or 1))
-    if "logint" in domain:
-        return trial.suggest_int(key, *map(int, domain["logint"]), log=True)
-    if "log" in domain:
-        return trial.suggest_float(key, *map(yaml_number, domain["log"]), log=True)
-    return trial.suggest_float(
-        key, *map(yaml_number, domain["float"]), step=None if step is None else yaml_number(step)
-    )
-
-
 def trial_config(sweep: SweepConfig, values: dict[str, Any]) -> Config:
-    """The config of a trial: the base, what is fixed, then the values drawn."""
+    """The config of a trial: the base, over it the fixed values, over these the trial's."""
     return load_config(sweep.base, {**sweep.fixed, **values})
 
 
-def trials_at_once(sweep: SweepConfig, there: dict[str, float]) -> int:
+def trials_at_once(sweep: SweepConfig, resources: dict[str, float]) -> int:
     """How many trials run at the same time on a cluster's resources {CPU: .., GPU: ..}; at least 1."""
     if sweep.at_once:
         return sweep.at_once
-    held = {"CPU": sweep.resources.cpu, "GPU": sweep.resources.gpu}
-    room = [there.get(name, 0) / (each * sweep.resources.workers) for name, each in held.items() if each]
-    return max(1, int(min(room) + 1e-6))
+    needs = {"CPU": sweep.resources.cpu, "GPU": sweep.resources.gpu}
+    counts = [resources.get(name, 0) / (need * sweep.resources.workers) for name, need in needs.items() if need]
+    return max(1, int(min(counts) + 1e-6))
 
 
 def trial_name(sweep: str, values: dict[str, Any]) -> str:
-    """A trial's run name, which its values decide: the same values find the same run again."""
+    """A trial's run name, made from its values: the same values find the same run again."""
     text = json.dumps(values, sort_keys=True, default=str)
     return f"{sweep}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def preset_point(sweep: SweepConfig, path: str) -> dict[str, Any]:
-    """An experiment's values of the space's keys, where the space can draw them."""
-    point: dict[str, Any] = {}
-    config = to_dict(load_config(path))
-    for key, domain in sweep.space.items():
-        value = config_value(config, key)
-        if domain_contains(domain, value):
-            point[key] = value
-    return point
-
-
-def short_names(keys: list[str]) -> dict[str, str]:
-    """Dotted key -> as many of its last parts as tell it from the others: lr, decoder.dropout, mos.dropout."""
-    names = {}
-    for key in keys:
-        parts = key.split(".")
-        tails = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
-        clear = [tail for tail in tails if sum(f".{other}".endswith(f".{tail}") for other in keys) == 1]
-        names[key] = (clear or [key])[0]
-    return names

@@ -9,8 +9,8 @@ from src.common.errors import UserError
 from src.config.schema import SourceConfig, TrackConfig
 from src.evaluate import main
 from src.inference.submission import Submission, write_submission
+from src.tracking.mlflow_client import open_client
 from src.tracking.mlflow_tracker import Tracker
-from src.tracking.run_registry import open_client
 from tests.evaluation.truth import MOS, NAMES
 from tests.tiny import make_model, tiny_config
 

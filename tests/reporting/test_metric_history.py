@@ -20,8 +20,8 @@ def test_a_repeated_step_counts_once(tmp_path: Path) -> None:
         (1, {"val/plcc": 0.3}),
         (2, {"val/plcc": 0.4}),
     ]
-    lines = [json.dumps({"step": step, "metrics": metrics}) for step, metrics in rows]
-    (tmp_path / "history.jsonl").write_text("\n".join(lines))
+    lines = [json.dumps({"call": "metrics", "step": step, "metrics": metrics}) for step, metrics in rows]
+    (tmp_path / "history.jsonl").write_text("\n".join(lines) + "\n")
     history = metrics_from_file(tmp_path / "history.jsonl")
     assert history == {"val/plcc": [(0.0, 0.1), (1.0, 0.3), (2.0, 0.4)], "train/loss": [(2.0, 1.0)]}
     assert metrics_from_file(tmp_path / "none.jsonl") == {}

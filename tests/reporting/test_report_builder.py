@@ -12,7 +12,7 @@ import pytest
 from src.common.errors import UserError
 from src.evaluate import main as evaluate
 from src.report import main
-from src.tracking.run_registry import open_client
+from src.tracking.mlflow_client import open_client
 from tests.reporting.report_reader import read_report
 from tests.tiny import make_model, tiny_config
 from tests.training.test_run import make_data

@@ -16,9 +16,9 @@ from src.evaluate import main as evaluate
 from src.evaluation.score_table import format_score
 from src.metrics.base import Score
 from src.report import main
-from src.tracking.run_registry import open_client
+from src.tracking.mlflow_client import open_client
 from src.tuning.comparison_config import ComparisonConfig, VariantConfig
-from src.tuning.comparison_variant import VariantRow
+from src.tuning.comparison_table import VariantRow
 from src.tuning.study import study_storage
 from src.tuning.sweep_config import trial_name
 from tests.reporting.report_reader import read_report
@@ -39,7 +39,7 @@ def test_a_sweeps_report_holds_its_search(
     study.optimize(lambda trial: -abs(trial.suggest_float("train.lr", 0, 1) - 0.5), n_trials=8)
     history = Path("runs") / trial_name("hunt", study.best_params) / "history.jsonl"
     history.parent.mkdir(parents=True)
-    history.write_text('{"step": 0, "metrics": {"train/loss": 2.0, "val/plcc": 0.5}}\n')
+    history.write_text('{"call": "metrics", "step": 0, "metrics": {"train/loss": 2.0, "val/plcc": 0.5}}\n')
     assert main(["--sweep", "hunt", "--log", "false"]) == 0
     text, page = read_report(Path("reports/sweep-hunt.html"))
     assert page.headings == ["Search", "Trials"]

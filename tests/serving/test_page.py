@@ -144,7 +144,7 @@ def test_a_folder_becomes_a_table(page: AppTest) -> None:
 
 def test_runs_are_held_side_by_side(page: AppTest) -> None:
     pytest.importorskip("mlflow")
-    from src.tracking.mlflow_sync import make_client, tracking_uri
+    from src.tracking.mlflow_client import make_client, tracking_uri
 
     client = make_client(tracking_uri())
     experiment = client.create_experiment("pages")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from src.config.schema import TrackConfig
-from src.tracking.mlflow_sync import make_client, tracking_uri
+from src.tracking.mlflow_client import make_client, tracking_uri
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.mlflow_ui import server_environment
 from src.tracking.mlflow_views import save_views

@@ -59,8 +59,8 @@ def test_a_checkpoint_that_a_kill_cut_short_is_removed_and_nothing_else(tmp_path
     folder = RunFolder(tmp_path)
     folder.tidy()  # a new run has no checkpoints yet
     code = (
-        "import os, sys; from pathlib import Path; from src.common.files import write_whole\n"
-        "with write_whole(Path(sys.argv[1])) as part: part.write_text('half'); os.kill(os.getpid(), 9)"
+        "import os, sys; from pathlib import Path; from src.common.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])) as part: part.write_text('half'); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder.checkpoint)], check=False)
     assert len(list(folder.checkpoint.parent.iterdir())) == 1

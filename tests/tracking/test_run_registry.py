@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from src.common.errors import UserError
 from src.config.schema import TrackConfig
-from src.tracking.mlflow_sync import tracking_uri
+from src.tracking.mlflow_client import tracking_uri
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_registry import find_model, list_runs, register_model
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from src.common.ray_cluster import ray_session
 from src.config.loader import load_config
 from src.config.schema import Config
-from src.tracking.mlflow_sync import tracking_uri
+from src.tracking.mlflow_client import tracking_uri
 from src.tracking.run_registry import list_runs
 from src.training.run import train
 from tests.training.test_run import experiment

@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from src.common.errors import UserError
 from src.config.loader import load_config
 from src.tracking.run_folder import config_identity, differing_keys, run_name
+from src.tracking.run_log import read_metrics
 from src.tracking.run_registry import list_runs
 from src.train import main
 from src.training.config_checks import check_config
-from src.training.finalize import metric_history
 from tests.tiny import CAPTIONS, tiny_config, write_photo
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def test_a_run_cut_short_at_an_epochs_end_goes_on_alike(
     assert [name for name in whole if not whole[name].equal(cut[name])] == []
     kept = [load_file(tmp_path / name / "runs/tiny/model/model.safetensors") for name in ("whole", "cut")]
     assert [name for name in kept[0] if not kept[0][name].equal(kept[1][name])] == []
-    losses = [metric_history(tmp_path / name / "runs/tiny/history.jsonl", "loss") for name in ("whole", "cut")]
+    losses = [read_metrics(tmp_path / name / "runs/tiny/history.jsonl") for name in ("whole", "cut")]
     assert losses[0]["val/loss"] == losses[1]["val/loss"]
 
 

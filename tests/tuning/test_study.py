@@ -11,21 +11,20 @@ import pytest
 from src.common.errors import UserError
 from src.common.files import write_text
 from src.sweep import main
+from src.tuning.search_space import SearchSpace, domain_contains
 from src.tuning.study import (
-    FAILURE,
     balanced_sum,
     best_trial,
     check_same_kind,
     make_sampler,
     open_study,
-    parameter_importances,
     pareto_indices,
     spent_hours,
     start_points,
-    study_figures,
-    trial_rows,
 )
-from src.tuning.sweep_config import SearchSpace, SweepConfig, TrialResources, domain_contains, trial_name
+from src.tuning.study_figures import parameter_importances, study_figures
+from src.tuning.study_table import FAILURE, trial_rows
+from src.tuning.sweep_config import SweepConfig, TrialResources, trial_name
 
 SPACE: dict[str, Any] = {
     "train.lr": {"log": [1e-4, 1e-1]},

@@ -10,7 +10,8 @@ from src.config.loader import load_config
 from src.data.batch import Batch
 from src.tracking.run_registry import list_runs
 from src.training.lightning_module import MultitaskModule
-from src.tuning.trial import FailureLimit, failure_kind, train_within_memory
+from src.tuning.trial import train_within_memory
+from src.tuning.trial_progress import FailureLimit, failure_kind
 from tests.training.test_run import experiment
 
 TOO_MUCH = 1 << 50  # bytes

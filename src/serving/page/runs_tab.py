@@ -53,7 +53,7 @@ def newest_runs() -> list[RunRecord]:
 
 def run_row(run: RunRecord) -> dict[str, object]:
     """A run's row in the table."""
-    started = datetime.fromtimestamp(run.started / 1000) if run.started else None
+    started = datetime.fromtimestamp(run.start_time / 1000) if run.start_time else None
     scores = {name: run.metrics.get(f"best/{name}") for name in headline_scores()}
     minutes = run.metrics.get("train_seconds")
     values = {"selected": selected_score(run), **scores, "minutes": minutes / 60 if minutes else None}

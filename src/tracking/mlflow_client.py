@@ -1,0 +1,119 @@
+"""Connections to MLflow: where it is, a client for it, and the errors of its servers, databases and networks.
+
+MLflow takes seconds to import, so only the first client imports it. Held by tests/tracking/test_mlflow_tracker.py and
+tests/tracking/test_run_registry.py.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from src.common.errors import UserError, one_line
+from src.common.files import file_lock
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+REFUSED = (400, 404, 409, 413, 422)  # HTTP states of a call that is itself at fault: to send it again is no use
+SQLITE = "sqlite:///"
+DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def import_mlflow() -> ModuleType:
+    """The package mlflow; the user's environment overrides our short waits, no telemetry and few messages."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # the outbox warns once an outage
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    import mlflow
+
+    return mlflow
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, or the SQLite database mlflow.db in the current folder, as an absolute address.
+
+    It is passed to workers in other folders as MLFLOW_TRACKING_URI.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    return uri if "?" in uri or not (file := database_file(uri)) else f"{SQLITE}{file}"
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of a SQLite address, None for any other."""
+    return Path(uri.removeprefix(SQLITE).partition("?")[0]).resolve() if uri.startswith(SQLITE) else None
+
+
+def make_client(uri: str) -> "MlflowClient":
+    """A client for an MLflow server or database; the tables of a new database are made by one process at a time.
+
+    Raises:
+        UserError: MLflow knows no such kind of address.
+    """
+    mlflow = import_mlflow()
+    try:
+        with database_lock(database_file(uri)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Alembic's, on MLflow's own tables
+            return mlflow.MlflowClient(uri)
+    except mlflow.exceptions.MlflowException as error:
+        if http_status(error) not in REFUSED:  # the address is right, its database is in trouble
+            raise
+        raise UserError(f"MLFLOW_TRACKING_URI {uri}: {one_line(error)[:200]}") from error
+
+
+@contextmanager
+def database_lock(file: Path | None) -> Iterator[None]:
+    """Keeps other processes out while a new database is made: two makers at once fail."""
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(file.with_name(file.name + ".lock"), shared=file.exists()):
+        yield
+
+
+def open_client(uri: str = "") -> "MlflowClient":
+    """A client for reading; a database must exist.
+
+    Raises:
+        UserError: no database, or no response.
+    """
+    uri = uri or tracking_uri()
+    file = database_file(uri)
+    if file and not file.exists():
+        raise UserError(f"{file}: no runs yet; train one, or set MLFLOW_TRACKING_URI to where they are kept")
+    return connect_client(uri)
+
+
+def connect_client(uri: str) -> "MlflowClient":
+    """A client whose server or database responds; a new database is made.
+
+    Raises:
+        UserError: no response.
+    """
+    try:
+        client = make_client(uri)
+        client.search_experiments(max_results=1)
+    except UserError:
+        raise
+    except Exception as error:  # each kind of store, driver and network raises its own
+        raise UserError(f"MLflow at {uri} does not answer: {one_line(error)[:200]}") from error
+    return client
+
+
+def http_status(error: Exception) -> int:
+    """The HTTP status of an error of MLflow's; 0: it has none."""
+    get_code = getattr(error, "get_http_status_code", None)
+    return int(get_code()) if get_code else int(getattr(getattr(error, "response", None), "status_code", 0) or 0)
