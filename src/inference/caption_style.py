@@ -9,7 +9,7 @@ from src.models.model_folder import ModelDescription
 
 def source_style(config: Config, source: str) -> str:
     """The caption style that a data set trains."""
-    return next((one.style or source for one in config.data.sources if source_name(one) == source), source)
+    return next((s.style or source for s in config.data.sources if source_name(s) == source), source)
 
 
 def known_styles(description: ModelDescription) -> list[str]:

@@ -86,7 +86,7 @@ def make_predict_options(
 
 def check_style_option(style: str, options: Sequence[PredictOptions]) -> None:
     """Raises UserError where --style is given and none of the models writes captions."""
-    if style and not any(one.captions for one in options):
+    if style and not any(o.captions for o in options):
         raise UserError("--style: no captions are written; leave it out")
 
 
