@@ -1,4 +1,7 @@
-"""Where a decoder attends for each word of its captions, of files of any number."""
+"""Where a decoder attends for each word of its captions, of files of any number.
+
+Held by tests/evaluation/test_evaluator.py.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,7 @@
-"""Caption styles: the token that a caption starts with, one for each data set whose captions a model learned."""
+"""Caption styles: the token that a caption starts with, one for each data set whose captions a model learned.
+
+Held by tests/inference/test_predict_submission.py.
+"""
 
 from src.common.errors import UserError
 from src.config.schema import Config

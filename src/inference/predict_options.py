@@ -1,4 +1,7 @@
-"""How images are predicted: the options, from a command line and a model's own `generate` settings."""
+"""How images are predicted: the options, from a command line and a model's own `generate` settings.
+
+Held by tests/inference/test_predict_submission.py.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
