@@ -1,4 +1,7 @@
-"""Attention over an image's places: which models have it, and how the weights lie over the image."""
+"""Attention over an image's places: which models have it, and how the weights lie over the image.
+
+Held by tests/inference/test_predictor.py and tests/models/backbones/test_blip.py.
+"""
 
 import numpy as np
 from torch import Tensor

@@ -1,4 +1,7 @@
-"""Where a decoder attends for each word of its captions, of files of any number."""
+"""Where a decoder attends for each word of its captions, of files of any number.
+
+Held by tests/evaluation/test_evaluator.py.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -53,10 +56,10 @@ def batch_attention(
         return []
     rows, special = batch.caption_input.rows, predictor.engine.special
     captions = generate(decoder, batch.caption_input.features, batch.style[rows], options.generation, special, True)
-    found = []
+    attention = []
     for row, caption in zip(rows.tolist(), captions, strict=True):
         words = [tokenizer.decode([token]) or tokenizer.word(token) for token in caption.tokens]
         assert caption.attention is not None
         weights = image_attention(predictor.description, caption.attention[: len(words)])
-        found.append(CaptionAttention(start + row, words, weights))
-    return found
+        attention.append(CaptionAttention(start + row, words, weights))
+    return attention

@@ -1,4 +1,7 @@
-"""Caption styles: the token that a caption starts with, one for each data set whose captions a model learned."""
+"""Caption styles: the token that a caption starts with, one for each data set whose captions a model learned.
+
+Held by tests/inference/test_predict_submission.py.
+"""
 
 from src.common.errors import UserError
 from src.config.schema import Config
@@ -9,7 +12,7 @@ from src.models.model_folder import ModelDescription
 
 def source_style(config: Config, source: str) -> str:
     """The caption style that a data set trains."""
-    return next((one.style or source for one in config.data.sources if source_name(one) == source), source)
+    return next((s.style or source for s in config.data.sources if source_name(s) == source), source)
 
 
 def known_styles(description: ModelDescription) -> list[str]:

@@ -1,5 +1,7 @@
 """What computes a model: torch, or graphs of tensors such as those of onnxruntime.
 
+Held by tests/inference/test_predictions.py and tests/inference/test_onnx_export.py.
+
 Notation: R images, views 1 or 2 (an image and its mirror image), N places of the grid, C channels, L level statistics.
 """
 

@@ -71,7 +71,7 @@ def predict_ensemble(
     if share_vocabulary([member.description for member in members]):
         parts, captions, failed = predict_in_step(members, samples, options)
     else:
-        pairs = [member.predict(samples, one) for member, one in zip(members, options, strict=True)]
+        pairs = [member.predict(samples, o) for member, o in zip(members, options, strict=True)]
         parts = [predictions for predictions, _ in pairs]
         failed = {name: reason for _, reasons in pairs for name, reason in reasons.items()}
         votes = [part.captions for part, m in zip(parts, members, strict=True) if m.engine.decoder is not None]
@@ -92,12 +92,12 @@ def predict_in_step(
     captions: list[str] = []
     failed: dict[str, str] = {}
     shared = combine_options(options)
-    streams = [member.feature_batches(samples, one) for member, one in zip(members, options, strict=True)]
+    streams = [member.feature_batches(samples, o) for member, o in zip(members, options, strict=True)]
     for batches in zip(*streams, strict=True):
         captions += ensemble_captions(members, batches, shared)
-        for part, member, features, one in zip(parts, members, batches, options, strict=True):
+        for part, member, features, member_options in zip(parts, members, batches, options, strict=True):
             features.features.pop("grid", None)
-            part.append(member.predict_features(features, one))
+            part.append(member.predict_features(features, member_options))
             failed |= features.reasons()
     return [Predictions.join(part) for part in parts], captions, failed
 
@@ -163,8 +163,8 @@ def share_vocabulary(members: Sequence[ModelDescription]) -> bool:
 
 def combine_options(options: Sequence[PredictOptions]) -> PredictOptions:
     """The heads of all models; captions as the first that writes any."""
-    first = next((one for one in options if one.captions), options[0])
-    return replace(first, mos=any(one.mos for one in options), captions=any(one.captions for one in options))
+    first = next((o for o in options if o.captions), options[0])
+    return replace(first, mos=any(o.mos for o in options), captions=any(o.captions for o in options))
 
 
 def blend_known_mos(values: np.ndarray, method: str, outliers: float) -> list[float]:

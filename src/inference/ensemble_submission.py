@@ -1,7 +1,4 @@
-"""Several submissions as one submission.
-
-Held by tests/inference/test_ensemble.py.
-"""
+"""Several submissions as one submission."""
 
 import json
 import sys

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -14,10 +15,12 @@ from src.common.errors import UserError
 from src.data.image_io import check_image
 from src.data.sample import Sample
 from src.data.sources import load_part
+from src.inference.engine import GraphEngine
+from src.inference.onnx_graph import EncoderGraph, Graph
 from src.inference.predict_options import PredictOptions
 from src.inference.predictions import Predictions, score_predictions
 from src.inference.predictor import Predictor
-from src.models.model_folder import ModelDescription
+from src.models.model_folder import ModelDescription, load_model_folder
 
 
 def labelled_images(description: ModelDescription, part: str, most: int) -> list[Sample]:
@@ -77,6 +80,17 @@ def compare_predictions(reference: Predictor, export: Predictor, samples: Sequen
     values = {name: (score.value, other[name].value) for name, score in scores.items() if name in other}
     distance = float(np.abs(np.subtract(a.mos, b.mos)).max())
     return ExportDifference(len(a), same if any(a.captions) else None, distance, values)
+
+
+def load_float32(folder: Path) -> Predictor:
+    """A predictor of a model folder, computed by torch in 32 bits throughout, on the CPU.
+
+    TorchEngine rounds grids to 16 bits, as the feature cache keeps them: too coarse a reference for an export.
+    """
+    loaded = load_model_folder(folder)
+    sizes = PredictOptions().feature_sizes(loaded.config)
+    encoders: dict[int, Graph] = {size: EncoderGraph(loaded.model, kinds) for size, kinds in sizes.items()}
+    return Predictor(loaded, GraphEngine(loaded, encoders, loaded.model.decoder))
 
 
 def check_predictions(predictor: Predictor, samples: Sequence[Sample]) -> Predictions:

@@ -1,4 +1,7 @@
-"""Fallbacks: the row of an image without a prediction holds the training mean and the commonest comment."""
+"""Fallbacks: the row of an image without a prediction holds the training mean and the commonest comment.
+
+Held by tests/inference/test_predict_submission.py.
+"""
 
 import math
 import sys

@@ -1,4 +1,7 @@
-"""Images as vectors, from the features that a model reads."""
+"""Images as vectors, from the features that a model reads.
+
+Held by tests/reporting/test_report_builder.py.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace

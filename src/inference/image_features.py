@@ -1,5 +1,7 @@
 """Images as features that a model's heads read: of files or of images in memory, or from the feature cache.
 
+Held by tests/inference/test_predict_submission.py and tests/inference/test_feature_extractor.py.
+
 Notation: R images of a batch that could be read, views 1 or 2 (an image and its mirror image), N places of the grid,
 C channels, L level statistics.
 """

@@ -13,19 +13,20 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
-from torch import nn
+from torch import Tensor, nn
 
 from src.common.errors import UserError
 from src.common.files import check_output_parent
 from src.data.image_io import load_image
 from src.data.transforms import resize_for_task
 from src.inference.engine import image_pixels
-from src.inference.export_check import ExportDifference, compare_predictions, labelled_images
-from src.inference.graph_engines import load_float32
+from src.inference.export_check import ExportDifference, compare_predictions, labelled_images, load_float32
 from src.inference.model_loading import load_model
 from src.inference.onnx_graph import EncoderGraph, StartGraph, StepGraph, exportable_decoder, state_layout
 from src.inference.onnx_runtime import DESCRIPTION, is_export, load_onnx
 from src.inference.predict_options import PredictOptions
+from src.models.decoders.base import CaptionDecoder
+from src.models.layers.decoder_state import StateLayout
 from src.models.model_folder import LoadedModel
 
 ENCODER = re.compile(r"encoder_(\d+)\.onnx")
@@ -107,27 +108,22 @@ def graph_inputs(loaded: LoadedModel) -> dict[str, Part]:
     grid = torch.zeros(0)
     for size, kinds in PredictOptions().feature_sizes(config).items():
         encoder, example = EncoderGraph(model, kinds), torch.rand(2, 3, size or 160, size or 192)
-        parts[f"encoder_{size}"] = (
-            encoder,
-            (example,),
-            ({0: DYNAMIC} if size else {0: DYNAMIC, 2: DYNAMIC, 3: DYNAMIC},),
-        )
+        dynamic = dict.fromkeys((0,) if size else (0, 2, 3), DYNAMIC)
+        parts[f"encoder_{size}"] = encoder, (example,), (dynamic,)
         grid = encoder(example)[-1] if "grid" in kinds else grid
-    if decoder is None:
-        return parts
+    return parts if decoder is None else parts | decoder_inputs(decoder, grid, state_layout(config.model.decoder.kind))
+
+
+def decoder_inputs(decoder: CaptionDecoder, grid: Tensor, layout: StateLayout) -> dict[str, Part]:
+    """As `graph_inputs`, of a decoder's start and step; grid [2, N, C]."""
     state, tokens = decoder.start(grid).select(torch.tensor([0, 0, 1])), torch.tensor([3, 3, 3])
     for _ in range(2):  # a part that grows must be longer than 1, or the graph takes that for its only size
         _, state, _ = decoder.step(state, tokens)
-    form = state_layout(config.model.decoder.kind)
     rows: dict[int, Any] = {0: DYNAMIC}
-    given = (tokens, state.image, state.shared, state.parts)
-    dynamic = (
-        rows,
-        rows,
-        [rows for _ in state.shared],
-        [dict.fromkeys((0, *form.grows), DYNAMIC) for _ in state.parts],
-    )
-    return parts | {"start": (StartGraph(decoder), (grid,), (rows,)), "step": (StepGraph(decoder), given, dynamic)}
+    inputs = (tokens, state.image, state.shared, state.parts)
+    growing = [dict.fromkeys((0, *layout.grows), DYNAMIC) for _ in state.parts]
+    step = StepGraph(decoder), inputs, (rows, rows, [rows for _ in state.shared], growing)
+    return {"start": (StartGraph(decoder), (grid,), (rows,)), "step": step}
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
-"""The model as functions of tensors alone: what torch.compile and ONNX take. The beam stays in Python.
+"""The model as functions of tensors alone, for torch.compile and ONNX. The beam stays in Python.
 
-Notation: B photos or views of them, N places of the grid, C channels, P photos and R captions in work, V tokens.
+Held by tests/inference/test_onnx_export.py.
+
+Notation: B images or views of them, N places of the grid, C channels, P images and R captions in work, V tokens.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +22,7 @@ Graph = Callable[..., Sequence[Tensor]]
 
 
 class EncoderGraph(nn.Module):
-    """Pixels [B, 3, H, W] in 0..1 to what is wanted of them: mos [B], then grid [B, N, C]."""
+    """Pixels [B, 3, H, W] in 0..1 to mos [B], then grid [B, N, C], as far as `kinds` has them."""
 
     def __init__(self, model: MultitaskModel, kinds: Sequence[FeatureKind]) -> None:
         """The backbone, and the mos head where `kinds` has levels."""
@@ -38,7 +40,7 @@ class EncoderGraph(nn.Module):
 
 
 class StartGraph(nn.Module):
-    """Grid [P, N, C] to the parts of a state: those shared, then the captions' own."""
+    """Grid [P, N, C] to the parts of a state: those that captions share, then each caption's."""
 
     def __init__(self, decoder: CaptionDecoder) -> None:
         """A decoder's start."""
@@ -46,13 +48,13 @@ class StartGraph(nn.Module):
         self.decoder = decoder
 
     def forward(self, grid: Tensor) -> list[Tensor]:
-        """The state of one caption a photo."""
+        """The state of one caption for each image."""
         state = self.decoder.start(grid)
         return state.shared + state.parts
 
 
 class UnsharedState(DecoderState):
-    """A state whose shared parts are each caption's own, [R, ...]."""
+    """A state in which each caption has its copy of the shared parts, [R, ...]."""
 
     def grouped_shared(self) -> list[Tensor]:
         """As they are."""
@@ -60,43 +62,43 @@ class UnsharedState(DecoderState):
 
 
 class StepGraph(nn.Module):
-    """One token further: logits [R, V], attention [R, N], then the captions' own parts."""
+    """The step after one token: logits [R, V], attention [R, N], then each caption's parts of the state."""
 
     def __init__(self, decoder: CaptionDecoder) -> None:
         """A decoder's step."""
         super().__init__()
         self.decoder = decoder
 
-    def forward(self, tokens: Tensor, photo: Tensor, shared: list[Tensor], own: list[Tensor]) -> list[Tensor]:
-        """The last token and the photo of each caption [R] int64, and the parts of their state."""
-        state = UnsharedState(photo, [part[photo] for part in shared], own)
+    def forward(self, tokens: Tensor, image: Tensor, shared: list[Tensor], parts: list[Tensor]) -> list[Tensor]:
+        """The last token and the image of each caption [R] int64, and the parts of their state."""
+        state = UnsharedState(image, [part[image] for part in shared], parts)
         logits, after, weights = self.decoder.step(state, tokens)
         return [logits, weights, *after.parts]
 
 
 class GraphDecoder:
-    """A decoder for `generation` made of two functions: Start's and Step's, whoever computes them."""
+    """A decoder for `generate` made of two functions, StartGraph's and StepGraph's, of any runtime."""
 
-    def __init__(self, start: Graph, step: Graph, form: StateLayout) -> None:
-        """Functions that take and give what Start and Step do, and what the state between them is made of."""
-        self.first, self.next, self.form = start, step, form
+    def __init__(self, start: Graph, step: Graph, layout: StateLayout) -> None:
+        """The functions, and the layout of the state between them."""
+        self.start_graph, self.step_graph, self.layout = start, step, layout
 
     def start(self, grid: Tensor) -> DecoderState:
-        """The state of one caption a photo, from grid [P, N, C]."""
-        parts, shared = list(self.first(grid)), self.form.shared
+        """The state of one caption for each image, from grid [P, N, C]."""
+        parts, shared = list(self.start_graph(grid)), self.layout.shared
         return DecoderState(torch.arange(len(grid), device=grid.device), parts[:shared], parts[shared:])
 
     def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState, Tensor]:
         """Logits [R, V], the next state and attention [R, N], from the last tokens [R]."""
-        logits, weights, *own = self.next(tokens, state.image, state.shared, state.parts)
-        return logits, state.advance(*own), weights
+        logits, weights, *parts = self.step_graph(tokens, state.image, state.shared, state.parts)
+        return logits, state.advance(*parts), weights
 
 
 def exportable_decoder(model: MultitaskModel) -> CaptionDecoder | None:
-    """The model's decoder, where it has one.
+    """The model's decoder, or None.
 
     Raises:
-        UserError: it is of a kind that is no function of a fixed set of tensors.
+        UserError: the decoder is of a kind that is no function of a fixed set of tensors.
     """
     if model.decoder is not None:
         state_layout(model.config.decoder.kind)

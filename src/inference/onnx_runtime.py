@@ -63,7 +63,7 @@ def onnx_session(path: Path, threads: int = 0) -> Graph:
 
 def step_inputs(values: Sequence[Any]) -> dict[str, Tensor]:
     """The inputs of StepGraph by the names that the exporter gives them."""
-    tokens, image, shared, own = values
-    lists = {"shared": shared, "own": own}
-    parts = {f"{name}_{i}": part for name, some in lists.items() for i, part in enumerate(some)}
-    return {"tokens": tokens, "photo": image} | parts
+    tokens, image, shared, parts = values
+    inputs = {"tokens": tokens, "image": image}
+    inputs |= {f"shared_{i}": part for i, part in enumerate(shared)}
+    return inputs | {f"parts_{i}": part for i, part in enumerate(parts)}

@@ -1,4 +1,7 @@
-"""How images are predicted: the options, from a command line and a model's own `generate` settings."""
+"""How images are predicted: the options, from a command line and a model's own `generate` settings.
+
+Held by tests/inference/test_predict_submission.py.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -86,7 +89,7 @@ def make_predict_options(
 
 def check_style_option(style: str, options: Sequence[PredictOptions]) -> None:
     """Raises UserError where --style is given and none of the models writes captions."""
-    if style and not any(one.captions for one in options):
+    if style and not any(o.captions for o in options):
         raise UserError("--style: no captions are written; leave it out")
 
 

@@ -221,8 +221,9 @@ class Predictor:
         decoder, task = self.engine.decoder, batch.caption_input
         if decoder is not None and task is not None and outputs.grid is not None:
             style, special = batch.style[task.rows], self.engine.special
-            found = generate_beams(decoder, outputs.grid, style, options.generation, special, options.attention)
-            beams = {row: list(map(self._caption, beam)) for row, beam in zip(task.rows.tolist(), found, strict=True)}
+            generated = generate_beams(decoder, outputs.grid, style, options.generation, special, options.attention)
+            pairs = zip(task.rows.tolist(), generated, strict=True)
+            beams = {row: [self._caption(caption) for caption in beam] for row, beam in pairs}
         return {i: mos[i] for i in features.rows.get("levels", [])}, beams
 
     def _caption(self, generated: GeneratedCaption) -> BeamCaption:

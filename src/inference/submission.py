@@ -1,4 +1,4 @@
-"""Submissions: one CSV, checked before it replaces an older one, and a json that says where it is from."""
+"""Submissions: a CSV, checked before it replaces an older one, and a json with its provenance."""
 
 import csv
 import io
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from src.common.errors import UserError
 from src.common.files import atomic_write, check_output_file, sha256, write_text
@@ -21,12 +23,12 @@ MOS_RANGE = (0.0, 10.0)  # of the challenge's mos
 
 @dataclass
 class Submission:
-    """Answers for photos, in the order of the sample submission.
+    """Predictions for images, in the order of the sample submission.
 
     Attributes:
-        names: of the photos, exactly as in the data's table.
-        mos: one for each photo, in the data's units; None where the column is left out.
-        comments: one for each photo; None where the column is left out.
+        names: of the images, exactly as in the data's table.
+        mos: of each image, in the data's units; None where the column is left out.
+        comments: of each image; None where the column is left out.
     """
 
     names: list[str]
@@ -55,47 +57,45 @@ def single_line(comment: str) -> str:
 
 
 def check_submission_path(path: Path) -> None:
-    """Raises UserError where no submission can be written to `path`; asked before the work, not after it."""
+    """Raises UserError where no submission can be written to `path`; for a check before the work."""
     if path.suffix != ".csv":
         raise UserError(f"{path}: a submission's name ends in .csv, for its json is written beside it")
     check_output_file(path, "choose another --output")
 
 
 def write_submission(
-    path: Path, submission: Submission, facts: dict[str, Any], mos_range: tuple[float, float] = MOS_RANGE
+    path: Path, submission: Submission, provenance: dict[str, Any], mos_range: tuple[float, float] = MOS_RANGE
 ) -> None:
-    """Writes X.csv and, beside it, X.json: `facts` with command, CSV's SHA-256, git, versions and date.
+    """Writes X.csv and, beside it, X.json: `provenance` with command, CSV's SHA-256, git, versions and date.
 
     The CSV is checked before it replaces an older one. The json goes first: should the process die between the two,
-    its sha256 does not match the old CSV, which `matches` tells.
+    its sha256 does not match the old CSV, which `matches_json` reports.
 
     Raises:
-        UserError: the check failed, or the disk took no more; an older submission is as it was.
+        UserError: the check failed, or the disk is full; an older submission stays.
     """
     check_submission_path(path)
     try:
         with atomic_write(path) as part:
             _write_rows(part, submission)
-            _check_as(part, path, submission, mos_range)
-            write_text(path.with_suffix(".json"), json.dumps(_with_origin(facts, submission, part), indent=1) + "\n")
+            _check_written(part, path, submission, mos_range)
+            facts = provenance | _file_provenance(submission, part)
+            write_text(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); make room or choose another --output"
-        ) from error
+        remedy = "make room or choose another --output"
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
 
 
 def _write_rows(path: Path, submission: Submission) -> None:
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(submission.columns)
-            writer.writerows(submission.rows())
+            csv.writer(file, lineterminator="\n").writerows([submission.columns, *submission.rows()])
     except UnicodeEncodeError as error:
         shown = error.object.encode("utf-8", "backslashreplace").decode().strip()
         raise UserError(f"photo name {shown!r} is not UTF-8: rename the file") from error
 
 
-def _check_as(part: Path, path: Path, submission: Submission, mos_range: tuple[float, float]) -> None:
+def _check_written(part: Path, path: Path, submission: Submission, mos_range: tuple[float, float]) -> None:
     try:
         rows = check_submission(part, submission.names, submission.columns, mos_range)
     except UserError as error:
@@ -104,14 +104,13 @@ def _check_as(part: Path, path: Path, submission: Submission, mos_range: tuple[f
         raise UserError(f"{path}: reads back otherwise than it was written; nothing was written")
 
 
-def _with_origin(facts: dict[str, Any], submission: Submission, written: Path) -> dict[str, Any]:
+def _file_provenance(submission: Submission, file: Path) -> dict[str, Any]:
     commit, dirty = git_version()
     return {
-        **facts,
         "command": command_line(),
         "photos": len(submission.names),
         "columns": submission.columns,
-        "sha256": sha256(written),
+        "sha256": sha256(file),
         "git": {"commit": commit, "dirty": dirty},
         "versions": library_versions(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -119,7 +118,7 @@ def _with_origin(facts: dict[str, Any], submission: Submission, written: Path) -
 
 
 def matches_json(path: Path) -> bool | None:
-    """Whether a submission is the one that its json describes; None where it has no json that can be read."""
+    """Whether a submission is the file that its json describes; None without a json that can be read."""
     try:
         return bool(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"] == sha256(path))
     except (OSError, ValueError, KeyError, TypeError):
@@ -132,19 +131,19 @@ def check_submission(
     columns: Sequence[str] | None = None,
     mos_range: tuple[float, float] = MOS_RANGE,
 ) -> list[list[str]]:
-    """Checks that a submission can be handed in: the same rows for csv and pandas, one a photo, nothing missing.
+    """Checks that a submission can be handed in: equal rows for csv and pandas, one for each image, nothing missing.
 
     Args:
         path: the CSV.
-        names: photo names in the order they must stand in.
-        columns: the columns it must have; None: any of img_name with mos, comments or both.
+        names: image names in their order.
+        columns: its columns; None: any of img_name with mos, comments or both.
         mos_range: lowest and highest mos allowed.
 
     Returns:
         The rows without the header.
 
     Raises:
-        UserError: the first thing that is wrong, with its row.
+        UserError: the first mistake, with its row.
     """
     header, rows = parse_submission(path)
     allowed = [list(columns)] if columns else [[NAME, MOS, COMMENTS], [NAME, COMMENTS], [NAME, MOS]]
@@ -155,35 +154,32 @@ def check_submission(
     if not rows:
         raise UserError(f"{path}: has no rows; there must be one row a photo")
     first: dict[str, int] = {}
-    for i, (row, name) in enumerate(zip(rows, names, strict=True)):
-        where = f"{path}, row {i + 2}"
+    for number, (row, name) in enumerate(zip(rows, names, strict=True), start=2):
+        where = f"{path}, row {number}"
         if not name or row[0] != name:
             raise UserError(f"{where}: img_name is {row[0]!r}, must be {name or 'a name'!r}")
-        if first.setdefault(name, i) != i:
-            raise UserError(
-                f"{where}: img_name {name!r} is that of row {first[name] + 2} too; there must be one a photo"
-            )
+        if (other := first.setdefault(name, number)) != number:
+            raise UserError(f"{where}: img_name {name!r} is that of row {other} too; there must be one a photo")
         _check_values(dict(zip(header, row, strict=True)), f"{where} ({name})", mos_range)
     return rows
 
 
 def _check_values(row: dict[str, str], where: str, mos_range: tuple[float, float]) -> None:
     low, high = mos_range
-    if MOS in row and not low <= finite_number(row[MOS], where) <= high:
+    if MOS in row and not low <= _finite_mos(row[MOS], where) <= high:
         raise UserError(f"{where}: mos {row[MOS]} is outside {low:g} to {high:g}")
     if COMMENTS in row and not row[COMMENTS].strip():
         raise UserError(f"{where}: the comment is empty")
 
 
-def finite_number(text: str, where: str) -> float:
-    """A finite number; UserError, naming `where`, if the text is none."""
+def _finite_mos(text: str, where: str) -> float:
     try:
-        value = float(text)
+        mos = float(text)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+        mos = math.nan
+    if not math.isfinite(mos):
         raise UserError(f"{where}: mos {text!r} is no finite number")
-    return value
+    return mos
 
 
 def parse_submission(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -192,8 +188,6 @@ def parse_submission(path: Path) -> tuple[list[str], list[list[str]]]:
     Raises:
         UserError: missing, not UTF-8, a byte order mark, ragged rows, or read differently by the two.
     """
-    import pandas as pd
-
     try:
         data = path.read_bytes()
         text = data.decode("utf-8")
@@ -217,10 +211,10 @@ def parse_submission(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def read_submission(path: Path) -> Submission:
-    """A submission that someone wrote.
+    """A submission from a file. Its mos may have any range that scores can be computed from.
 
     Raises:
-        UserError: it is none; see `check`. mos of any range that scores can be computed from are taken.
+        UserError: it is none, see `check_submission`.
     """
     header, rows = parse_submission(path)
     names = [row[0] for row in rows if row]

@@ -1,7 +1,4 @@
-"""The API's server, its models and limits, from a command line.
-
-Held by tests/serving/test_api.py.
-"""
+"""The API's server, its models and limits, from a command line."""
 
 from jsonargparse import Namespace
 

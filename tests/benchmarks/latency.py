@@ -9,16 +9,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from src.config.schema import BackboneConfig, Config, DataConfig, GenerationConfig, SourceConfig, TokenizerConfig
 from src.data.tokenizer import END, Tokenizer
-from src.inference.graph_engines import compile_engine, load_float32
+from src.inference.engine import GraphEngine
+from src.inference.export_check import load_float32
 from src.inference.onnx_export import export_onnx
+from src.inference.onnx_graph import (
+    EncoderGraph,
+    Graph,
+    GraphDecoder,
+    StartGraph,
+    StepGraph,
+    exportable_decoder,
+    state_layout,
+)
 from src.inference.onnx_runtime import load_onnx
 from src.inference.predict_options import PredictOptions
 from src.inference.predictor import Predictor
 from src.models.backbones.base import Backbone
-from src.models.model_folder import load_model_folder, save_model
+from src.models.model_folder import LoadedModel, load_model_folder, save_model
 from src.models.multitask import MultitaskModel
 from tests.benchmarks.feeding import write_photos
 
@@ -75,6 +86,20 @@ def make_model(folder: Path) -> Path:
         model.decoder.vocabulary.bias[END] = -20.0
     save_model(folder, model, tokenizer.to_json(), config, {"mos_mean": 5.0})
     return folder
+
+
+def compile_engine(loaded: LoadedModel, wrap: Callable[[nn.Module], Graph]) -> GraphEngine:
+    """A model's engine of functions that `wrap` makes of its parts, such as torch.compile.
+
+    Raises:
+        UserError: its decoder is of a kind that is no such function.
+    """
+    model, sizes = loaded.model.eval(), PredictOptions().feature_sizes(loaded.config)
+    encoders = {size: wrap(EncoderGraph(model, kinds)) for size, kinds in sizes.items()}
+    if (decoder := exportable_decoder(model)) is None:
+        return GraphEngine(loaded, encoders, None)
+    layout = state_layout(loaded.config.model.decoder.kind)
+    return GraphEngine(loaded, encoders, GraphDecoder(wrap(StartGraph(decoder)), wrap(StepGraph(decoder)), layout))
 
 
 def milliseconds(predictor: Predictor, photos: list[Path]) -> float:

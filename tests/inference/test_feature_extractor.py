@@ -21,7 +21,7 @@ from src.data import transforms
 from src.data.feature_store import FeatureSpec, FeatureStore, FeatureWriter
 from src.data.image_io import load_image
 from src.inference import feature_extractor as cache
-from src.inference.feature_extractor import CacheRequest, fill_feature_stores
+from src.inference.feature_extractor import CacheRequest, FeatureExtractor, batches_by_shape, fill_feature_stores
 
 
 class Tiny(nn.Module):
@@ -259,3 +259,32 @@ def test_time_is_measured(tmp_path) -> None:
         backbone, [CacheRequest(FeatureStore(tmp_path, recipe("grid", backbone)), photos)], progress=False
     )
     assert 0 < built.seconds <= time.monotonic() - started
+
+
+def test_batches_hold_one_shape_and_no_more_pixels_than_wanted() -> None:
+    sizes = [(10, 10), (20, 10), (10, 10), (10, 10), (50, 50), (20, 10), (10, 10), (20, 10)]
+    images = [(i, np.zeros((*size, 3), np.uint8)) for i, size in enumerate(sizes)]
+    batches = list(batches_by_shape(images, 400))
+    assert [keys for keys, _ in batches] == [[4], [1, 5], [0, 2, 3, 6], [7]]  # the last one is not full
+    assert all(len({image.shape for image in batch}) == 1 for _, batch in batches)
+    many = [(i, np.zeros((10, 10 + i, 3), np.uint8)) for i in range(60)]
+    waiting = np.cumsum([image.size for _, image in many])
+    first, _ = next(batches_by_shape(iter(many), 2000))
+    assert first == [int((waiting <= 24 * 2000).sum())]  # of many shapes, the fullest goes before it is full
+
+
+def test_images_of_any_sizes_keep_their_order() -> None:
+    backbone = Tiny()
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (32, 32 + 8 * (i % 3), 3), np.uint8) for i in range(7)]
+    extract = FeatureExtractor(backbone, ["levels", "grid"], 0, flip=True)
+    extract.bf16 = False
+    features = extract.extract(images)
+    for i, image in enumerate(images):
+        pixels = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        for view, seen in enumerate((pixels, pixels.flip(3))):
+            with torch.no_grad():
+                expected = backbone(seen)
+            torch.testing.assert_close(features["levels"][i, view], expected.levels[0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(features["grid"][i, view].float(), expected.grid[0], rtol=0.01, atol=0.01)
+    assert extract.extract([]) == {}

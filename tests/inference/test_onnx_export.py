@@ -13,8 +13,7 @@ from src.config.schema import Config, GenerationConfig, SourceConfig
 from src.data.demo import make_demo
 from src.data.tokenizer import Tokenizer
 from src.export import main
-from src.inference.export_check import ExportDifference, labelled_images
-from src.inference.graph_engines import load_float32
+from src.inference.export_check import ExportDifference, labelled_images, load_float32
 from src.inference.onnx_runtime import load_onnx
 from src.inference.predict_options import PredictOptions
 from src.inference.predictor import Prediction, Predictor

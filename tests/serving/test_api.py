@@ -1,9 +1,7 @@
 """The HTTP API, with a tiny model behind it, spoken to over HTTP."""
 
-import asyncio
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -20,9 +18,8 @@ from fastapi.testclient import TestClient
 
 from src.common.errors import UserError
 from src.inference.predict_options import PredictOptions
-from src.serve import main, make_options
+from src.serve import make_options
 from src.serving.api import make_app
-from src.serving.batching import Batcher, QueueFull
 from src.serving.limits import RequestLimits
 from src.serving.server import load_served_model, load_served_models
 from tests.servers import free_port, wait_until_up
@@ -54,7 +51,7 @@ def send(client: TestClient, *files: bytes, **query: int | str) -> httpx.Respons
     return client.post("/predict", files=photos, params=query)
 
 
-def test_photos_are_answered_in_their_order(client: TestClient, photo: bytes, model: Path) -> None:
+def test_photos_are_predicted_in_their_order(client: TestClient, photo: bytes, model: Path) -> None:
     response = send(client, photo, b"no photo", beams=2)
     assert response.status_code == 200
     first, second = response.json()["predictions"]
@@ -67,8 +64,8 @@ def test_photos_are_answered_in_their_order(client: TestClient, photo: bytes, mo
     assert second == {"name": "../1.jpg", "error": "is no photo"}
 
 
-def test_beam_and_attention_are_the_requests_own(client: TestClient, photo: bytes, model: Path) -> None:
-    """Requests of other wishes that wait together change nothing of each other's answers."""
+def test_beam_and_attention_are_of_the_request(client: TestClient, photo: bytes, model: Path) -> None:
+    """Requests of other queries that wait together change nothing of each other's answers."""
     narrow = send(client, photo, beam=1, beams=9).json()["predictions"][0]
     wide = send(client, photo, beam=5, beams=9, attention="true").json()["predictions"][0]
     assert [len(one["captions"]) for one in (narrow, wide)] == [1, 5]
@@ -79,15 +76,15 @@ def test_beam_and_attention_are_the_requests_own(client: TestClient, photo: byte
         assert (got["text"], got["attention"]["words"]) == (one.text, one.words)
         np.testing.assert_allclose(got["attention"]["weights"], one.attention[:-1], atol=1e-4)
     with ThreadPoolExecutor(3) as pool:
-        wishes = [{"beam": 1}, {"beam": 5, "attention": "true"}, {"beam": 1}]
-        found = list(pool.map(lambda wish: send(client, photo, beams=9, **wish).json()["predictions"][0], wishes))
+        queries = [{"beam": 1}, {"beam": 5, "attention": "true"}, {"beam": 1}]
+        found = list(pool.map(lambda query: send(client, photo, beams=9, **query).json()["predictions"][0], queries))
     for one, alone in zip(found, (narrow, wide, narrow), strict=True):
         assert [two["text"] for two in one["captions"]] == [two["text"] for two in alone["captions"]]
         assert (one["captions"][0]["attention"] is None) == (alone is narrow)
     assert send(client, photo, beam=21).status_code == 422
 
 
-def test_several_models_answer_by_their_names(model: Path, tmp_path: Path, photo: bytes) -> None:
+def test_several_models_predict_by_their_names(model: Path, tmp_path: Path, photo: bytes) -> None:
     other = make_model(tmp_path / "second" / "model", tiny_config(captions=False))
     styled = make_model(tmp_path / "third", styles=("one", "two"))
     first = model.parent.name
@@ -110,7 +107,7 @@ def test_several_models_answer_by_their_names(model: Path, tmp_path: Path, photo
         load_served_models(make_options().parse_args(["--model", str(other), str(other.parent)]))
 
 
-def test_health_readiness_and_what_it_says_of_itself(client: TestClient) -> None:
+def test_health_readiness_and_openapi(client: TestClient) -> None:
     assert client.get("/health").status_code == 200
     end = time.monotonic() + 120
     while client.get("/ready").status_code == 503 and time.monotonic() < end:
@@ -128,7 +125,7 @@ def test_pages_of_docs_need_no_other_server(client: TestClient, page: str) -> No
     assert all(part.startswith("/") and client.get(part).status_code == 200 for part in parts)
 
 
-def test_what_is_too_much_is_refused_and_counted(client: TestClient, photo: bytes) -> None:
+def test_too_much_is_refused_and_counted(client: TestClient, photo: bytes) -> None:
     assert send(client, *[photo] * 4).status_code == 413
     assert send(client, b"x" * 600_000).status_code == 413
     unmeasured = client.post(
@@ -145,7 +142,7 @@ def test_what_is_too_much_is_refused_and_counted(client: TestClient, photo: byte
     assert "batch_seconds_bucket" in told
 
 
-def test_a_full_queue_is_answered_with_429(model: Path, photo: bytes) -> None:
+def test_a_full_queue_is_refused_with_429(model: Path, photo: bytes) -> None:
     served = load_served_model(str(model))
     with TestClient(make_app({"tiny": served}, RequestLimits(images=2, queue=2))) as client:
         with served.predictor.lock:  # the model is busy
@@ -163,7 +160,7 @@ def test_a_full_queue_is_answered_with_429(model: Path, photo: bytes) -> None:
         assert send(client, photo).status_code == 200  # there is room again
 
 
-def test_what_nobody_foresaw_is_counted_as_500(
+def test_an_unforeseen_error_is_counted_as_500(
     client: TestClient, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
@@ -173,70 +170,6 @@ def test_what_nobody_foresaw_is_counted_as_500(
     with pytest.raises(RuntimeError, match="out of memory"):
         send(client, photo)
     assert 'requests_total{status="500"} 1.0' in client.get("/metrics").text
-
-
-def test_what_waits_is_answered_together_and_a_failure_hits_its_request_alone() -> None:
-    batches: list[list[int]] = []
-
-    def work(items: list[int]) -> list[int]:
-        time.sleep(0.05)
-        batches.append(items)
-        if 7 in items:
-            raise ValueError("seven")
-        return [10 * item for item in items]
-
-    async def scenario() -> None:
-        batcher = Batcher(work, batch=3, capacity=8)
-        running = asyncio.create_task(batcher.run())
-        first = asyncio.create_task(batcher.submit([1]))
-        await asyncio.sleep(0.01)
-        rest = [asyncio.create_task(batcher.submit(items)) for items in ([2, 3], [4], [7], [5])]
-        await asyncio.sleep(0.01)
-        with pytest.raises(QueueFull):
-            await batcher.submit([0] * 3)
-        assert await first == [10]
-        assert await rest[0] == [20, 30]
-        assert await rest[1] == [40]
-        with pytest.raises(ValueError, match="seven"):
-            await rest[2]
-        assert await rest[3] == [50]
-        assert batcher.waiting <= 2
-        assert await batcher.submit([6]) == [60]
-        running.cancel()
-
-    asyncio.run(scenario())
-    assert batches == [[1], [2, 3, 4], [7, 5], [7], [5], [6]]
-
-
-def test_bounds_that_leave_no_room_are_named(model: Path) -> None:
-    with pytest.raises(UserError, match="batch: is 0"):
-        main(["--model", str(model), "--batch", "0"])
-    with pytest.raises(UserError, match="--photos 9"):
-        main(["--model", str(model), "--photos", "9", "--queue", "8"])
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "203.0.113.1", "a..b"])
-def test_where_nothing_can_listen_is_named_before_the_model_is_loaded(
-    host: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        with pytest.raises(UserError, match=rf"^{re.escape(host)}:{port}: cannot listen.*--host or --port$"):
-            main(["--model", "none", "--host", host, "--port", port])
-    assert not capsys.readouterr().out
-
-
-def test_a_model_of_several_styles_is_served_in_the_one_asked_for(tmp_path: Path) -> None:
-    model = str(make_model(tmp_path / "two", styles=("first", "second")))
-    with pytest.raises(UserError, match="^--style: choose.*first, second"):
-        load_served_model(model)
-    with pytest.raises(UserError, match="^--style third: .*first, second"):
-        load_served_model(model, style="third")
-    (served,) = load_served_models(make_options().parse_args(["--model", model, "--style", "second"])).values()
-    assert served.options.style == "second"
-    mute = str(make_model(tmp_path / "mute", tiny_config(captions=False)))
-    with pytest.raises(UserError, match="^--style: no captions are written"):
-        load_served_model(mute, style="second")
 
 
 @pytest.fixture
