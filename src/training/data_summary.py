@@ -1,5 +1,4 @@
 """Facts of the training data that a model folder holds: mos statistics, the commonest captions, a hash of all labels.
-
 Held by tests/training/test_datamodule.py.
 """
 

@@ -1,4 +1,6 @@
-"""The exponential moving average of weights, which is evaluated and saved in their place."""
+"""The exponential moving average of weights, which is evaluated and saved in their place.
+Held by tests/training/test_self_critical.py.
+"""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""The end of a run: scores with intervals, model folder, plots and samples, in the run's folder and in MLflow."""
+"""The end of a run: scores with intervals, model folder, plots and samples, in the run's folder and in MLflow.
+Held by tests/training/test_run.py.
+"""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The Lightning module: losses in training, scores in validation."""
+"""The Lightning module: losses in training, scores in validation. Held by tests/training/test_run.py."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""AdamW for both heads and the backbone, and the learning rate's schedule."""
+"""AdamW for both heads and the backbone, and the learning rate's schedule. Held by tests/test_presets.py."""
 
 import math
 from typing import Any

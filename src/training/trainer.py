@@ -1,4 +1,6 @@
-"""The training loop of one run: Lightning's trainer with its callbacks, resumed from the last checkpoint."""
+"""The training loop of one run: Lightning's trainer with its callbacks, resumed from the last checkpoint.
+Held by tests/training/test_run.py.
+"""
 
 from datetime import timedelta
 from typing import Any

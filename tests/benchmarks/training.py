@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from src.config.schema import DecoderConfig
 from src.inference.feature_extractor import reuse_memory
 from src.models.decoders.recurrent import RecurrentDecoder
-from tests.models.plain import Plain
+from tests.models.plain_recurrent import Plain
 
 Row = tuple[str, str, str]
 VOCABULARY, PHOTOS, CAPTIONS, LONGEST = 2540, 64, 5, 26

@@ -1,4 +1,6 @@
-"""Any model of timm, with weights from the hub, from a file or at random."""
+"""Any model of timm, with weights from the hub, from a file or at random.
+Held by tests/models/backbones/test_base.py.
+"""
 
 import logging
 from contextlib import suppress

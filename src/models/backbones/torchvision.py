@@ -1,4 +1,6 @@
-"""torchvision/googlenet: torchvision's GoogLeNet, with its weights, behind timm's interface."""
+"""torchvision/googlenet: torchvision's GoogLeNet, with its weights, behind timm's interface.
+Held by tests/models/backbones/test_base.py.
+"""
 
 from pathlib import Path
 from typing import Any

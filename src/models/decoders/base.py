@@ -1,4 +1,5 @@
 """Caption decoders. Each file of this folder is one, chosen by its name in model.decoder.kind.
+Held by tests/models/contract.py.
 
 A file defines a subclass of CaptionDecoder, or of DecoderBase where words are trained here, and names it DECODER. The
 class also states what other rooms need to know of it: its options, their check, attention, export, compilation.

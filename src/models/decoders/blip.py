@@ -1,4 +1,5 @@
 """BLIP's text decoder (Li et al. 2022): transformers' layers, with a grid that is shared by an image's captions.
+Held by tests/models/backbones/test_blip.py.
 
 Notation: B images, K captions an image, T tokens a caption, N places of the grid, C channels, R captions in work,
 P images that they belong to, V tokens in the vocabulary, E size of word vectors, H heads, D size of a head,

@@ -1,4 +1,4 @@
-"""A recurrent layer that attends to the image's grid before each word.
+"""A recurrent layer that attends to the image's grid before each word. Held by tests/models/decoders/test_recurrent.py.
 
 Bahdanau et al. 2015 (additive attention); Xu et al. 2015, "Show, Attend and Tell" (over an image, with a gate on the
 context vector). `step` is the plain formula for one word; `unroll` computes all words of a batch in training, with the

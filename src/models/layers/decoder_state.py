@@ -1,4 +1,5 @@
 """The state of captions in a decoder. Parts that captions share with their image are stored once, whatever the beam.
+Held by tests/models/decoders/test_llama.py.
 
 Notation: B images, R captions in work, P images that they belong to.
 """

@@ -1,4 +1,4 @@
-"""Which parameters of a network are trained."""
+"""Which parameters of a network are trained. Held by tests/models/backbones/test_base.py."""
 
 from typing import Any
 

@@ -1,4 +1,5 @@
 """Mean and standard deviation over space of a network's layers: the inputs of the mos head.
+Held by tests/models/backbones/test_base.py.
 
 Notation: B images, C channels.
 """

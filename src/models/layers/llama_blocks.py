@@ -1,4 +1,4 @@
-"""LLaMA-3 blocks: each branch reads a norm of the stream and adds to it.
+"""LLaMA-3 blocks: each branch reads a norm of the stream and adds to it. Held by tests/models/decoders/test_llama.py.
 
 Grattafiori et al. 2024, "The Llama 3 Herd of Models"; RMSNorm (Zhang and Sennrich 2019), rotary positions (Su et al.
 2021), grouped-query attention (Ainslie et al. 2023), SwiGLU (Shazeer 2020). Linear layers have no bias.

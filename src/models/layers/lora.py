@@ -1,4 +1,6 @@
-"""Low-rank adaptation of a module's layers, through peft (Hu et al. 2022)."""
+"""Low-rank adaptation of a module's layers, through peft (Hu et al. 2022).
+Held by tests/models/backbones/test_blip.py.
+"""
 
 import importlib.util
 import re

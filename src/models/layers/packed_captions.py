@@ -1,4 +1,4 @@
-"""Captions without their padding, position by position, for teacher forcing.
+"""Captions without their padding, position by position, for teacher forcing. Held by tests/models/contract.py.
 
 Notation: B images, K captions an image, T tokens a caption, R captions that are not all padding, the longest first,
 M positions of all captions, time by time, the captions that still go on at each.

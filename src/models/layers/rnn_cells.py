@@ -1,4 +1,5 @@
 """One step of an LSTM (Hochreiter and Schmidhuber 1997) or a GRU (Cho et al. 2014) of words and a context vector.
+Held by tests/models/decoders/test_recurrent.py.
 
 Each has two forms: `step` is the plain formula, for autograd; `forward_step` and `backward_step` write and read a tape,
 for AttentionRNNUnroll.

@@ -1,4 +1,5 @@
 """Torch's own LSTM or GRU layers over packed captions, with captions first in their states.
+Held by tests/models/decoders/test_recurrent.py.
 
 Notation: R captions in work, H units of the state, L layers, M positions of all captions.
 """

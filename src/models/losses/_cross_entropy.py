@@ -1,4 +1,5 @@
 """Cross-entropy of captions, with label smoothing (Szegedy et al. 2016). It is no plug-in: decoders call it.
+Held by tests/models/losses/test_cross_entropy.py.
 
 Notation: M words, V tokens in the vocabulary, E size of the output layer's inputs.
 """

@@ -1,4 +1,5 @@
 """Losses of the mos head. Each file of this folder is one, chosen by its name in model.mos.losses.
+Held by tests/models/test_plugins.py.
 
 A file exports `loss(predicted, target)`: both [R], in standard deviations of the training mos, without missing labels.
 Its value is a mean, so that it does not depend on the batch size, and finite for R of 0 or 1 and for constants.

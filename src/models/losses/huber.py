@@ -1,4 +1,4 @@
-"""Huber loss (Huber 1964)."""
+"""Huber loss (Huber 1964). Held by tests/models/losses/test_mos_losses.py."""
 
 import torch.nn.functional as F
 from torch import Tensor

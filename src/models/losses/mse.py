@@ -1,4 +1,4 @@
-"""Mean squared error."""
+"""Mean squared error. Held by tests/models/losses/test_mos_losses.py."""
 
 from torch import Tensor
 

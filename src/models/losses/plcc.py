@@ -1,4 +1,4 @@
-"""1 - PLCC: it rewards a linear relation, whatever its scale."""
+"""1 - PLCC: it rewards a linear relation, whatever its scale. Held by tests/models/losses/test_mos_losses.py."""
 
 from torch import Tensor
 

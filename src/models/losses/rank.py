@@ -1,4 +1,4 @@
-"""Pairwise rank hinge: it rewards the right order."""
+"""Pairwise rank hinge: it rewards the right order. Held by tests/models/losses/test_mos_losses.py."""
 
 import torch
 from torch import Tensor

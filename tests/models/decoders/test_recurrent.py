@@ -23,7 +23,7 @@ from tests.models.contract import (
     check_stepwise_is_forward,
     some_tokens,
 )
-from tests.models.plain import Plain
+from tests.models.plain_recurrent import Plain
 
 CONFIG = DecoderConfig(embedding=12, hidden=16, attention_size=8)
 
