@@ -4,7 +4,7 @@ Notation: B images in the batch, R rows of it that a task reads, K captions an i
 N places of the grid, C channels, L level statistics, V tokens in the vocabulary.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from src.common.process_group import ProcessGroup
 from src.config.schema import GenerationConfig, ModelConfig
 from src.data.batch import Batch, TaskInput
 from src.data.tokenizer import PAD, UNK
-from src.models.backbones.base import Backbone
+from src.models.backbones.base import Backbone, Pixels
 from src.models.beam_search import GeneratedCaption
 from src.models.decoders.base import make_decoder
 from src.models.generation import generate
@@ -44,8 +44,8 @@ class MultitaskOutputs:
     """The outputs for a batch.
 
     Attributes:
-        mos: [R], of the images of the quality input, in the data's units; None without that head or input.
-        grid: [R, N, C], of the images of the captioning input; None likewise.
+        mos: [R], of the images of the mos input, in the data's units; None without that head or input.
+        grid: [R, N, C], of the images of the caption input; None likewise.
     """
 
     mos: Tensor | None = None
@@ -57,8 +57,8 @@ class MultitaskModel(nn.Module):
 
     Attributes:
         backbone: the shared image network.
-        mos: the quality head, or None.
-        decoder: the caption head, or None.
+        mos: the mos head, or None.
+        decoder: the caption decoder, or None.
         vocabulary: V, 0 without a decoder.
         log_variance: of each task, where their weights are learned.
     """
@@ -88,19 +88,20 @@ class MultitaskModel(nn.Module):
         self.log_variance = nn.Parameter(torch.zeros(2)) if config.task_weights == "learned" else None
 
     def fit_scale(self, levels: Tensor, mos: Tensor) -> None:
-        """Sets the mos head's scales from the training photos: levels [R, L], mos [R], NaN where unknown."""
+        """Sets the mos head's scales from the training images: levels [R, L], mos [R], NaN where unknown."""
         if self.mos is not None:
             self.mos.fit_scale(levels, mos)
 
     def forward(self, batch: Batch) -> MultitaskOutputs:
         """Predicted mos and the decoder's grid; the backbone runs once for pixels that both tasks share."""
-        quality = batch.mos_input if self.mos is not None else None
-        captioning = batch.caption_input if self.decoder is not None else None
-        if quality and captioning and quality.pixels is not None and quality.pixels is captioning.pixels:
-            features = self.backbone(quality.pixels)
+        mos_input = batch.mos_input if self.mos is not None else None
+        caption_input = batch.caption_input if self.decoder is not None else None
+        if mos_input and caption_input and mos_input.pixels is not None and mos_input.pixels is caption_input.pixels:
+            features = self.backbone(mos_input.pixels)
             levels, grid = features.levels, features.grid
         else:
-            levels, grid = self._levels(quality), self._grid(captioning)
+            levels = task_features(mos_input, self.backbone.levels)
+            grid = task_features(caption_input, self.backbone.grid)
         mos = self.mos(levels) if self.mos is not None and levels is not None else None
         return MultitaskOutputs(mos, grid)
 
@@ -142,7 +143,7 @@ class MultitaskModel(nn.Module):
 
     @torch.inference_mode()
     def predict(self, batch: Batch, generation: GenerationConfig) -> tuple[Tensor, list[list[int]] | None]:
-        """mos [B], NaN outside the quality input, and tokens of each row of the captioning input, or None."""
+        """mos [B], NaN outside the mos input, and tokens of each row of the caption input, or None."""
         outputs = self(batch)
         mos = torch.full((len(batch),), float("nan"), device=batch.mos.device)
         if outputs.mos is not None and batch.mos_input is not None:
@@ -158,16 +159,6 @@ class MultitaskModel(nn.Module):
         """A caption for each image, or `each` of them, from grid [R, N, C] and style tokens [R]."""
         assert self.decoder is not None
         return generate(self.decoder, grid, style, generation, self.special, attention, each)
-
-    def _levels(self, task: TaskInput | None) -> Tensor | None:
-        if task is None or not len(task.rows):
-            return None
-        return task.features if task.pixels is None else self.backbone.levels(task.pixels)
-
-    def _grid(self, task: TaskInput | None) -> Tensor | None:
-        if task is None or not len(task.rows):
-            return None
-        return task.features if task.pixels is None else self.backbone.grid(task.pixels)
 
     def _all_mos(self, outputs: MultitaskOutputs, batch: Batch, group: ProcessGroup) -> tuple[Tensor, Tensor]:
         """mos of the whole batch, predicted and true, [R] each."""
@@ -206,6 +197,13 @@ class MultitaskModel(nn.Module):
                 s = self.log_variance[place]
                 total = total + (-s).exp() * tasks[name] + s / 2
         return total
+
+
+def task_features(task: TaskInput | None, extract: Callable[[Pixels], Tensor]) -> Tensor | None:
+    """The cached features of a task's images, or those that `extract` computes; None without images."""
+    if task is None or not len(task.rows):
+        return None
+    return task.features if task.pixels is None else extract(task.pixels)
 
 
 def weighted_loss(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

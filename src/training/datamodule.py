@@ -2,9 +2,10 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,17 +28,11 @@ from src.data.split import split_images
 from src.data.tokenizer import Tokenizer
 from src.inference.feature_extractor import CacheRequest, CacheResult, fill_feature_stores
 from src.models.backbones.base import Backbone, resolve_image_sizes
+from src.models.multitask import MultitaskModel
 from src.training.data_summary import commonest_caption, hash_data, mos_summary
 
 SCALE_CACHED = 5000  # images, enough for the mean and deviation of level statistics, from the cache
 SCALE_LIVE = 256  # likewise, where the backbone has to run for them
-
-
-class ScalableModel(Protocol):
-    """A model whose mos head takes its scales from training images."""
-
-    def fit_scale(self, levels: Tensor, mos: Tensor) -> None:
-        """Takes levels [R, L] and mos [R]."""
 
 
 class DataModule:
@@ -135,23 +130,20 @@ class DataModule:
         model = self.config.model
         samples = [sample for part in parts for sample in self.parts[part]]
         pairs = list(zip(samples, self._hashes(samples), strict=True))
-        requests = [
-            CacheRequest(
-                store, {digest: sample.path for sample, digest in pairs if digest and has_label(sample, kind, model)}
-            )
-            for kind, store in self.stores.items()
-        ]
+        requests = []
+        for kind, store in self.stores.items():
+            files = {digest: sample.path for sample, digest in pairs if digest and has_label(sample, kind, model)}
+            requests.append(CacheRequest(store, files))
         home = next(self.backbone.parameters()).device
+        device = "cuda" if torch.cuda.is_available() else home
         try:
-            result = fill_feature_stores(
-                self.backbone.to("cuda" if torch.cuda.is_available() else home), requests, self.progress
-            )
+            result = fill_feature_stores(self.backbone.to(device), requests, self.progress)
         finally:
             self.backbone.to(home)
         result.failed |= {sample.path: "is missing, or cannot be read" for sample, digest in pairs if not digest}
         return result
 
-    def fit_scale(self, model: ScalableModel) -> None:
+    def fit_scale(self, model: MultitaskModel) -> None:
         """Passes the mos of all training images, and the level statistics of many, to the model."""
         images = self.dataset("train")
         rated = np.flatnonzero(~np.isnan(images.mos))
@@ -229,13 +221,9 @@ class DataModule:
         levels = []
         with torch.inference_mode():
             for path in paths:
-                try:
-                    pixels = transforms.stack_images(
-                        [transforms.resize_for_task(load_image(path), self.config.data.mos_size)]
-                    )
-                except ImageError:
-                    continue  # training leaves it out too, with a warning
-                levels.append(self.backbone.levels(pixels))  # type: ignore[operator]
+                with suppress(ImageError):  # training leaves it out too, with a warning
+                    image = transforms.resize_for_task(load_image(path), self.config.data.mos_size)
+                    levels.append(self.backbone.levels(transforms.stack_images([image])))  # type: ignore[operator]
         if not levels:
             raise UserError(f"none of the train photos can be read, {paths[0]} for one; check the sources' paths")
         return torch.cat(levels)
@@ -259,7 +247,5 @@ def build_feature_store(config: Config) -> CacheResult:
     paths = {sample.path for part in ("train", "val") for sample in data.parts[part]}
     if result.failed.keys() >= paths:
         path, reason = next(iter(result.failed.items()))
-        raise UserError(
-            f"none of {len(paths):,} photos can be read, {path} ({reason}) for one; check the sources' paths"
-        )
+        raise UserError(f"none of {len(paths):,} photos can be read, {path} ({reason}) for one; check the paths")
     return result

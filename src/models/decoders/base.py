@@ -2,9 +2,9 @@
 Held by tests/models/contract.py.
 
 A file defines a subclass of CaptionDecoder, or of DecoderBase where words are trained here, and names it DECODER. The
-class also states what other rooms need to know of it: its options, their check, attention, export, compilation.
+class also states facts for other rooms: its options, their check, attention, export, compilation.
 
-Notation: B photos, K captions a photo, T tokens a caption, N places of the grid, C channels, V tokens in the
+Notation: B images, K captions an image, T tokens a caption, N places of the grid, C channels, V tokens in the
 vocabulary, E size of word vectors, M positions of all captions that are no padding, R captions in work.
 """
 
@@ -38,7 +38,7 @@ class CaptionDecoder(nn.Module):
         settings: which of DecoderConfig.bidirectional and .doubly_stochastic it takes.
         brings_tokenizer: whether it comes with words, and may write captions without training: see `tokenizer`.
         uses_backbone: whether its constructor also takes the backbone's config and the number of styles.
-        state_layout: what its state is made of, for ONNX; None: it cannot be exported.
+        state_layout: the parts of its state, for ONNX; None: it cannot be exported.
         compiled_parts: names of its lists of blocks that torch.compile makes faster.
     """
 
@@ -59,7 +59,7 @@ class CaptionDecoder(nn.Module):
 
     @classmethod
     def has_attention(cls, config: DecoderConfig) -> bool:
-        """Whether `step` says where in the photo each word looked; without attention all places weigh the same."""
+        """Whether `step` gives real attention; without it all weights are 1 / N."""
         return False
 
     @classmethod
@@ -69,7 +69,7 @@ class CaptionDecoder(nn.Module):
 
     @abstractmethod
     def start(self, grid: Tensor) -> DecoderState:
-        """The state of one caption a photo, before its first token; grid [B, N, C]."""
+        """The state of one caption an image, before its first token; grid [B, N, C]."""
 
     @abstractmethod
     def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState, Tensor]:

@@ -2,7 +2,7 @@
 
 It is written out because autograd's own pass spends most of its time on repetitions: a gradient of each weight matrix
 at every position (here one product for all of them), and copies of the grid (here an image's captions share it).
-tests/models/decoders/test_recurrent.py compares it with a plain loop, and by finite differences.
+Held by tests/models/decoders/test_recurrent.py: a plain loop and finite differences.
 
 Notation: B images, R captions in work, longest first, N places of the grid, H units of the state, G gates (4 or 3),
 A units of the attention, M positions of all captions, time by time, the captions that still go on at each.

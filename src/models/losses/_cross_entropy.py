@@ -60,8 +60,8 @@ def linear_cross_entropy(
         bias: [V].
         target: [M].
         smoothing: as in caption_cross_entropy.
-        scale: [M], what each row counts; None: 1. The sum is divided by M all the same.
-        temperature: what the logits are divided by.
+        scale: [M], weights of the rows; None: 1. The sum is divided by M in any case.
+        temperature: divides the logits.
     """
     if len(target) == 0:
         return (inputs.sum() + weight[:0].sum() + bias[:0].sum()) * 0.0
