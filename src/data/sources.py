@@ -6,8 +6,7 @@ Held by tests/data/formats and tests/data/test_format_plugins.py.
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from types import ModuleType
 
 from src.common.errors import UserError
@@ -117,51 +116,25 @@ def load_part(config: Config, part: str) -> list[Sample]:
     return chosen
 
 
-@dataclass(frozen=True)
-class SplitSummary:
-    """A split as it is on disk.
-
-    Attributes:
-        file: where it is written.
-        written: whether it is new.
-        counts: rows of a table, its header first: images of each source in each part.
-        missing: image files that do not exist.
-    """
-
-    file: Path
-    written: bool
-    counts: list[list[str]]
-    missing: list[Path]
-
-    def __str__(self) -> str:
-        text = format_table(self.counts, right=range(1, len(self.counts[0])))
-        text += f"\n{'wrote' if self.written else 'unchanged:'} {self.file}"
-        if self.missing:
-            text += (
-                f"\nwarning: {len(self.missing):,} photos are missing, {self.missing[0]} for one: copies are found by "
-            )
-            text += (
-                f"their bytes, so\n         copy the photos there, delete {self.file}, and type the same command again"
-            )
-        return text
-
-
-def make_split(config: DataConfig) -> SplitSummary:
-    """Writes the split that training will use, unless it is on disk already.
+def make_split(config: DataConfig) -> str:
+    """Writes the split that training will use, unless it is on disk already. Returns its parts as a table, and advice.
 
     Raises:
         UserError: as read_sources and split_images.
     """
     samples, official = read_sources(config), official_splits(config)
     file = split_file(samples, config, official)
-    written = not file.is_file()
+    state = "unchanged:" if file.is_file() else "wrote"
     counts = Counter((source, part) for (source, _), part in split_images(samples, config, official).items())
-    rows = [
-        [source, *(str(counts[source, part]) for part in PARTS)]
-        for source in dict.fromkeys(sample.source for sample in samples)
-    ]
-    missing = [sample.path for sample in samples if not os.path.isfile(sample.path)]  # noqa: PTH113
-    return SplitSummary(file, written, [["source", *PARTS], *rows], missing)
+    sources = dict.fromkeys(sample.source for sample in samples)
+    rows = [["source", *PARTS], *([source, *(str(counts[source, part]) for part in PARTS)] for source in sources)]
+    lines = [format_table(rows, right=range(1, len(PARTS) + 1)), f"{state} {file}"]
+    if missing := [sample.path for sample in samples if not os.path.isfile(sample.path)]:  # noqa: PTH113
+        lines.append(
+            f"warning: {len(missing):,} photos are missing, {missing[0]} for one: copies are found by their bytes;"
+        )
+        lines.append(f"         copy the photos there, delete {file}, and type the same command again")
+    return "\n".join(lines)
 
 
 def with_folder(config: Config, folder: str, format: str) -> Config:

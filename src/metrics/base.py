@@ -59,21 +59,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class ScoreInfo:
-    """What the rest must know of a score.
+    """What the rest must know of a score."""
 
-    Attributes:
-        name: in tables, JSON and MLflow.
-        higher_is_better: only such a score can select the best epoch.
-        headline: it has bars in reports, columns in MLflow's views and a place on the page.
-        compact: it is one of the few in tables with many columns, such as the one by tenths of mos.
-        whole_only: it cannot be computed for a part of the images from the whole table.
-    """
-
-    name: str
-    higher_is_better: bool = True
-    headline: bool = False
-    compact: bool = False
-    whole_only: bool = False
+    name: str  # in tables, JSON and MLflow
+    higher_is_better: bool = True  # only such a score can select the best epoch
+    headline: bool = False  # it has bars in reports, columns in MLflow's views and a place on the page
+    compact: bool = False  # it is one of the few in tables with many columns, such as the one by tenths of mos
+    whole_only: bool = False  # it cannot be computed for a part of the images from the whole table
 
 
 @dataclass(frozen=True)
@@ -155,19 +147,12 @@ class MetricResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One way to score, with one score or several.
+    """One way to score, with one score or several."""
 
-    Attributes:
-        scores: in the order of tables.
-        head: whose predictions it scores; any: of either head.
-        order: its place in tables, lowest first.
-        needs_references: captions without references are left out.
-    """
-
-    scores: Sequence[ScoreInfo]
-    head: Head
-    order: int = 100
-    needs_references: bool = True
+    scores: Sequence[ScoreInfo]  # in the order of tables
+    head: Head  # whose predictions it scores; any: of either head
+    order: int = 100  # its place in tables, lowest first
+    needs_references: bool = True  # captions without references are left out
 
     @property
     def names(self) -> list[str]:
@@ -177,13 +162,9 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageMetric(Metric):
-    """A mean over images.
+    """A mean over images."""
 
-    Attributes:
-        per_image: a MosTable or CaptionTable, of which large ones come in parts, -> [P], or [P] for each score.
-    """
-
-    per_image: Callable[[Any], Any]
+    per_image: Callable[[Any], Any]  # MosTable or CaptionTable, large ones in parts -> [P], or a tuple: [P] a score
 
     def count(self, table: Any) -> np.ndarray:
         """Values [P, S] of a part of a table."""
@@ -199,15 +180,10 @@ class ImageMetric(Metric):
 
 @dataclass(frozen=True, kw_only=True)
 class SumMetric(Metric):
-    """A function of sums over images; of a single image's own terms it is that image's score.
+    """A function of sums over images; of a single image's terms it is that image's score."""
 
-    Attributes:
-        terms: a table, of which large ones come in parts, -> [P, T].
-        from_sums: [.., T] -> [.., S].
-    """
-
-    terms: Callable[[Any], np.ndarray]
-    from_sums: Callable[[np.ndarray], np.ndarray]
+    terms: Callable[[Any], np.ndarray]  # MosTable or CaptionTable, large ones in parts -> [P, T]
+    from_sums: Callable[[np.ndarray], np.ndarray]  # [.., T] -> [.., S]
 
     def count(self, table: Any) -> np.ndarray:
         """Terms [P, T] of a part of a table."""
@@ -227,51 +203,31 @@ class SumMetric(Metric):
 
 @dataclass(frozen=True, kw_only=True)
 class TableMetric(Metric):
-    """A score that needs the whole table at once.
+    """A score that needs the whole table at once; one that cannot be computed is absent from the result."""
 
-    Attributes:
-        measure: a MosTable or CaptionTable -> its result; a score that cannot be computed is absent.
-    """
-
-    measure: Callable[[Any], MetricResult]
+    measure: Callable[[Any], MetricResult]  # of a MosTable or CaptionTable
 
 
 @dataclass(frozen=True, kw_only=True)
 class DerivedMetric(Metric):
-    """A score made of other scores, in the whole table and in each resample.
+    """A score made of other scores, in the whole table and in each resample; absent where they do not allow it."""
 
-    Attributes:
-        derive: values of all scores so far, by name -> its own; none where they do not allow it.
-    """
-
-    derive: Callable[[Mapping[str, Any]], dict[str, Number]]
+    derive: Callable[[Mapping[str, Any]], dict[str, Number]]  # scores of lower order by name -> this one by name
 
 
 @dataclass(frozen=True)
 class MetricOption:
-    """The option of src.evaluate that switches a metric on.
+    """The option of src.evaluate that switches a metric on."""
 
-    Attributes:
-        name: without the dashes.
-        type: bool, or str for a model or file.
-        help: one line.
-        check: raises UserError where the option's value cannot work.
-    """
-
-    name: str
-    type: type
+    name: str  # without the dashes
+    type: type  # bool, or str for a model or file
     help: str
-    check: Callable[[Any], object]
+    check: Callable[[Any], object]  # raises UserError where the option's value cannot work
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptionalMetric(Metric):
-    """A mean over captioned images that needs a download, so only evaluate computes it, and only on demand.
-
-    Attributes:
-        option: the option that switches it on.
-        per_image: (CaptionTable, the option's value) -> [P], NaN where there is none.
-    """
+    """A mean over captioned images that needs a download, so only evaluate computes it, and only on demand."""
 
     option: MetricOption
-    per_image: Callable[[CaptionTable, Any], np.ndarray]
+    per_image: Callable[[CaptionTable, Any], np.ndarray]  # (table, the option's value) -> [P], NaN where unknown

@@ -3,7 +3,7 @@
 The scores are those of all metrics: the files of this folder, and of SRC_PLUGINS, that define METRICS (see base.py).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,22 +30,24 @@ from src.metrics.meteor import Meteor
 PACKAGE = "src.metrics"
 
 
-def all_metrics() -> list[Metric]:
-    """Every metric, in the order of tables."""
-    modules = [load_plugin(PACKAGE, name, "metric") for name in plugin_names(PACKAGE)]
-    metrics = [metric for module in modules for metric in getattr(module, "METRICS", [])]
-    return sorted(metrics, key=lambda metric: metric.order)
+def metrics() -> list[Metric]:
+    """The metrics that are always computed, in the order of tables."""
+    return [metric for metric in _load_metrics() if not isinstance(metric, OptionalMetric)]
 
 
 def optional_metrics() -> list[OptionalMetric]:
     """The metrics that only evaluate computes, each on demand."""
-    return [metric for metric in all_metrics() if isinstance(metric, OptionalMetric)]
+    return [metric for metric in _load_metrics() if isinstance(metric, OptionalMetric)]
+
+
+def _load_metrics() -> list[Metric]:
+    modules = [load_plugin(PACKAGE, name, "metric") for name in plugin_names(PACKAGE)]
+    return sorted((m for module in modules for m in getattr(module, "METRICS", [])), key=lambda metric: metric.order)
 
 
 def score_infos() -> dict[str, tuple[ScoreInfo, Metric]]:
     """Name -> what its metric says of it, of every score that is always computed, in the order of tables."""
-    metrics = [metric for metric in all_metrics() if not isinstance(metric, OptionalMetric)]
-    return {info.name: (info, metric) for metric in metrics for info in metric.scores}
+    return {info.name: (info, metric) for metric in metrics() for info in metric.scores}
 
 
 def headline_scores() -> list[str]:
@@ -76,8 +78,8 @@ def image_scores(table: CaptionTable, names: Sequence[str]) -> dict[str, np.ndar
     Raises:
         KeyError: a score has no values per image.
     """
-    metrics = [metric for metric in all_metrics() if set(metric.names) & set(names)]
-    results = [metric.result(metric.count(table)) for metric in metrics if isinstance(metric, ImageMetric | SumMetric)]
+    chosen = [metric for metric in metrics() if set(metric.names) & set(names)]
+    results = [metric.result(metric.count(table)) for metric in chosen if isinstance(metric, ImageMetric | SumMetric)]
     values = {name: column for result in results for name, column in result.per_image.items()}
     return {name: values[name] for name in names}
 
@@ -95,9 +97,8 @@ def score_images(
 ) -> Scores:
     """All scores that a table of P images allows, each over the images that carry its label.
 
-    plcc, srcc, krcc (two images or more), rmse, quality; bleu_1 to bleu_4, meteor (where given), rouge_l, cider_d,
-    rouge_1_mean, rouge_1_best, captioning (needs METEOR); combined (not where captions are scored without METEOR);
-    distinct_captions, distinct_share (0..1) and vocabulary_used (words) of all candidates; those of SRC_PLUGINS.
+    Correlations need two images or more, captioning needs METEOR, and combined is left out where captions are scored
+    without METEOR.
 
     Args:
         names: of the images.
@@ -114,28 +115,15 @@ def score_images(
         ValueError: columns of unequal length, or some but not all predicted mos are not finite.
         UserError: METEOR cannot run.
     """
-    metrics = [metric for metric in all_metrics() if not isinstance(metric, OptionalMetric)]
     scores, unknown = Scores(names=list(names)), np.full(len(names), np.nan)
     predicted, true = (unknown if x is None else np.asarray(x, dtype=np.float64) for x in (mos, mos_true))
-    captions = list(candidates) if candidates is not None else [""] * len(names)
-    refs = references if references is not None else [[]] * len(names)
-    _check_lengths(len(names), mos=predicted, mos_true=true, candidates=captions, references=refs)
-    resamplers = [
-        _measure_table(scores, rows, table, some)
-        for rows, table, some in _tables(metrics, scores.names, (predicted, true), (captions, refs), meteor)
-    ]
-    derived = [metric for metric in metrics if isinstance(metric, DerivedMetric)]
-    values = {name: score.value for name, score in scores.scores.items()}
-    computed = {name: Score(float(value)) for name, value in _derive(derived, values).items()} | scores.scores
-    scores.scores = {name: computed[name] for metric in metrics for name in metric.names if name in computed}
-
-    def resample(weights: np.ndarray) -> dict[str, np.ndarray]:
-        drawn = {k: v for part in resamplers for k, v in part(weights).items() if k in scores.scores}
-        return drawn | _derive(derived, drawn)
-
-    scores.resample = resample
-    if intervals and names and resamplers:
-        for name, drawn in bootstrap(resample, len(names), resamples, seed).items():
+    captions = [""] * len(names) if candidates is None else list(candidates)
+    texts = [[]] * len(names) if references is None else references
+    _check_lengths(len(names), mos=predicted, mos_true=true, candidates=captions, references=texts)
+    tables = _tables(metrics(), scores.names, (predicted, true), (captions, texts), meteor)
+    _add_derived(scores, [_measure_table(scores, *table) for table in tables])
+    if intervals and names and scores.scores:
+        for name, drawn in bootstrap(scores.resample, len(names), resamples, seed).items():
             low, high = percentile_interval(drawn)
             if np.isfinite(low):
                 scores.scores[name] = Score(scores.scores[name].value, low, high)
@@ -217,9 +205,20 @@ def _resampler(rows: np.ndarray, results: Sequence[MetricResult]) -> ResampledSc
     return resample
 
 
-def _derive(metrics: Sequence[DerivedMetric], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores that these scores allow."""
-    derived: dict[str, Any] = {}
-    for metric in metrics:
-        derived |= metric.derive({**values, **derived})
-    return derived
+def _add_derived(scores: Scores, resamplers: Sequence[ResampledScores]) -> None:
+    """Adds the scores made of these scores, puts all in order, and sets how to resample them."""
+    every = metrics()
+
+    def derive(values: dict[str, Any]) -> dict[str, Any]:
+        for metric in every:
+            values |= metric.derive(values) if isinstance(metric, DerivedMetric) else {}
+        return values
+
+    def resample(weights: np.ndarray) -> dict[str, np.ndarray]:
+        drawn = {name: values for part in resamplers for name, values in part(weights).items()}
+        return derive({name: values for name, values in drawn.items() if name in scores.scores})
+
+    values = derive({name: score.value for name, score in scores.scores.items()})
+    names = [name for metric in every for name in metric.names if name in values]
+    scores.scores = {name: Score(float(values[name])) for name in names}
+    scores.resample = resample
