@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from src.common.errors import run_command
+from src.common.text_table import format_table
 from src.config.loader import make_parser, parse_command
 
 
@@ -25,11 +26,11 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def table(scores: dict[str, dict[str, float]]) -> str:
     """Scores with their 95 % intervals as aligned lines."""
-    lines = [f"{'score':<18}{'value':>9}   95 % interval"]
-    for name, s in scores.items():
-        interval = f"{s['low']:9.4f} .. {s['high']:.4f}" if s.get("low") is not None else ""
-        lines.append(f"{name:<18}{s['value']:9.4f} {interval}")
-    return "\n".join(lines)
+    rows = [["score", "value", "95 % interval"]]
+    for name, score in scores.items():
+        interval = f"{score['low']:.4f} .. {score['high']:.4f}" if score.get("low") is not None else ""
+        rows.append([name, f"{score['value']:.4f}", interval])
+    return format_table(rows, right={1})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from src.common.errors import UserError
+from src.common.text_table import format_table
 from src.data.image_io import check_image
 from src.data.sample import Sample
 from src.data.sources import load_part
@@ -60,12 +61,12 @@ class ExportDifference:
 
     def table(self) -> str:
         """Lines to print."""
-        head = f"{'score':<20}{'torch':>10}{'onnx':>10}{'apart':>10}"
-        rows = [f"{name:<20}{a:>10.4f}{b:>10.4f}{b - a:>+10.4f}" for name, (a, b) in self.scores.items()]
+        rows = [["score", "torch", "onnx", "difference"]]
+        rows += [[name, f"{a:.4f}", f"{b:.4f}", f"{b - a:+.4f}"] for name, (a, b) in self.scores.items()]
         captions = f"{self.same_captions} of {self.images} captions are the same"
         mos = f"mos differs by at most {self.mos:.2g}"
         known = [captions] * (self.same_captions is not None) + [mos] * (not math.isnan(self.mos))
-        return "\n".join([head, *rows, "; ".join(known)])
+        return "\n".join([format_table(rows, right={1, 2, 3}), "; ".join(known)])
 
 
 def compare_predictions(reference: Predictor, export: Predictor, samples: Sequence[Sample]) -> ExportDifference:
