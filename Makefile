@@ -24,19 +24,21 @@ $(STAMP): requirements.lock
 sweep: setup ## search, train the best, write a submission (SWEEP=sweeps/X.yaml)
 	@$(PY) -m src.sweep --config $(SWEEP)
 
-test: setup ## lint, types and every test of the default run, two files at a time
+test: setup ## lint, types, the rooms' imports and every test of the default run, two files at a time
 	@$(PY) -m ruff check src tests docs
 	@$(PY) -m ruff format --check src tests docs
 	@$(PY) -m mypy
+	@.venv/bin/lint-imports
 	@$(PY) -m pytest -n 2 --dist loadfile
 
 test-all: setup ## also the tests that need the real data, a GPU or minutes
 	@$(PY) -m pytest --everything
 
-lint: setup ## mend what ruff can, then check style and types
+lint: setup ## mend what ruff can, then check style, types and the rooms' imports
 	@$(PY) -m ruff check --fix src tests docs
 	@$(PY) -m ruff format src tests docs
 	@$(PY) -m mypy
+	@.venv/bin/lint-imports
 
 bench: setup ## speed, each row a ratio measured here and now
 	@$(PY) -m tests.benchmarks
