@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class RunLog:
-    """The log of one run and its cursor; made by the process that holds the run, or the cursor is another's to move.
+    """The log of one run and its cursor. Only the process that holds the run makes one.
 
     Args:
         folder: the run's folder.

@@ -80,7 +80,7 @@ def run_in_process(work: Callable[[VariantTask], None], task: VariantTask) -> st
         except UserError as error:
             return str(error)
         except BrokenProcessPool:
-            return "its process was killed, as the system does where memory runs out"
+            return "its process died; the system kills a process where memory runs out"
         except (Exception, SystemExit) as error:  # the other variants go on; Lightning ends by SystemExit on SIGTERM
             traceback.print_exception(error)
             return f"{type(error).__name__}: {one_line(error)[:300]}"
