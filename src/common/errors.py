@@ -53,14 +53,14 @@ def run_command(command: Callable[[], int | None]) -> None:
             raise
         sys.exit(141)
     except OSError as error:
-        if not (told := describe_path_error(error)):
+        if not (message := describe_path_error(error)):
             raise
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
 
 
 def describe_path_error(error: OSError) -> str:
-    """What is wrong with the place that a command writes to, and what to do; empty where the error is no such thing."""
+    """The problem of an output path and its remedy, on one line; empty for any other error."""
     name = error.filename2 or error.filename
     if error.errno in DISK_FULL:
         return f"{name or 'disk'}: {error.strerror}; make room, or choose another place"
@@ -72,7 +72,7 @@ def describe_path_error(error: OSError) -> str:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder; in /proc they cannot, which it tells as if the folder were not there."""
+    """Whether a folder takes new files. /proc does not, and answers as if the folder did not exist."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True

@@ -56,18 +56,18 @@ def file_lock(path: Path, shared: bool = False) -> Iterator[None]:
 
 
 def stat_file(path: Path) -> os.stat_result:
-    """What the disk says of a file.
+    """The status of a regular file.
 
     Raises:
-        OSError: it is missing, or no regular file: whoever reads a pipe may wait for ever.
+        OSError: the file is missing, or is not regular: a read from a pipe may wait for ever.
     """
     try:
-        found = path.stat()
-    except ValueError as error:  # its name holds a zero byte: no file is called so
+        status = path.stat()
+    except ValueError as error:  # the name holds a zero byte, which no file name does
         raise FileNotFoundError(errno.ENOENT, str(error), str(path)) from error
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return found
+    return status
 
 
 def check_output_file(path: Path, remedy: str = "choose another place") -> None:

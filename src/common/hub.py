@@ -1,4 +1,7 @@
-"""The hub and the network, asked for ahead of a download that would fail only after most of a minute."""
+"""The model hub: a check that it answers, before a download that would fail only after most of a minute.
+
+Held by tests/models/backbones/test_base.py.
+"""
 
 import os
 import urllib.error

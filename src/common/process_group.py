@@ -38,7 +38,7 @@ class ProcessGroup:
         dist.all_reduce(total)
         return total.tolist()
 
-    def whole(self, part: Tensor) -> Tensor:
+    def all_gather(self, part: Tensor) -> Tensor:
         """[r] of this process to [R] of all, one after the other; its gradient is as the module says."""
         return part if self.world == 1 else AllGather.apply(part, self)
 
@@ -47,10 +47,10 @@ class ProcessGroup:
         if self.world == 1:
             return value
         (total,) = self.sum(count)
-        own = value.float() * (self.world * count / max(1, total))
-        whole = own.detach() / self.world
-        dist.all_reduce(whole)
-        return own + (whole - own.detach())
+        weighted = value.float() * (self.world * count / max(1, total))
+        mean = weighted.detach() / self.world
+        dist.all_reduce(mean)
+        return weighted + (mean - weighted.detach())
 
     def gather(self, part: T) -> list[T]:
         """Every process's object, in ranks' order, at rank 0; at the others an empty list."""
@@ -60,8 +60,8 @@ class ProcessGroup:
         dist.gather_object(part, parts)
         return parts or []
 
-    def from_first(self, value: T) -> T:
-        """What rank 0 gave."""
+    def broadcast(self, value: T) -> T:
+        """The object of rank 0, at every rank."""
         if self.world == 1:
             return value
         box = [value]
@@ -70,7 +70,7 @@ class ProcessGroup:
 
 
 class AllGather(torch.autograd.Function):
-    """Group.whole. Only this process's part has a gradient here: the others' losses know theirs."""
+    """ProcessGroup.all_gather. Only this process's part has a gradient here; the other processes compute theirs."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, group: ProcessGroup) -> Tensor:
@@ -82,11 +82,11 @@ class AllGather(torch.autograd.Function):
         padded[: len(part)] = part
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
-        ctx.own, ctx.world = slice(sum(counts[: group.rank]), sum(counts[: group.rank + 1])), group.world
-        return torch.cat([one[:count] for one, count in zip(parts, counts, strict=True)])
+        ctx.rows, ctx.world = slice(sum(counts[: group.rank]), sum(counts[: group.rank + 1])), group.world
+        return torch.cat([padded[:count] for padded, count in zip(parts, counts, strict=True)])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, None]:
         """The gradient of this process's part."""
-        return outputs[0][ctx.own] * ctx.world, None
+        return outputs[0][ctx.rows] * ctx.world, None

@@ -1,4 +1,7 @@
-"""Ray, in this process or on the cluster that RAY_ADDRESS names: what trials, workers and predictions run on."""
+"""Ray in this process, or the cluster that RAY_ADDRESS names, for trials, workers and predictions.
+
+Held by tests/training/test_distributed.py.
+"""
 
 import logging
 import os
@@ -38,39 +41,39 @@ def ray_session(tracking_uri: str) -> Iterator[None]:
 
 
 def start_ray(tracking_uri: str) -> None:
-    """Starts Ray, or joins the cluster; a machine so busy that it does not start in time is given two more chances.
+    """Starts Ray, or joins the cluster; tries up to three times on a machine that is too busy to start it in time.
 
     Raises:
-        UserError: it does not start, or the cluster does not answer.
+        UserError: Ray does not start, or the cluster does not answer.
     """
     import ray
 
     # "local": or it would join whatever cluster someone started on this machine.
-    own: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    local: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     address = os.environ.get("RAY_ADDRESS", "")
     env = {"env_vars": worker_variables(tracking_uri)}
-    for chance in (3, 2, 1):
+    for attempts_left in (2, 1, 0):
         try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env=env, **({} if address else own))
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env=env, **({} if address else local))
             return
         except Exception as error:  # Ray raises plain ones where its processes do not come up
             ray.shutdown()
             if address:
                 raise UserError(f"RAY_ADDRESS {address}: does not answer ({one_line(error)[:200]})") from error
-            if chance == 1 or "timed out" not in str(error):
+            if not attempts_left or "timed out" not in str(error):
                 raise UserError(f"Ray does not start ({one_line(error)[:200]}); is this machine too busy?") from error
 
 
 def worker_variables(tracking_uri: str) -> dict[str, str]:
-    """What a worker on any machine is to find in its environment: the code, MLflow and settings."""
+    """The environment of a worker on any machine: the path of the code, MLflow's address, settings."""
     paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     known = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "MLFLOW_TRACKING_URI": tracking_uri}
-    kept = ("RAY_AIR_NEW_OUTPUT", "RAY_CHDIR_TO_TRIAL_DIR", "NO_ALBUMENTATIONS_UPDATE", "OMP_NUM_THREADS")
-    return known | {name: os.environ[name] for name in kept if name in os.environ}
+    passed_on = ("RAY_AIR_NEW_OUTPUT", "RAY_CHDIR_TO_TRIAL_DIR", "NO_ALBUMENTATIONS_UPDATE", "OMP_NUM_THREADS")
+    return known | {name: os.environ[name] for name in passed_on if name in os.environ}
 
 
 def enter_working_folder(home: str) -> None:
-    """Enters the folder that the command was given in, so that relative paths mean the same in a worker.
+    """Enters the command's current folder in a worker, so that relative paths are the same there.
 
     Raises:
         UserError: this machine has no such folder.

@@ -29,8 +29,10 @@ class CommandParser(ArgumentParser):
     def _typed(self, message: str) -> str:
         """The message, with an option of the command's own named as it is typed: --batch-size, not batch_size."""
         name, colon, rest = message.partition(": ")
-        own = [action.option_strings[0] for action in self._actions if action.dest == name and action.option_strings]
-        return f"{own[0]}{colon}{rest}" if own and "." not in name else message
+        options = [
+            action.option_strings[0] for action in self._actions if action.dest == name and action.option_strings
+        ]
+        return f"{options[0]}{colon}{rest}" if options and "." not in name else message
 
 
 def make_parser(command: str, description: str, config: bool = True) -> CommandParser:
@@ -78,9 +80,9 @@ def config_from_dict(tree: dict[str, Any], where: str = "config") -> Config:
     return _instantiate(parser, Config, parser.parse_object(_checked(tree, where)))
 
 
-def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_yaml(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A YAML file as nested dicts, merged over the files it includes."""
-    if path.resolve() in seen:
+    if path.resolve() in including:
         raise UserError(f"{path}: includes itself; remove it from `include`")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -92,7 +94,7 @@ def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: must hold keys and values, such as `train: {{epochs: 3}}`")
     merged: dict[str, Any] = {}
     for name in _includes(tree.pop("include", []), path):
-        merged = merge_trees(merged, read_yaml(path.parent / name, (*seen, path.resolve())))
+        merged = merge_trees(merged, read_yaml(path.parent / name, (*including, path.resolve())))
     return merge_trees(merged, tree)
 
 
@@ -186,9 +188,9 @@ def plain_message(message: object) -> str:
     """A message of jsonargparse in one line, without what its type checker says of itself: `train.lr: is -1, ...`."""
     number = r'Parser key "([^"]+)": \d+ validation errors? for \S+ Input (should .*?) \[type=.*?Got value: (.*)'
     item = r"Parser key \"([^\"]+)\": Problem with given class_path '[^']+':"
-    told = re.sub(number, r"\1: is \3, \2", re.sub(item, r"\1:", one_line(message)))
-    other = re.match(r'Parser key "([^"]+)": Expected a (.+?)\. Got value: (.*)', told)
-    return f"{other[1]}: is {other[3]}, should be {type_in_words(other[2])}" if other else told
+    text = re.sub(number, r"\1: is \3, \2", re.sub(item, r"\1:", one_line(message)))
+    other = re.match(r'Parser key "([^"]+)": Expected a (.+?)\. Got value: (.*)', text)
+    return f"{other[1]}: is {other[3]}, should be {type_in_words(other[2])}" if other else text
 
 
 def type_in_words(expected: str) -> str:

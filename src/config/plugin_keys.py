@@ -2,6 +2,7 @@
 
 Both have a short form: model.decoder.KIND stands for model.decoder.options where model.decoder.kind is KIND, and
 model.mos.LOSS for model.mos.losses.LOSS. A plug-in's file, and torch with it, is imported when a config is checked.
+Held by tests/models/test_plugins.py.
 """
 
 from collections.abc import Mapping

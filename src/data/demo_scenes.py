@@ -1,5 +1,7 @@
-"""Rendered scenes for the demo data: simple things before a background, captions that follow from them, and
-degradations with comments that follow from a mos."""
+"""Rendered scenes of the demo data: shapes before a background, with captions, degradations and comments.
+
+Held by tests/data/test_demo.py.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ A store is a folder of three files. `features.bin` has a row for each photo: [vi
 [views, L] float32 (levels), view 0 the photo and view 1 its mirror image. `index.bin` has the SHA-256 of each row's
 photo file, in the rows' order; `meta.json` says what the rows are. Both files only ever grow, the index after the rows,
 so whatever the index names is whole, and is kept, however a writer ended.
+Held by tests/inference/test_feature_extractor.py.
 """
 
 import fcntl

@@ -1,4 +1,7 @@
-"""How varied captions are: distinct captions, their share, and distinct words."""
+"""Diversity of captions: distinct captions, their share, and distinct words.
+
+Held by tests/metrics/test_compute.py.
+"""
 
 from src.metrics.base import CaptionTable, MetricResult, ScoreInfo, TableMetric
 from src.metrics.text.ptb_tokenizer import tokenize

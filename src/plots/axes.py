@@ -1,7 +1,8 @@
 """The common parts of all plots: figures, axes, palette, curves.
 
 Figures are made without pyplot, so that threads and workers can draw. Series differ in line style or marker as well as
-in colour, so that a print in black and white is readable. Held by the tests of the plots in tests/plots.
+in colour, so that a print in black and white is readable. Held by tests/plots/test_curves.py and the other tests
+of the plots.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

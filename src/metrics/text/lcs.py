@@ -3,6 +3,7 @@
 The row of the dynamic programme is kept as bits of one integer (Hyyrö 2004, "Bit-parallel LCS-length computation
 revisited"): bit j is 0 where the length grows at word j. Sixty-four bits hold nearly every caption; longer ones go
 through Python's unbounded integers.
+Held by tests/metrics/test_rouge.py.
 """
 
 import numpy as np

@@ -1,7 +1,8 @@
-"""Captions as arrays of n-gram counts: what BLEU, CIDEr-D and ROUGE-1 are computed from.
+"""Arrays of n-gram counts of captions, for BLEU, CIDEr-D and ROUGE-1.
 
 Notation: C captions, W words of all of them, E entries of a count table (one a distinct n-gram of a caption), N longest
 n-gram (4).
+Held by tests/metrics/text/test_document_frequency.py.
 """
 
 from array import array

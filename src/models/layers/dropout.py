@@ -22,6 +22,6 @@ class Dropout(nn.Module):
         if dropped == 256:
             return values * 0.0
         count = values.numel()
-        drawn = torch.empty(-(-count // 8), dtype=torch.int64, device=values.device).random_(-(2**63), None)
-        kept = drawn.view(torch.uint8)[:count] >= dropped
-        return values * (kept.to(values.dtype) * (256 / (256 - dropped))).view(values.shape)
+        noise = torch.empty(-(-count // 8), dtype=torch.int64, device=values.device).random_(-(2**63), None)
+        mask = noise.view(torch.uint8)[:count] >= dropped
+        return values * (mask.to(values.dtype) * (256 / (256 - dropped))).view(values.shape)
