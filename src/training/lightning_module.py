@@ -115,7 +115,7 @@ class MultitaskModule(LightningModule):
             scores = weighted_means([batch for _, losses in parts for batch in losses])
             scores |= {name: value.value for name, value in score_predictions(predictions, self.meteor).items()}
             scores["selected"] = selection_score(scores, self.config.train.select)
-        for name, value in self.group.from_first(scores).items():  # callbacks of all processes act on the scores
+        for name, value in self.group.broadcast(scores).items():  # callbacks of all processes act on the scores
             self.log(f"val/{name}", value, prog_bar=name == "selected")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

@@ -63,7 +63,7 @@ def work(rank: int, folder: Path) -> None:
         kept = {name: value.item() for name, value in losses.items()}
         torch.save({"losses": kept, "gradients": gradients(model)}, folder / f"{labels}{rank}.pt")
     assert group.gather([rank]) == ([[0], [1]] if rank == 0 else [])
-    assert group.from_first("first" if rank == 0 else "") == "first"
+    assert group.broadcast("first" if rank == 0 else "") == "first"
     assert group.sum(rank, 5) == [1, 10]
     dist.barrier()  # neither leaves while the other still listens
     dist.destroy_process_group()
@@ -94,6 +94,6 @@ def test_parts_of_a_batch_have_its_losses_and_on_average_its_gradient(found: Pat
 
 def test_a_process_alone_is_the_whole() -> None:
     group, value = ProcessGroup(), torch.tensor([1.0, 2.0], requires_grad=True)
-    assert group.whole(value) is value
+    assert group.all_gather(value) is value
     assert group.mean(value, 3) is value
-    assert (group.sum(2, 3), group.gather("a"), group.from_first("b")) == ([2, 3], ["a"], "b")
+    assert (group.sum(2, 3), group.gather("a"), group.broadcast("b")) == ([2, 3], ["a"], "b")
