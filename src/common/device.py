@@ -1,4 +1,4 @@
-"""In which numbers a machine computes fastest: mixed precision as `train.precision` names it."""
+"""The device of a computation, and its mixed precision as `train.precision` names it."""
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -28,7 +28,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """Mixed precision for a `train.precision`."""
+    """The context in which layers compute in the precision of `train.precision`."""
     kind = resolve_precision(precision, device)
     if kind == "32":
         return nullcontext()

@@ -1,4 +1,4 @@
-"""Errors that a person can cause and mend: one line, the remedy in it, exit code 2."""
+"""Errors of a person's input or machine, and how a command ends: one line with the remedy, and an exit code."""
 
 import errno
 import os
@@ -9,17 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# What a place answers that is full, and one where nothing can be written.
+# Error numbers of a full disk, and of a path that cannot be written.
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 PATH_PROBLEMS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY}
 PATH_PROBLEMS |= {errno.EBUSY, errno.EXDEV, errno.ENAMETOOLONG, errno.ELOOP}
-
-
-EXIT_FALLBACKS = 3  # exit code: done, but some rows hold the training mean and the commonest comment
+EXIT_FALLBACKS = 3  # exit code: done, but some rows hold the training mean and the most frequent comment
 
 
 class UserError(Exception):
-    """Bad input. The message is one line: it names the file, row or key, and says what to do."""
+    """Bad input. The message is one line: it names the file, row or key, and the remedy."""
 
 
 def one_line(message: object) -> str:
@@ -36,7 +34,7 @@ def run_command(command: Callable[[], int | None]) -> None:
     """Runs a command's main function and ends the process with its exit code.
 
     0: done; 1: a check found problems; 2: bad input, one line on stderr; 3: done, but some rows needed a fallback;
-    130: interrupted from the keyboard; 141: what read the output, such as head, has ended.
+    130: interrupted from the keyboard; 141: the reader of the output, such as `head`, has ended.
     """
     try:
         code = command() or 0
@@ -46,7 +44,7 @@ def run_command(command: Callable[[], int | None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from what it has kept, or starts anew", file=sys.stderr)
+        print("interrupted; the same command resumes from its last saved state, or starts anew", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         if not is_stdout_closed():
@@ -60,7 +58,7 @@ def run_command(command: Callable[[], int | None]) -> None:
 
 
 def describe_path_error(error: OSError) -> str:
-    """The problem of an output path and its remedy, on one line; empty for any other error."""
+    """The problem of a path that a command writes to, and the remedy; empty for an error of another kind."""
     name = error.filename2 or error.filename
     if error.errno in DISK_FULL:
         return f"{name or 'disk'}: {error.strerror}; make room, or choose another place"
@@ -72,7 +70,7 @@ def describe_path_error(error: OSError) -> str:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether a folder takes new files. /proc does not, and answers as if the folder did not exist."""
+    """Whether files can be made in a folder, or it does not exist; /proc answers as a missing folder does."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True
@@ -82,7 +80,7 @@ def is_writable(folder: Path) -> bool:
 
 @contextmanager
 def name_path_in_errors(path: Path) -> Iterator[None]:
-    """Gives an OSError of the block, such as that of a full disk, the path where it has none."""
+    """Adds the path to an OSError of the block that names none, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -91,10 +89,10 @@ def name_path_in_errors(path: Path) -> Iterator[None]:
 
 
 def is_stdout_closed() -> bool:
-    """Whether nobody reads standard output any more; what is left to be said is then dropped."""
-    look = select.poll()
-    look.register(sys.stdout.fileno(), 0)
-    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in look.poll(0))
-    if gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it ends
-    return gone
+    """Whether the reader of standard output has ended; later output is then dropped."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    closed = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
+    return closed

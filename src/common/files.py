@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their hashes."""
+"""Atomic writes, locks, checks and hashes of files."""
 
 import errno
 import fcntl
@@ -18,7 +18,7 @@ PARTIAL_NAME = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")  # mkstemp's names i
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; moves it onto `path` when the block ends well, removes it when not."""
+    """Yields a temporary path beside `path`; moves it onto `path` after the block, or removes it after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -35,14 +35,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Removes what killed processes left of files with an ending they were writing whole; none may write here now."""
+    """Removes temporary files that killed processes left in a folder. No process may write there meanwhile."""
     for path in folder.glob(".*"):
         if PARTIAL_NAME.fullmatch(path.name):
             path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text, whole or not at all."""
+    """Writes UTF-8 text as atomic_write does."""
     with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8", newline="")
 
@@ -56,14 +56,14 @@ def file_lock(path: Path, shared: bool = False) -> Iterator[None]:
 
 
 def stat_file(path: Path) -> os.stat_result:
-    """The status of a regular file.
+    """The size, times and mode of a regular file.
 
     Raises:
-        OSError: the file is missing, or is not regular: a read from a pipe may wait for ever.
+        OSError: it is missing, or not a regular file: reading a pipe may wait for ever.
     """
     try:
         status = path.stat()
-    except ValueError as error:  # the name holds a zero byte, which no file name does
+    except ValueError as error:  # a zero byte, which no file name holds
         raise FileNotFoundError(errno.ENOENT, str(error), str(path)) from error
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
@@ -71,7 +71,7 @@ def stat_file(path: Path) -> os.stat_result:
 
 
 def check_output_file(path: Path, remedy: str = "choose another place") -> None:
-    """Makes the folder of a file that is to be written later: asked before the work, not after it.
+    """Makes the folder of a file before the work whose result it will hold.
 
     Raises:
         UserError: no file can be written to `path`.
@@ -82,7 +82,7 @@ def check_output_file(path: Path, remedy: str = "choose another place") -> None:
 
 
 def check_output_parent(path: Path, remedy: str = "choose another place") -> None:
-    """Makes the folder that a file or folder is to be written in. Raises UserError where nothing can be."""
+    """Makes the parent folder of a file or folder. Raises UserError where nothing can be written in it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

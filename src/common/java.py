@@ -1,4 +1,4 @@
-"""Where a Java runtime is."""
+"""The Java runtime of METEOR and SPICE."""
 
 import importlib.util
 import os

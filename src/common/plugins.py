@@ -47,7 +47,7 @@ def check_plugin(package: str, name: str, key: str) -> None:
 
 
 def _search_path(package: str) -> list[str]:
-    """The package's own folder, then those of SRC_PLUGINS; Python's import looks for its modules in all of them."""
+    """The package's own folder, then those of SRC_PLUGINS; Python's import searches all of them."""
     module = importlib.import_module(package)
     roots = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
     folders = [str(Path(root).resolve().joinpath(*package.split(".")[1:])) for root in roots]

@@ -1,4 +1,4 @@
-"""Precision by name, and mixed precision where it is not 32."""
+"""Mixed precision of a device."""
 
 import pytest
 import torch
@@ -8,20 +8,26 @@ from src.common.device import autocast, best_device, has_fast_bf16, resolve_prec
 CPU = torch.device("cpu")
 
 
-def test_the_gpu_is_used_where_there_is_one() -> None:
-    assert best_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+@pytest.mark.parametrize(("precision", "kind"), [("32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.half)])
+def test_layers_compute_in_the_precision(precision: str, kind: torch.dtype) -> None:
+    layer, rows = torch.nn.Linear(4, 2), torch.ones(3, 4)
+    with autocast(CPU, precision):
+        assert layer(rows).dtype == kind
+    assert layer(rows).dtype == torch.float32
 
 
-@pytest.mark.parametrize("precision", ["32", "bf16", "fp16"])
-def test_a_named_precision_stays(precision: str) -> None:
-    assert resolve_precision(precision, CPU) == precision
-
-
-def test_auto_is_bf16_where_that_is_fast() -> None:
+def test_auto_is_bf16_where_the_device_computes_in_it() -> None:
+    assert resolve_precision("fp16", CPU) == "fp16"
     assert resolve_precision("auto", CPU) == ("bf16" if has_fast_bf16(CPU) else "32")
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("32", torch.float32), ("bf16", torch.bfloat16)])
-def test_matrix_products_have_the_precision(precision: str, dtype: torch.dtype) -> None:
-    with autocast(CPU, precision):
-        assert (torch.rand(2, 2) @ torch.rand(2, 2)).dtype is dtype
+def test_a_processor_with_amx_or_avx512_has_fast_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flags, fast in {"sse2 avx2": False, "sse2 avx512_bf16": True, "amx_bf16 sse2": True}.items():
+        monkeypatch.setattr("pathlib.Path.read_text", lambda path, flags=flags: f"flags: {flags}")
+        monkeypatch.setattr("pathlib.Path.is_file", lambda path: True)
+        assert has_fast_bf16(CPU) == fast
+
+
+@pytest.mark.gpu
+def test_the_best_device_is_the_gpu() -> None:
+    assert best_device().type == "cuda"

@@ -1,4 +1,4 @@
-"""How a command ends."""
+"""Exit codes and error lines of a command."""
 
 import subprocess
 import sys
@@ -12,19 +12,19 @@ MANY = "run_command(lambda: print(*range(100_000), sep=chr(10)))"
 
 
 def run(body: str, reader: str = "cat") -> tuple[int, str, str]:
-    """Exit code, what a reader makes of the output, and stderr of a program."""
+    """Exit code of a program, its standard output as the command `reader` passes it on, and its stderr."""
     program = subprocess.Popen(
         [sys.executable, "-c", f"{START}\n{body}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert program.stdout is not None
     assert program.stderr is not None
-    said = subprocess.run(reader.split(), stdin=program.stdout, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(reader.split(), stdin=program.stdout, capture_output=True, text=True, check=True).stdout
     program.stdout.close()
-    return program.wait(30), said, program.stderr.read()
+    return program.wait(30), output, program.stderr.read()
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "told"),
+    ("body", "code", "message"),
     [
         ("run_command(lambda: 3)", 3, ""),
         (
@@ -35,15 +35,15 @@ def run(body: str, reader: str = "cat") -> tuple[int, str, str]:
         (
             "def main(): raise KeyboardInterrupt\nrun_command(main)",
             130,
-            "interrupted; the same command goes on from what",
+            "interrupted; the same command resumes from its last saved state",
         ),
     ],
 )
-def test_codes_and_lines(body: str, code: int, told: str) -> None:
+def test_codes_and_lines(body: str, code: int, message: str) -> None:
     ended, _, stderr = run(body)
     assert ended == code
-    assert stderr.startswith(told)
-    assert stderr.count("\n") == bool(told)
+    assert stderr.startswith(message)
+    assert stderr.count("\n") == bool(message)
 
 
 def test_a_reader_that_ends_early_is_no_error() -> None:
@@ -57,7 +57,7 @@ def test_another_broken_pipe_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ("write_text(Path('README.md/a/b'), 'text')", "README.md/a: Not a directory; choose another place"),
         ("Path('README.md').mkdir()", "README.md: File exists; choose another place"),
@@ -67,13 +67,13 @@ def test_another_broken_pipe_is_one() -> None:
         ("Path('/dev/full').write_text('text')", "disk: No space left on device; make room"),
     ],
 )
-def test_a_place_that_takes_no_files_is_one_line(body: str, told: str) -> None:
+def test_a_place_that_takes_no_files_is_one_line(body: str, message: str) -> None:
     code, _, stderr = run(
         f"from pathlib import Path\nfrom src.common.files import write_text\nrun_command(lambda: {body})"
     )
     assert (code, stderr.count("\n")) == (2, 1)
     assert stderr.startswith("error: ")
-    assert told in stderr
+    assert message in stderr
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:

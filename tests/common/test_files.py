@@ -1,51 +1,113 @@
-"""Files are written whole or not at all. A full disk: test_errors; a kill: tests/tracking/test_run_folder."""
+"""Atomic writes, locks, checks and hashes of files."""
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from src.common.errors import UserError
-from src.common.files import atomic_write, check_output_file, remove_partial_files, sha256, stat_file, write_text
+from src.common.files import (
+    atomic_write,
+    check_output_file,
+    file_lock,
+    remove_partial_files,
+    sha256,
+    stat_file,
+    write_text,
+)
+
+ROOT = Path(__file__).parents[2]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_block_that_ends_replaces_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "a.txt"
+    write_text(path, "old")
+    with atomic_write(path) as part:
+        part.write_text("new")
+        assert (path.read_text(), part.parent, part.suffix) == ("old", path.parent, ".txt")
+    assert (path.read_text(), path.stat().st_mode & 0o777, list(path.parent.iterdir())) == ("new", 0o644, [path])
+
+
+def test_a_block_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(TypeError), atomic_write(path) as part:
-        part.write_bytes("half")  # type: ignore[arg-type]
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(FileExistsError), atomic_write(path) as part:
+        part.mkdir()
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
 
 
-def test_partial_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    (tmp_path / ".last.ckpt.ab12cd_9.ckpt").write_text("half")
-    (tmp_path / ".hidden").write_text("a user's")
+def test_temporary_files_of_a_killed_process_are_removed_and_no_others(tmp_path: Path) -> None:
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from src.common.files import atomic_write
+with atomic_write(Path("a.txt")) as part:
+    part.write_text("half")
+    os._exit(9)
+"""
+    (tmp_path / ".hidden.txt").touch()
+    assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path).returncode == 9
+    assert len(list(tmp_path.iterdir())) == 2
     remove_partial_files(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".hidden"]
+    assert [path.name for path in tmp_path.iterdir()] == [".hidden.txt"]
+
+
+def test_text_keeps_its_line_ends(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "é\r\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa9\r\n"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_lock_holds_off_other_processes(tmp_path: Path, shared: bool) -> None:
+    path = tmp_path / "lock"
+    with file_lock(path, shared):
+        assert try_lock(path, "LOCK_EX") == "refused"
+        assert try_lock(path, "LOCK_SH") == ("taken" if shared else "refused")
+    assert try_lock(path, "LOCK_EX") == "taken"
+
+
+def try_lock(path: Path, kind: str) -> str:
+    """Whether another process gets a lock at once: taken or refused."""
+    script = f"""
+import fcntl
+try:
+    fcntl.flock(open({str(path)!r}), fcntl.{kind} | fcntl.LOCK_NB)
+    print("taken")
+except BlockingIOError:
+    print("refused")
+"""
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_only_a_regular_file_has_a_status(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "four")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="no regular file"):
-        stat_file(tmp_path / "pipe")
+    assert stat_file(tmp_path / "a.txt").st_size == 4
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(OSError, match="no regular file"):
+            stat_file(path)
     with pytest.raises(FileNotFoundError):
-        stat_file(tmp_path / "a\0b")
-    write_text(tmp_path / "a", "text")
-    assert stat_file(tmp_path / "a").st_size == 4
+        stat_file(Path("a\0b"))
 
 
-def test_an_output_path_is_checked_before_the_work(tmp_path: Path) -> None:
-    check_output_file(tmp_path / "new" / "x.csv")
-    assert (tmp_path / "new").is_dir()
-    with pytest.raises(UserError, match="is a folder; name a file in it"):
-        check_output_file(tmp_path)
+def test_an_output_file_is_checked_before_the_work(tmp_path: Path) -> None:
+    check_output_file(tmp_path / "new" / "a.csv")
+    assert list((tmp_path / "new").iterdir()) == []
     write_text(tmp_path / "file", "")
-    with pytest.raises(UserError, match="cannot be made"):
-        check_output_file(tmp_path / "file" / "x.csv")
+    for path, message in {
+        tmp_path: f"{tmp_path}: is a folder; name a file in it",
+        tmp_path / "file" / "a.csv": f"{tmp_path}/file: cannot be made (File exists); name another",
+        Path("/proc/a.csv"): "/proc/a.csv: cannot be written (No such file or directory); name another",
+    }.items():
+        with pytest.raises(UserError) as error:
+            check_output_file(path, "name another")
+        assert str(error.value) == message
 
 
-def test_sha256_is_hashlibs(tmp_path: Path) -> None:
-    write_text(tmp_path / "a", "text")
-    assert sha256(tmp_path / "a") == hashlib.sha256(b"text").hexdigest()
+def test_hash_of_a_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "text")
+    assert sha256(tmp_path / "a.txt") == hashlib.sha256(b"text").hexdigest()
