@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from src.common.errors import run_command
-from src.config.loader import CommandParser, make_parser
+from src.config.cli import CommandParser, make_parser
 from src.config.schema import Above0, Count, Port
 from src.serving.page_server import PageOptions, check_port, streamlit_command
 from src.tracking.run_registry import find_model

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.common.errors import UserError, run_command
-from src.config.loader import make_parser
+from src.config.cli import make_parser
 
 
 def main(args: Sequence[str] | None = None) -> int:

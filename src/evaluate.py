@@ -5,8 +5,7 @@ Held by tests/evaluation.
 from collections.abc import Sequence
 
 from src.common.errors import EXIT_FALLBACKS, run_command
-from src.config.cli import add_prediction_options, parse_with_overrides
-from src.config.loader import CommandParser, make_parser
+from src.config.cli import CommandParser, add_prediction_options, make_parser, parse_with_overrides
 from src.config.schema import Whole
 from src.data.split import PARTS
 from src.metrics.compute import optional_metrics

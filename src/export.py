@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from src.common.errors import run_command
-from src.config.loader import CommandParser, make_parser
+from src.config.cli import CommandParser, make_parser
 from src.config.schema import Whole
 
 

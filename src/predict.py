@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.common.errors import EXIT_FALLBACKS, run_command
-from src.config.cli import add_image_options, add_prediction_options, parse_with_overrides
-from src.config.loader import CommandParser, make_parser
+from src.config.cli import CommandParser, add_image_options, add_prediction_options, make_parser, parse_with_overrides
 from src.config.schema import Whole
 
 DESCRIPTION = "Predicts photos with a trained model and writes a submission, checked before it replaces an older one."

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from src.common.errors import EXIT_FALLBACKS, UserError, run_command
 from src.common.files import check_output_file
-from src.config.cli import add_prediction_options, parse_with_overrides
-from src.config.loader import CommandParser, make_parser
+from src.config.cli import CommandParser, add_prediction_options, make_parser, parse_with_overrides
 from src.config.schema import Count
 from src.data.split import PARTS
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from src import ensemble, predict
 from src.common.errors import run_command
-from src.config.loader import make_parser
+from src.config.cli import make_parser
 from src.config.schema import Whole
 
 

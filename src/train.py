@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from src.common.errors import run_command
 from src.common.text_table import format_table
-from src.config.loader import make_parser, parse_command
+from src.config.cli import make_parser, parse_command
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.common.errors import run_command
-from src.config.loader import make_parser
+from src.config.cli import make_parser
 from src.config.schema import Port
 
 

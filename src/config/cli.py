@@ -1,15 +1,93 @@
-"""Command lines: options that several commands share, and which options a person typed."""
+"""Command lines: parsers, options that several commands share, and which options a person typed."""
 
+import re
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
+import yaml
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
-from src.config.loader import CommandParser
-from src.config.schema import Count, GenerationConfig
+from src.common.errors import UserError, one_line
+from src.config.dataclass_validation import check_value, nearest_key_hint
+from src.config.loader import config_from_dict, config_keys, read_yaml
+from src.config.plugin_keys import short_keys
+from src.config.schema import Config, Count, GenerationConfig
 
 Overrides = Mapping[str, Any]
 """The options that a person typed, by dotted key: {"generate.beam": 4, "cache": True}."""
+
+
+class CommandParser(ArgumentParser):
+    """A parser whose errors are one line that ends in the remedy."""
+
+    words: Sequence[str] = ()  # of the command line
+
+    def parse_args(self, args: Sequence[str] | None = None, *others: Any, **settings: Any) -> Namespace:  # type: ignore[override]
+        """As jsonargparse's; raises UserError."""
+        self.words = sys.argv[1:] if args is None else args
+        return super().parse_args(args, *others, **settings)
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
+        """Raises UserError. An item of a list is parsed without: the list's own error tells of it."""
+        if not self.exit_on_error:
+            return super().error(message, ex)
+        if key := re.match(r'Parser key "([^"]+)"', str(message)):
+            self._check_option(key[1])
+        raise UserError(one_line(message) + unknown_option_hint(str(message)))
+
+    def _check_option(self, key: str) -> None:
+        """Raises UserError, which names an option as it is typed, where its value on the command line is wrong."""
+        for action in self._actions:
+            if action.dest == key and action.option_strings and (kind := getattr(action, "_typehint", None)):
+                option = action.option_strings[0]
+                check_value(kind, self._typed_value(option), key if "." in key else option)
+
+    def _typed_value(self, option: str) -> Any:
+        """The value that follows an option or its `=`, as YAML reads it."""
+        for word, following in zip(self.words, [*self.words[1:], ""], strict=True):
+            name, equals, value = word.partition("=")
+            if name.removesuffix("+") == option:
+                typed = yaml.safe_load(value if equals else following)
+                return [typed] if name.endswith("+") and not isinstance(typed, list) else typed
+        return None
+
+
+def make_parser(command: str, description: str, config: bool = True) -> CommandParser:
+    """A parser for `python -m src.COMMAND`; with `config`, one that takes --config and every key of Config."""
+    parser = CommandParser(prog=f"python -m src.{command}", description=description)
+    if config:
+        parser.add_argument("--config", type=str, default="", help="an experiment's YAML file")
+        parser.add_class_arguments(Config)
+        for key, kind in short_keys().items():
+            parser.add_argument(f"--{key}", type=kind, default=SUPPRESS)
+    return parser
+
+
+def parse_command(parser: CommandParser, args: Sequence[str] | None = None) -> tuple[Config, Namespace]:
+    """Reads the command line over the file that --config names. Returns the run's config and all other options.
+
+    Raises:
+        UserError: an unknown key (with the nearest right one), a value of the wrong type, a missing file.
+    """
+    options = parser.parse_args(args)
+    names = [field.name for field in fields(Config)]
+    values = options.as_dict()
+    if options.config:
+        tree = read_yaml(Path(options.config))
+        config_from_dict(tree, options.config)  # refuses a wrong value by the file's name
+        values = parser.parse_args(args, namespace=parser.parse_object(tree)).as_dict()
+    config = config_from_dict({name: values[name] for name in names if name in values})
+    return config, Namespace(**{key: value for key, value in vars(options).items() if key not in names})
+
+
+def unknown_option_hint(message: str) -> str:
+    """What to type instead, for a message about an argument that is not known."""
+    _, _, words = message.partition("unrecognized arguments: ")
+    wrong = [word.split("=")[0].lstrip("-") for word in words.split() if word.startswith("--")]
+    return nearest_key_hint(wrong[0], config_keys()) if wrong else ""
 
 
 def parse_with_overrides(parser: CommandParser, args: Sequence[str] | None = None) -> tuple[Namespace, Overrides]:

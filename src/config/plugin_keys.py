@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from src.common.errors import UserError
 from src.common.plugins import check_plugin, load_plugin, plugin_names
-from src.config.schema import AtLeast0, DecoderConfig, MosConfig
+from src.config.dataclass_validation import fill_dataclass
+from src.config.schema import AtLeast0, DecoderConfig, ModelConfig, MosConfig
 
 DECODERS, LOSSES = "src.models.decoders", "src.models.losses"
 OPEN_KEYS = ("model.backbone.options.", "model.decoder.options.", "model.mos.losses.")  # any key may follow
@@ -39,17 +41,49 @@ def option_keys(key: str) -> list[str]:
     return [f"model.decoder.{group}.{field.name}" for field in fields(decoder_class(group).options_type)]
 
 
-def resolve_losses(losses: Mapping[str, float], short: Mapping[str, float]) -> dict[str, float]:
-    """The weights of model.mos.losses and of its short forms over the default ones.
+def pop_short_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Moves the losses' short forms into model.mos.losses, and takes those of decoders out of a config as nested dicts.
+
+    Returns:
+        What stood under model.decoder.KIND, by kind.
+    """
+    decoder, mos = _model_group(tree, "decoder"), _model_group(tree, "mos")
+    weights = {name: mos.pop(name) for name in _losses() if name in mos}
+    if weights and isinstance(losses := mos.get("losses", {}), Mapping):
+        mos["losses"] = {**losses, **weights}
+    return {kind: decoder.pop(kind) for kind in _kinds() if kind in decoder}
+
+
+def _model_group(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
+    model = tree.get("model")
+    group = model.get(name) if isinstance(model, Mapping) else None
+    return group if isinstance(group, dict) else {}
+
+
+def fill_plugin_settings(model: ModelConfig, groups: Mapping[str, Any]) -> None:
+    """Gives a model's config the options of its decoder, over the kind's defaults, and its losses over the default one.
+
+    Args:
+        model: its options and losses are replaced.
+        groups: options under model.decoder.KIND, by kind; those of another kind are only checked.
 
     Raises:
-        UserError: there is no such loss.
+        UserError: there is no such decoder or loss, or an option is wrong.
     """
-    default = MosConfig().losses
-    weights = default | dict(sorted({**losses, **short}.items()))
-    for name in weights:
+    decoder = model.decoder
+    for kind, group in groups.items():
+        _fill_options(kind, group, f"model.decoder.{kind}")
+    decoder.options = dict(vars(_fill_options(decoder.kind, {**decoder.options, **groups.get(decoder.kind, {})})))
+    model.mos.losses = MosConfig().losses | dict(sorted(model.mos.losses.items()))
+    for name in model.mos.losses:
         check_plugin(LOSSES, name, "model.mos.losses")
-    return weights
+
+
+def _fill_options(kind: str, options: Any, where: str = "model.decoder.options") -> Any:
+    form = decoder_class(kind).options_type
+    if options and not fields(form):
+        raise UserError(f"{where}: kind {kind} has no options of its own; remove {', '.join(options)}")
+    return fill_dataclass(form, options, where)
 
 
 def config_value(tree: Mapping[str, Any], key: str) -> Any:

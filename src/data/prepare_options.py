@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jsonargparse import Namespace
 
 from src.common.plugins import plugin_names
-from src.config.loader import make_parser, parse_command
+from src.config.cli import make_parser, parse_command
 from src.config.schema import Config, Count, Seed
 from src.data.sources import FORMATS, with_folder
 

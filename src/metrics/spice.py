@@ -24,7 +24,7 @@ from tqdm import tqdm
 from src.common.errors import UserError, one_line
 from src.common.files import atomic_write
 from src.common.java import find_java
-from src.config.loader import make_parser
+from src.config.cli import make_parser
 from src.metrics.base import MetricOption, OptionalMetric, ScoreInfo
 
 FOLDER = Path("cache/spice")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from src.common.errors import UserError
-from src.config.loader import check_key, config_from_dict, fill_dataclass, merge_trees, nest_key, read_yaml
+from src.config.dataclass_validation import fill_dataclass
+from src.config.loader import check_keys, config_from_dict, merge_trees, nest_key, read_yaml
 from src.config.schema import Config, Count, TrackConfig
 from src.training.config_checks import check_config
 
@@ -138,7 +139,7 @@ def with_overrides(tree: dict[str, Any], overrides: dict[str, Any]) -> Config:
 def check_overrides(variant: VariantConfig) -> None:
     """Raises UserError where a key is none of Config's, is shared by all variants, or has no effect."""
     for key in variant.overrides:
-        check_key(key)
+        check_keys([key])
         if key.startswith(SHARED):
             raise UserError(f"{key} is the same for all variants; set it at the top of the file")
         if variant.model and not key.startswith(("generate.", "data.")):

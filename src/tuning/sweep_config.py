@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,9 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from pydantic import ValidationError
 
 from src.common.errors import UserError
-from src.config.loader import check_key, fill_dataclass, load_config, nearest_key_hint, read_yaml
+from src.config.dataclass_validation import fill_dataclass
+from src.config.loader import check_keys, load_config, read_yaml
 from src.config.schema import Above0, AtLeast0, Config, Count, Seed, Whole
 from src.inference.submission import check_submission_path
 from src.tracking.run_folder import check_run_name
@@ -96,16 +97,12 @@ def load_sweep(path: Path, overrides: dict[str, Any] | None = None) -> SweepConf
     Raises:
         UserError: names the file, the line and the key.
     """
-    tree = read_yaml(path)
-    if unknown := [key for key in tree if key not in vars(SweepConfig())]:
-        where = yaml_line(path, unknown[0])
-        raise UserError(f"{where}: unknown key {unknown[0]}{nearest_key_hint(unknown[0], list(vars(SweepConfig())))}")
     try:
-        sweep = fill_dataclass(SweepConfig, tree | (overrides or {}))
+        sweep = fill_dataclass(SweepConfig, read_yaml(path) | (overrides or {}))
     except UserError as error:
-        named = re.search(r"[Kk]ey '?\"?([\w.]+)", str(error.__cause__))
-        where = yaml_line(path, *named.group(1).split(".")) if named else str(path)
-        raise UserError(f"{where}: {error}") from error
+        if not isinstance(cause := error.__cause__, ValidationError):
+            raise
+        raise UserError(f"{yaml_line(path, *cause.errors()[0]['loc'][1:])}: {error}") from error
     sweep.name = sweep.name or path.stem
     check_sweep(sweep, path)
     return sweep
@@ -130,7 +127,7 @@ def check_sweep(sweep: SweepConfig, path: Path) -> None:
     for name in ("fixed", "final"):
         for key in getattr(sweep, name):
             with locate_errors(path, name, key):
-                check_key(key)
+                check_keys([key])
     with locate_errors(path, "base"):
         trial_config(sweep, {})
     if sweep.final:
@@ -151,7 +148,7 @@ def check_forms(sweep: SweepConfig, path: Path) -> None:
             raise UserError("is empty; name a config key, such as train.lr: {log: [1e-4, 1e-2]}")
     for key, domain in sweep.space.items():
         with locate_errors(path, "space", key):
-            check_key(key)
+            check_keys([key])
             domain_ends(key, domain)
             condition_values(sweep.space, key)
     with locate_errors(path, "objective"):

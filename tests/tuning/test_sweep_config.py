@@ -53,7 +53,7 @@ def test_a_sweep_file_is_read_with_defaults_and_its_own_name(tmp_path: Path) -> 
         ({"space": {"train.lr": {"gauss": [1, 2]}}}, "must be one of"),
         ({"space": {"model.decoder.hidden": {"choice": ["many"]}}}, "model.decoder.hidden"),
         ({"space": {}}, "space: is empty"),
-        ({"trial": 3}, "search.yaml:[0-9]+: unknown key trial; did you mean trials"),
+        ({"trial": 3}, "search.yaml:[0-9]+: trial: there is no such key; did you mean trials"),
         ({"trials": "many"}, "search.yaml:[0-9]+: .*trials"),
         ({"trials": 0}, "search.yaml:[0-9]+: trials: give a number of trials, or hours"),
         ({"resources": {"cpu": 0}}, "search.yaml:[0-9]+: resources.cpu: is 0, should be greater than 0"),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from src.common.errors import UserError
-from src.config.loader import fill_dataclass
+from src.config.dataclass_validation import fill_dataclass
 from src.config.schema import Above0, Count, DecoderConfig, Whole
 from src.models.decoders.base import DecoderBase
 from src.models.layers.decoder_state import DecoderState, StateLayout
