@@ -11,6 +11,7 @@ from src.config.loader import load_config
 from src.config.schema import Config
 from src.data.batch import Batch, TaskInput
 from src.data.tokenizer import Tokenizer
+from src.inference.predictions import predict_batch
 from src.models.backbones.base import Backbone
 from src.models.model_folder import load_model_folder, save_model
 from src.models.multitask import MultitaskModel
@@ -65,9 +66,9 @@ def test_preset(preset: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "model", model, tokenizer.to_json(), config, {})
     loaded = load_model_folder(tmp_path / "model")
     assert answers(loaded.model, batch, config, tokenizer) == answers(model, batch, config, tokenizer)
-    both = [one.predict(photos(tokenizer), config.generate) for one in (model, loaded.model)]
-    torch.testing.assert_close(both[0][0], both[1][0], atol=0, rtol=0)
-    assert both[0][1] == both[1][1]
+    batch = photos(tokenizer)
+    first, second = (predict_batch(each, batch, config.generate, tokenizer) for each in (model, loaded.model))
+    assert first == second
 
 
 def small(preset: Path, folder: Path) -> Config:
@@ -138,7 +139,6 @@ def learn(model: MultitaskModel, config: Config, batch: Batch, tokenizer: Tokeni
 def answers(model: MultitaskModel, batch: Batch, config: Config, tokenizer: Tokenizer) -> tuple[list[float], list[str]]:
     """mos and captions."""
     training = model.training
-    mos, captions = model.eval().predict(batch, config.generate)
+    predictions = predict_batch(model.eval(), batch, config.generate, tokenizer)
     model.train(training)
-    assert captions is not None
-    return mos.tolist(), [tokenizer.decode(caption) for caption in captions]
+    return predictions.mos, predictions.captions

@@ -17,10 +17,9 @@ from src.evaluation.evaluation_set import (
     predict_with_fallbacks,
     submission_predictions,
 )
-from src.evaluation.score_table import measure_rows
 from src.inference.model_loading import load_model
 from src.inference.predict_options import make_predict_options
-from src.inference.predictions import Predictions
+from src.inference.predictions import Predictions, score_predictions
 from src.inference.submission import Submission, read_submission
 from src.metrics.base import Score, Scores
 from src.metrics.bootstrap import paired_differences
@@ -147,7 +146,7 @@ def shared_rows(evaluation_set: EvaluationSet, submissions: Mapping[str, Submiss
 
 def score_competitor(name: str, predictions: Predictions, meteor: Meteor | None) -> Competitor:
     """A competitor with its scores."""
-    scores = measure_rows(predictions, range(len(predictions)), meteor, intervals=True)
+    scores = score_predictions(predictions, meteor, intervals=True)
     return Competitor(name, np.array(predictions.mos_true), scores)
 
 

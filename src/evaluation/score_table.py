@@ -1,16 +1,13 @@
 """Scores of all images and of each source, and their table."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from src.common.text_table import format_table
-from src.inference.predictions import Predictions
+from src.inference.predictions import Predictions, score_predictions
 from src.metrics.base import Score, Scores
-from src.metrics.compute import score_images
-from src.metrics.meteor import Meteor, optional_meteor
+from src.metrics.meteor import optional_meteor
 
 ALL = "all"
 ScoreColumns = Mapping[str, Mapping[str, Score]]
@@ -24,23 +21,8 @@ def score_by_source(predictions: Predictions, with_meteor: bool = True) -> dict[
     if len(sources) > 1:
         groups |= {name: [i for i, source in enumerate(predictions.sources) if source == name] for name in sources}
     with optional_meteor(with_meteor and any(predictions.captions)) as meteor:
-        return {name: measure_rows(predictions, rows, meteor, intervals=True) for name, rows in groups.items()}
-
-
-def measure_rows(
-    predictions: Predictions, rows: Sequence[int], meteor: Meteor | None, intervals: bool = False
-) -> Scores:
-    """Scores of some images."""
-    subset = predictions.select(rows)
-    return score_images(
-        names=subset.names,
-        mos=np.array(subset.mos),
-        mos_true=np.array(subset.mos_true),
-        candidates=subset.captions,
-        references=subset.references,
-        meteor=meteor,
-        intervals=intervals,
-    )
+        subsets = {name: predictions.select(rows) for name, rows in groups.items()}
+        return {name: score_predictions(subset, meteor, intervals=True) for name, subset in subsets.items()}
 
 
 def score_rows(columns: ScoreColumns, corner: str = "score") -> list[list[str]]:

@@ -77,7 +77,7 @@ def compare_predictions(reference: Predictor, export: Predictor, samples: Sequen
     """
     a, b = (check_predictions(predictor, samples) for predictor in (reference, export))
     same = sum(left == right for left, right in zip(a.captions, b.captions, strict=True))
-    scores, other = score_predictions(a), score_predictions(b)
+    scores, other = score_predictions(a).scores, score_predictions(b).scores
     values = {name: (score.value, other[name].value) for name, score in scores.items() if name in other}
     distance = float(np.abs(np.subtract(a.mos, b.mos)).max())
     return ExportDifference(len(a), same if any(a.captions) else None, distance, values)

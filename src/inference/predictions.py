@@ -17,7 +17,7 @@ from src.common.device import autocast
 from src.config.schema import GenerationConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
-from src.metrics.base import Score
+from src.metrics.base import Scores
 from src.metrics.compute import score_images
 from src.metrics.meteor import Meteor
 from src.models.generation import StepDecoder, generate
@@ -134,9 +134,7 @@ def predict_batches(
     return Predictions.join(parts)
 
 
-def score_predictions(
-    predictions: Predictions, meteor: Meteor | None = None, intervals: bool = False
-) -> dict[str, Score]:
+def score_predictions(predictions: Predictions, meteor: Meteor | None = None, intervals: bool = False) -> Scores:
     """Every score, each over the images that carry its label; METEOR only where given."""
     return score_images(
         names=predictions.names,
@@ -146,4 +144,4 @@ def score_predictions(
         references=predictions.references,
         meteor=meteor,
         intervals=intervals,
-    ).scores
+    )

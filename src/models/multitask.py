@@ -141,18 +141,6 @@ class MultitaskModel(nn.Module):
         words = int((tokens[:, :, 1:] != PAD).sum())
         return {"caption_ce": (self.decoder.loss(grid, tokens, self.config.decoder.label_smoothing), words)}
 
-    @torch.inference_mode()
-    def predict(self, batch: Batch, generation: GenerationConfig) -> tuple[Tensor, list[list[int]] | None]:
-        """mos [B], NaN outside the mos input, and tokens of each row of the caption input, or None."""
-        outputs = self(batch)
-        mos = torch.full((len(batch),), float("nan"), device=batch.mos.device)
-        if outputs.mos is not None and batch.mos_input is not None:
-            mos[batch.mos_input.rows] = outputs.mos.float()
-        if outputs.grid is None or batch.caption_input is None:
-            return mos, None
-        captions = self.generate(outputs.grid, batch.style[batch.caption_input.rows], generation)
-        return mos, [caption.tokens for caption in captions]
-
     def generate(
         self, grid: Tensor, style: Tensor, generation: GenerationConfig, attention: bool = False, each: int = 1
     ) -> list[GeneratedCaption]:

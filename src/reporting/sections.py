@@ -9,7 +9,8 @@ import yaml
 
 from src.config.schema import to_dict
 from src.evaluation.comparison_tables import decile_columns
-from src.evaluation.score_table import ALL, measure_rows, score_rows
+from src.evaluation.score_table import ALL, score_rows
+from src.inference.predictions import score_predictions
 from src.metrics.compute import headline_scores
 from src.metrics.subgroups import deciles, score_groups
 from src.plots.curves import plot_curve_panels
@@ -102,7 +103,7 @@ def decile_table(data: ModelData) -> Table:
     """Scores by deciles of true mos; CIDEr-D uses the document frequencies of all images."""
     predictions = data.predictions
     groups = deciles(np.array(predictions.mos_true))
-    columns = score_groups(measure_rows(predictions, range(len(predictions)), None), groups)
+    columns = score_groups(score_predictions(predictions), groups)
     header, *rows = score_rows(decile_columns(columns), "decile of true mos")
     return Table(header, rows)
 

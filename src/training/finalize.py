@@ -38,9 +38,8 @@ def finalize_run(
     predictions = Predictions.join(module.group.gather(part))
     if tracker is None:
         return
-    scores = {
-        name: asdict(value) for name, value in score_predictions(predictions, module.meteor, intervals=True).items()
-    }
+    values = score_predictions(predictions, module.meteor, intervals=True).scores
+    scores = {name: asdict(score) for name, score in values.items()}
     save_model(folder.model, module.model, data.tokenizer.to_json(), config, data.meta() | {"scores": scores})
     best = selection_score({name: s["value"] for name, s in scores.items()}, config.train.select)
     tracker.log_metrics({f"best/{name}": s["value"] for name, s in scores.items()})

@@ -113,7 +113,8 @@ class MultitaskModule(LightningModule):
         if self.group.rank == 0:
             predictions = Predictions.join(batch for process, _ in parts for batch in process)
             scores = weighted_means([batch for _, losses in parts for batch in losses])
-            scores |= {name: value.value for name, value in score_predictions(predictions, self.meteor).items()}
+            values = score_predictions(predictions, self.meteor).scores
+            scores |= {name: score.value for name, score in values.items()}
             scores["selected"] = selection_score(scores, self.config.train.select)
         for name, value in self.group.broadcast(scores).items():  # callbacks of all processes act on the scores
             self.log(f"val/{name}", value, prog_bar=name == "selected")
