@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
         ("train.eval_every", 3, "train.eval_every 3: must divide train.epochs 20"),
         ("train.self_critical.epochs", 21, "train.self_critical.epochs: more than train.epochs"),
         ("model.backbone.trainable", 1, "data.cache: a trained backbone's features change"),
-        ("train.select", "nonsense", "train.select: nonsense is no score of these heads that rises; choose auto, comb"),
+        ("train.select", "nonsense", "train.select: nonsense is no score of these heads that rises; choose auto, plcc"),
         ("train.select", "rmse", "train.select: rmse is no score of these heads that rises; choose .*plcc"),
         ("train.select", "mos_mse", "train.select: mos_mse is no score"),
         ("model.mos.mse", 0, r"model\.mos: every loss \(huber, mse, plcc, rank\) has weight 0; give one"),
