@@ -43,7 +43,6 @@ def repeated(places: dict[str, list[str]], most: int) -> dict[str, list[str]]:
     return {name: where for name, where in places.items() if len(where) > most}
 
 
-@unfinished
 def test_only_commands_lie_in_src_and_each_is_short() -> None:
     commands = {file: text_lines(file) for file in files() if "/" not in file and file != "__init__.py"}
     assert sorted(commands) == sorted(f"{name}.py" for name in COMMANDS)
@@ -82,7 +81,6 @@ def test_a_public_function_name_stands_in_two_files_at_most() -> None:
     assert repeated({name: [f for f in where if not is_plugin_file(f)] for name, where in places.items()}, 2) == {}
 
 
-@unfinished
 def test_names_are_nouns_of_the_field() -> None:
     fillers = [
         f"{file}:{node.lineno} {name}"
@@ -100,7 +98,6 @@ def stored_name(node: ast.Name | ast.arg) -> str:
     return node.id if isinstance(node.ctx, ast.Store) else ""
 
 
-@unfinished
 def test_few_imports_stand_inside_functions() -> None:
     inner = {
         f"{file}:{node.lineno}"
@@ -128,7 +125,6 @@ def test_src_is_small() -> None:
     assert sum(map(text_lines, files())) <= 18_500
 
 
-@unfinished
 def test_each_file_with_logic_names_its_test() -> None:
     """tests/ROOM/test_FILE.py, or a test that the file's docstring names. All commands are run by tests/golden."""
     missing = [file for file, tree in files().items() if "/" in file and has_logic(tree) and not has_test(file, tree)]

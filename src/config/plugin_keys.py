@@ -11,7 +11,7 @@ from typing import Any
 
 from src.common.errors import UserError
 from src.common.plugins import check_plugin, load_plugin, plugin_names
-from src.config.dataclass_validation import fill_dataclass
+from src.config.dataclass_validation import check_value, fill_dataclass
 from src.config.schema import AtLeast0, DecoderConfig, ModelConfig, MosConfig
 
 DECODERS, LOSSES = "src.models.decoders", "src.models.losses"
@@ -45,10 +45,13 @@ def pop_short_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Moves the losses' short forms into model.mos.losses, and takes those of decoders out of a config as nested dicts.
 
     Returns:
-        What stood under model.decoder.KIND, by kind.
+        The mappings under model.decoder.KIND, by kind.
+
+    Raises:
+        UserError: a weight is no number of at least 0.
     """
     decoder, mos = _model_group(tree, "decoder"), _model_group(tree, "mos")
-    weights = {name: mos.pop(name) for name in _losses() if name in mos}
+    weights = {name: check_value(AtLeast0, mos.pop(name), f"model.mos.{name}") for name in _losses() if name in mos}
     if weights and isinstance(losses := mos.get("losses", {}), Mapping):
         mos["losses"] = {**losses, **weights}
     return {kind: decoder.pop(kind) for kind in _kinds() if kind in decoder}

@@ -35,7 +35,7 @@ def test_config_survives_a_round_trip() -> None:
     [
         ("train: {epoch: 3}", "did you mean train.epochs"),
         ("train: 3", r"^\S+/x.yaml: train: is 3, should be keys and values: epochs, minutes, "),
-        ("model: {mos: {plcc: -1}}", r"^\S+/x.yaml: model.mos.losses.plcc: is -1, should be greater"),
+        ("model: {mos: {plcc: -1}}", r"^\S+/x.yaml: model.mos.plcc: is -1, should be greater"),
         ("train: {epochs: many}", "train.epochs"),
         ("data: {sources: [{}, {pathh: a}]}", r"^\S+/x.yaml: data.sources\[1\].pathh: .*; did you mean path\?"),
         ("data: {1: 2}", "unknown key data.1"),
