@@ -1,7 +1,7 @@
-"""What a run is: typed dataclasses, read from YAML files and the command line.
+"""The configuration of a run: typed dataclasses, read from YAML files and the command line.
 
-An experiment's YAML may name others to start from, relative to itself: `include: [data/real.yaml, model/classic.yaml]`.
-Later files win over earlier ones, the file over its includes, the command line over all.
+A YAML file may include other files by paths relative to itself: `include: [data/real.yaml, model/classic.yaml]`.
+A later file wins over an earlier one, the file over its includes, the command line over all.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -15,27 +15,27 @@ Above0 = Annotated[float, Gt(0)]
 AtLeast0 = Annotated[float, Ge(0)]
 Port = Annotated[int, Interval(ge=0, le=65535)]
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
-Minutes = Annotated[float, Interval(ge=0, le=1_000_000)]  # two years; the clock that stops training ends somewhere
-Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # what numpy takes
+Minutes = Annotated[float, Interval(ge=0, le=1_000_000)]  # two years: the timer that stops training has a limit
+Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # numpy's limit
 
 
 @dataclass
 class SourceConfig:
-    """One data set on disk.
+    """A data set on disk.
 
     Args:
-        format: how it is laid out, by the name of a file in src/data/formats: samsung (train.csv and photos), flickr8k
-            (token file or captions.txt), flickr30k (results.csv), coco (annotations or Karpathy json), or a format of
-            a folder in SRC_PLUGINS.
-        path: its folder.
-        name: its name in splits, scores and style tokens; the format's name if empty.
-        captions: the caption file, relative to path; empty: the format's usual names are tried.
-        images: the folder of photos, relative to path; empty: the format's usual names are tried.
-        split: official (the data set's own lists, or Karpathy's json), random (by photo, see DataConfig), or
-            leaking_pairs (photo-caption pairs at random: most test photos are then in training too, which is
-            dishonest and serves only to measure the leak; each pair is scored by its own caption, mos is left out).
-        share: its part of an epoch's photos, relative to the other sources' shares; 0: as many as it has.
-        style: the caption style token it trains; empty: its name.
+        format: format of its files: samsung (train.csv and photos), flickr8k (token file or captions.txt), flickr30k
+            (results.csv), coco (annotations or Karpathy json), or any file of src/data/formats or a folder of
+            SRC_PLUGINS.
+        path: folder of the data set.
+        name: name in splits, scores and style tokens; empty: the format's name.
+        captions: caption file, relative to path; empty: the format's usual names are tried.
+        images: folder of photos, relative to path; empty: the format's usual names are tried.
+        split: official (the data set's own lists, or Karpathy's json), random (by photo, in the parts data.val and
+            data.test), or leaking_pairs (photo-caption pairs at random). With leaking_pairs, most test photos are also
+            in training: it serves only to measure this leak. Each pair is scored by its own caption, without mos.
+        share: share of an epoch's photos, relative to the shares of the other sources; 0: its number of photos.
+        style: style token of its captions; empty: its name.
     """
 
     format: str = "samsung"
@@ -50,13 +50,13 @@ class SourceConfig:
 
 @dataclass
 class TokenizerConfig:
-    """The tokenizer.
+    """The tokenizer, from words of captions to token ids.
 
     Args:
         kind: word (split at spaces and punctuation) or bpe.
-        min_count: a word that training has less often becomes <unk> (word).
-        size: most entries in the vocabulary, special ones included.
-        max_length: most tokens of a caption, style and end tokens included, so 3 at least; longer ones are cut.
+        min_count: words with fewer occurrences in training become <unk> (word).
+        size: maximum size of the vocabulary, with special tokens.
+        max_length: maximum number of a caption's tokens, with style and end tokens; longer captions are cut.
     """
 
     kind: Literal["word", "bpe"] = "word"
@@ -70,22 +70,23 @@ class DataConfig:
     """Images and their labels.
 
     Args:
-        sources: the data sets; several are mixed.
-        val: part of the photos held out for validation, where the split is random.
-        test: part of the photos held out for a test, where the split is random.
-        folds: cut the random sources' train and validation photos into this many folds, stratified by mos; 0: no folds.
-        fold: which fold is the validation part, from 0.
+        sources: data sets of the run; several are mixed.
+        val: fraction of the photos for validation, where the split is random.
+        test: fraction of the photos for the test, where the split is random.
+        folds: number of folds of the random sources' train and validation photos, stratified by mos; 0: no folds.
+        fold: number of the fold for validation, from 0.
         split_seed: seed of random splits.
-        split_dir: where splits are written, so that they never change under a run.
-        caption_size: photo side in pixels for captions; -1: the side that the backbone was made for.
-        mos_size: the same for mos; 0: the photo's own size (at most 1,024 on its longer side).
-        flip: show the mirrored photo half of the time in training, and average mos over both in prediction.
-        augment_captions: colour, crop and blur for photos that carry no mos (live pixels only).
-        captions_per_photo: captions of a photo in one training step, drawn anew each time; 0: all.
+        split_dir: folder of split files, which keep a split the same between runs.
+        caption_size: side of a photo in pixels for captions; -1: the backbone's usual side.
+        mos_size: side of a photo in pixels for mos; -1: the backbone's usual side; 0: the photo's own size (at most
+            1,024 on its longer side).
+        flip: mirror half of the photos in training, and average mos over both sides in prediction.
+        augment_captions: change colours, crop and blur photos without mos (without feature cache only).
+        captions_per_photo: captions of a photo in a training step, drawn anew each time; 0: all.
         cache: compute a frozen backbone's features once and train on them.
-        cache_dir: the folder of these features.
-        workers: processes that load photos.
-        tokenizer: words of captions to token ids.
+        cache_dir: folder of these features.
+        workers: number of processes that load photos.
+        tokenizer: the tokenizer.
     """
 
     sources: list[SourceConfig] = field(default_factory=list)
@@ -108,13 +109,13 @@ class DataConfig:
 
 @dataclass
 class LoraConfig:
-    """Low-rank adaptation (Hu et al. 2022) of layers: W x + alpha / rank B A x, where B and A are trained and W is not.
+    """Low-rank adaptation (LoRA, Hu et al. 2022) of layers: W x + alpha / rank B A x; B and A are trained, W is not.
 
     Args:
-        rank: of B and A; 0: none.
-        alpha: see above.
-        dropout: on what A sees.
-        targets: which layers: a regular expression of whole module names.
+        rank: rank of B and A; 0: no adaptation.
+        alpha: scale of the addition, as in the formula.
+        dropout: dropout on the input of A.
+        targets: layers to adapt, as a regular expression of whole module names.
     """
 
     rank: Whole = 0
@@ -128,17 +129,18 @@ class BackboneConfig:
     """The shared image network.
 
     Args:
-        name: any timm model name, torchvision/googlenet, or blip/ and a BLIP's folder or hub name: its vision tower.
-        weights: imagenet (from the hub; a BLIP's own, from its folder or the hub), none, or a local file.
-        options: further arguments of timm.create_model, such as {pad_type: same}; of a BLIP with weights none, the
-            sizes of its two parts: {vision: {hidden_size: 768, ..}, text: {..}}, as transformers names them.
-        mean: of the input's normalisation, RGB of photos in 0..1; empty: from the model's own config.
-        std: likewise.
-        levels: which layers' mean and deviation over space the mos head sees: empty, every stage; else a regular
-            expression of module names, such as `blocks\\.\\d+\\.\\d+\\.bn2$`, whose outputs are [B, C, H, W].
-        trainable: last stages to train: 0 is frozen, -1 is all.
-        lora: train low-rank additions instead of stages; its targets are the attention's input layers.
-        checkpointing: trade time for memory in the backward pass (in a MobileNetV3-Large at 300 px an eighth is left).
+        name: a timm model name, torchvision/googlenet, or blip/ and a BLIP's folder or hub name for its vision tower.
+        weights: imagenet (from the hub; a BLIP's own weights from its folder or the hub), none, or a local file.
+        options: arguments of timm.create_model, such as {pad_type: same}; for a BLIP with weights none, the sizes of
+            its two parts in transformers' names: {vision: {hidden_size: 768, ..}, text: {..}}.
+        mean: mean of the input's normalisation, for RGB in 0..1; empty: from the model's own config.
+        std: standard deviation of the input's normalisation, for RGB in 0..1; empty: from the model's own config.
+        levels: layers whose mean and standard deviation over space the mos head reads, as a regular expression of
+            module names with outputs [B, C, H, W], such as `blocks\\.\\d+\\.\\d+\\.bn2$`; empty: every stage.
+        trainable: number of stages to train, from the last; 0: frozen; -1: all.
+        lora: low-rank adaptation of the attention's input layers, instead of trained stages.
+        checkpointing: compute activations again in the backward pass, which is slower and needs less memory (in a
+            MobileNetV3-Large at 300 px, an eighth).
     """
 
     name: str = "mobilenetv2_100"
@@ -162,12 +164,12 @@ class MosConfig:
     """The mos head and its losses; a loss of weight 0 is left out.
 
     Args:
-        enabled: train it.
-        hidden: units of the hidden layer; 0: linear.
-        dropout: after normalisation and after the hidden layer.
-        losses: weights by name: mse (mean squared error, in standard deviations of the training mos), huber (likewise),
-            plcc (1 - PLCC over the batch), rank (pairwise rank hinge over the batch), or any file of src/models/losses.
-            `plcc: 1` beside this key is short for `losses: {plcc: 1}`; mse counts 1 unless it is given.
+        enabled: train the head.
+        hidden: number of hidden units; 0: a linear head.
+        dropout: dropout after normalisation and after the hidden layer.
+        losses: weights by name: mse (mean squared error, in standard deviations of the training mos), huber (in the
+            same unit), plcc (1 - PLCC over the batch), rank (pairwise rank hinge over the batch), or any file of
+            src/models/losses. `plcc: 1` beside this key is short for `losses: {plcc: 1}`. mse has weight 1 by default.
     """
 
     enabled: bool = True
@@ -181,28 +183,29 @@ class DecoderConfig:
     """The caption decoder.
 
     Args:
-        enabled: train it.
-        kind: recurrent (the photo is where it starts and what it attends to), merge (the caption so far is read apart
-            from the photo), llama (LLaMA-3 blocks with cross-attention), blip (the text decoder of the BLIP whose
-            vision tower is the backbone, with its own words; of the keys below it takes label_smoothing and lora
-            alone), or any file of src/models/decoders.
-        cell: lstm or gru.
-        layers: of the cell, 1 to 3.
-        attention: none, bahdanau, or gated (likewise, with a gate on what it reads; recurrent).
-        attention_size: units of the attention's hidden layer.
-        image: the photo as initial state or as first input (recurrent).
-        doubly_stochastic: weight of the penalty on places that attention looks at too little or too much.
-        bidirectional: read the caption so far backwards too (merge).
+        enabled: train the decoder.
+        kind: recurrent (the photo is the initial state and is attended to), merge (words and photo are encoded apart
+            and then merged), llama (LLaMA-3 blocks with cross-attention), blip (the text decoder of the BLIP whose
+            vision tower is the backbone, with its own tokenizer; of the keys below it reads label_smoothing and lora
+            only), or any file of src/models/decoders.
+        cell: recurrent cell, lstm or gru.
+        layers: number of recurrent layers.
+        attention: none, bahdanau, or gated (bahdanau with a gate on the context vector; recurrent).
+        attention_size: number of hidden units of the attention.
+        image: use of the photo as the initial state or as the first input (recurrent).
+        doubly_stochastic: weight of the penalty on grid cells with too little or too much attention over a caption.
+        bidirectional: read the words before the next one in both directions (merge).
         embedding: size of word vectors.
-        hidden: units of the recurrent state.
-        dropout: ahead of the output weights and between layers; on what each branch of a LLaMA block adds.
-        word_dropout: on word vectors.
-        grid_dropout: on the photo's grid.
-        tied: use the word vectors as output weights too (needs a projection where sizes differ).
-        label_smoothing: of the cross-entropy.
-        options: settings that this kind alone has: the dataclass Options in its file. A key of the kind's name is short
-            for it: `llama: {dim: 512}`. A kind that is not chosen has its group checked and left out.
-        lora: of blip, rank above 0: train low-rank additions and the style's vectors alone; rank 0: train all of it.
+        hidden: number of units of the recurrent state.
+        dropout: dropout before the output layer and between layers; in a LLaMA block, on the output of each branch.
+        word_dropout: dropout on word vectors.
+        grid_dropout: dropout on the photo's grid of features.
+        tied: share the word vectors with the output layer, through a projection where sizes differ.
+        label_smoothing: label smoothing of the cross-entropy.
+        options: settings of this kind only, from the dataclass Options in its file. A key of the kind's name is short
+            for it: `llama: {dim: 512}`. The settings of another kind are checked and ignored.
+        lora: low-rank adaptation of blip; rank above 0: only the additions and the style's vectors are trained; rank 0:
+            all weights are trained.
     """
 
     enabled: bool = True
@@ -231,11 +234,11 @@ class ModelConfig:
 
     Args:
         backbone: the shared image network.
-        mos: the quality head.
-        decoder: the caption head.
-        task_weights: fixed (see below) or learned (homoscedastic uncertainty, Kendall et al. 2018).
-        mos_weight: weight of the mos loss, where fixed.
-        caption_weight: weight of the caption loss, where fixed.
+        mos: the mos head.
+        decoder: the caption decoder.
+        task_weights: fixed (the two weights below) or learned (homoscedastic uncertainty, Kendall et al. 2018).
+        mos_weight: weight of the mos loss, where task_weights is fixed.
+        caption_weight: weight of the caption loss, where task_weights is fixed.
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -248,12 +251,12 @@ class ModelConfig:
 
 @dataclass
 class RewardConfig:
-    """The reward of a sampled caption: a sum of scores, each with a weight, 0 to leave it out.
+    """The reward of a sampled caption: the weighted sum of its scores; a score of weight 0 is not computed.
 
     Args:
-        cider_d: CIDEr-D with the training photos' document frequencies, 0 to 10, some 0.5 on unknown photos.
-        bleu_4: BLEU-4 of the single caption, 0 to 1.
-        rouge_l: ROUGE-L, 0 to 1.
+        cider_d: weight of CIDEr-D (0 to 10, about 0.5 on new photos), with document frequencies of the training photos.
+        bleu_4: weight of the caption's BLEU-4 (0 to 1).
+        rouge_l: weight of ROUGE-L (0 to 1).
     """
 
     cider_d: AtLeast0 = 1.0
@@ -263,20 +266,20 @@ class RewardConfig:
 
 @dataclass
 class SelfCriticalConfig:
-    """Captions learned from their own scores (Rennie et al. 2017), in the last epochs of a run.
+    """Self-critical training: rewards of sampled captions (Rennie et al. 2017), in the last epochs of a run.
 
     Args:
-        epochs: so many of the last ones; 0: none. The others learn from the captions as written.
-        reward: what a caption is worth.
-        samples: captions drawn for a photo; the mean reward of the others is each one's baseline.
-        temperature: of the policy: samples are drawn from it, and it learns. Near 1 they are poor, and most is learned
-            of what a beam never writes.
-        cross_entropy: weight of the captions as written beside the reward; without it, words that are never drawn drift
-            until the policy falls apart.
-        lr: peak learning rate of the heads in those epochs.
-        dropout: keep the decoder's dropout in those epochs.
-        ema: decay of the moving average of weights in those epochs, which then begin at the average of the epochs
-            before; 0: train.ema goes on. Without train.ema there is no average.
+        epochs: number of self-critical epochs, at the end of the run; the epochs before learn from the references.
+        reward: reward of a caption.
+        samples: number of sampled captions per photo; the baseline of each is the mean reward of the others.
+        temperature: temperature of the samples and of the policy. Near 1, samples are poor and training improves
+            captions that beam search never writes.
+        cross_entropy: weight of the references' cross-entropy beside the reward; at 0, the probabilities of words that
+            are never sampled drift until captions become useless.
+        lr: peak learning rate of the heads in these epochs.
+        dropout: use the decoder's dropout in these epochs.
+        ema: decay of the moving average of weights in these epochs, which start from the average of the epochs before;
+            0: train.ema stays. Without train.ema there is no average.
     """
 
     epochs: Whole = 0
@@ -294,32 +297,33 @@ class TrainConfig:
     """The training loop.
 
     Args:
-        epochs: passes over the training photos; 0: keep the model as it begins, such as a BLIP as it was published.
-        minutes: stop after this many minutes of training; 0: no limit.
-        batch_size: photos in a step.
+        epochs: number of passes over the training photos; 0: save the initial model, such as a published BLIP.
+        minutes: time limit of training in minutes; 0: no limit.
+        batch_size: number of photos in a batch.
         lr: peak learning rate of the heads.
         backbone_lr: peak learning rate of the backbone's trained stages.
-        weight_decay: of AdamW, on matrices only.
-        schedule: cosine, plateau or constant, each after warm-up.
-        warmup: part of all steps in which the learning rate rises.
-        precision: 32, bf16, fp16, or auto: bf16 where the machine computes in it, else 32.
-        accumulate: batches for one step of the optimiser.
-        clip: largest norm of the gradient; 0: no clipping.
-        ema: decay of the moving average of weights; 0: none.
-        patience: epochs without a better score before it stops; 0: never.
-        start_from: a model folder or run whose weights training starts from; empty: from scratch.
-        self_critical: captions learned from their own score.
-        select: the score that chooses the best epoch, its highest: auto (both heads' together), or one by name.
-        checkpoint_steps: also checkpoint every so many steps within an epoch; 0: at epochs' ends only.
-        eval_every: epochs between two evaluations with generated captions.
-        eval_photos: most validation photos to caption at such an evaluation; 0: all.
-        seed: of everything random.
-        threads: CPU threads of torch; 0: as torch chooses.
-        cpus: processor cores that Ray sets aside for each of several workers; 0: as many as threads, at least 1.
-        compile: torch.compile for LLaMA blocks: about a tenth faster on a CPU after a minute of compiling, so for long
-            runs. It needs a C++ compiler.
-        workers: processes that share each batch, one a GPU, or on the CPU; on a Ray cluster wherever there is room.
-            A run that was cut short may go on with another number of them.
+        weight_decay: weight decay of AdamW, on matrices only.
+        schedule: learning rate after the warm-up: cosine, plateau or constant.
+        warmup: fraction of all steps in which the learning rate rises.
+        precision: number format of the layers: 32, bf16, fp16, or auto (bf16 where the machine supports it, else 32).
+        accumulate: number of batches in a step of the optimiser.
+        clip: maximum norm of the gradient; 0: no clipping.
+        ema: decay of the moving average of weights; 0: no average.
+        patience: number of epochs without a better score before training stops; 0: no early stop.
+        start_from: model folder or run with the initial weights; empty: training from scratch.
+        self_critical: self-critical training.
+        select: score whose highest value selects the best epoch: the name of a score, or auto (both heads' scores).
+        checkpoint_steps: number of steps between two checkpoints within an epoch; 0: checkpoints after epochs only.
+        eval_every: number of epochs between two evaluations with generated captions.
+        eval_photos: maximum number of validation photos with generated captions in an evaluation; 0: all.
+        seed: seed of all random numbers.
+        threads: number of torch's CPU threads; 0: torch's default.
+        cpus: number of processor cores that Ray reserves for each of several workers; 0: the number of threads, at
+            least 1.
+        compile: use torch.compile for LLaMA blocks: about a tenth faster on a CPU, after a minute of compilation. It
+            needs a C++ compiler.
+        workers: number of processes that share each batch, each on a GPU or on CPU cores of this machine or the Ray
+            cluster. An interrupted run may resume with another number.
         runs: folder of run folders; with workers on several machines, a folder that all of them share.
     """
 
@@ -351,23 +355,23 @@ class TrainConfig:
 
     @property
     def written_epochs(self) -> int:
-        """Epochs that learn from the captions as written: all but the self-critical ones, which are the last."""
+        """The number of epochs that learn from the references, before the self-critical epochs."""
         return self.epochs - self.self_critical.epochs
 
 
 @dataclass
 class GenerationConfig:
-    """How captions are written.
+    """Generation of captions.
 
     Args:
-        method: greedy, beam or nucleus.
-        beam: captions kept at each step.
-        length_penalty: a finished caption's log probability is divided by its length to this power.
-        no_repeat: no sequence of this many tokens twice in a caption; 0: no rule.
-        max_length: most words.
-        temperature: of nucleus sampling; 0: greedy.
+        method: search method: greedy, beam or nucleus.
+        beam: number of captions in the beam.
+        length_penalty: exponent of the length by which a caption's log probability is divided.
+        no_repeat: length in tokens of sequences that a caption must not repeat; 0: no rule.
+        max_length: maximum number of words.
+        temperature: temperature of nucleus sampling; 0: greedy.
         top_p: probability mass of nucleus sampling.
-        seed: of nucleus sampling.
+        seed: seed of nucleus sampling.
     """
 
     method: Literal["greedy", "beam", "nucleus"] = "beam"
@@ -382,11 +386,11 @@ class GenerationConfig:
 
 @dataclass
 class TrackConfig:
-    """MLflow.
+    """Tracking by MLflow.
 
     Args:
-        experiment: the experiment that runs are filed under.
-        name: the run's name, and its folder's; a run of the same name that was cut short is gone on with.
+        experiment: name of MLflow's experiment.
+        name: name of the run and its folder; an interrupted run of the same name is resumed.
         parent: id of the parent run, for trials of a sweep.
     """
 
@@ -397,14 +401,14 @@ class TrackConfig:
 
 @dataclass
 class Config:
-    """A run.
+    """The configuration of a run.
 
     Args:
         data: photos and tables.
         model: backbone and heads.
         train: the training loop.
-        generate: how captions are written.
-        track: MLflow.
+        generate: generation of captions.
+        track: tracking by MLflow.
     """
 
     data: DataConfig = field(default_factory=DataConfig)

@@ -23,11 +23,11 @@ class VariantConfig:
     """One model of a comparison.
 
     Args:
-        name: of its column, and the end of its run's name: letters, digits, dots, dashes.
-        include: preset files, relative to the comparison's, laid over the experiment in their order.
-        overrides: config key -> value, over these.
-        model: a model folder, run name or id to evaluate; empty: one is trained. Of overrides, it takes those of data
-            and generate.
+        name: name of the column, and the end of the run's name: letters, digits, dots, dashes.
+        include: preset files, by paths relative to the comparison's file. They change the experiment in their order.
+        overrides: config key -> value, over the experiment and its presets.
+        model: model folder, run name or run id to evaluate, with overrides of data and generate only; empty: a model
+            is trained.
     """
 
     name: str
@@ -41,9 +41,9 @@ class ComparisonConfig:
     """The keys of a comparison's file beside those of the experiment that all variants start from.
 
     Args:
-        part: of the data, that models are scored on.
-        photos: at most so many of them measure the time per photo.
-        variants: the models, in the table's order.
+        part: part of the data on which models are scored.
+        photos: maximum number of photos whose prediction is timed.
+        variants: models, in the order of the table.
     """
 
     part: Literal["train", "val", "test"] = "val"
@@ -56,10 +56,10 @@ class ComparisonPlan:
     """A comparison ready to run.
 
     Attributes:
-        name: of its folder, and the beginning of its runs' names.
-        base: the experiment.
-        comparison: the rest of the file.
-        configs: each variant's config, by name.
+        name: name of its folder, and the beginning of its runs' names.
+        base: configuration of the experiment.
+        comparison: the comparison's own keys.
+        configs: configuration of each variant, by name.
     """
 
     name: str

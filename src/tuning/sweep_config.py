@@ -26,9 +26,10 @@ class TrialResources:
     """The resources of one trial; fractions share a device.
 
     Args:
-        cpu: processor cores, of each worker.
-        gpu: GPUs, of each worker.
-        workers: processes that share each batch of a trial: {workers: 2, gpu: 1} is four trials at once on 8 GPUs.
+        cpu: number of processor cores of each worker.
+        gpu: number of GPUs of each worker.
+        workers: number of processes that share each batch of a trial. With {workers: 2, gpu: 1}, 8 GPUs run four
+            trials at the same time.
     """
 
     cpu: Above0 = 1.0
@@ -41,32 +42,33 @@ class SweepConfig:
     """A Bayesian search over configs.
 
     Args:
-        base: the experiment that trials start from, a YAML file.
-        name: the sweep's name: of its folder, its study and its parent run. Empty: the file's name.
-        space: config key -> one of {choice: [...]}, {float: [low, high]}, {log: [low, high]}, {int: [low, high]},
-            {logint: [low, high]}; float and int take a step: {int: [64, 512], step: 64}. A key with
-            `when: {model.decoder.kind: llama}` is drawn only where a choice above it has this value, or one of a list.
+        base: YAML file of the experiment that trials change.
+        name: name of the sweep, its folder, its study and its parent run; empty: the file's name.
+        space: search space: config key -> one of {choice: [...]}, {float: [low, high]}, {log: [low, high]}, {int: [low,
+            high]}, {logint: [low, high]}; float and int take a step: {int: [64, 512], step: 64}. A key with
+            `when: {model.decoder.kind: llama}` is drawn only where a choice above it has this value, or a value of
+            this list.
         objective: [selected], or two scores of a trial's best evaluation, such as [quality, captioning], for a
-            Pareto front. The scheduler, and a trial's best evaluation, go by the selected score (train.select).
-        fixed: config key -> value, for every trial.
-        final: config key -> value, for the training of the best configuration to its end.
-        folds: train the best so many times, each time with another part held out; all these models write the
-            submission together. 0: once, on the base's own split.
-        trials: number of trials; 0: as many as the hours allow.
-        hours: after so many hours of search, no trial starts and running ones are stopped; 0: no limit.
-        failures: the sweep stops when so many trials failed for one reason; 0: never.
-        at_once: most trials at the same time; 0: as many as the resources at the begin of the search allow.
-        scheduler: asha (stops the worse two thirds early), median (those below the others' median) or none.
-        grace: evaluations a trial gets before the scheduler may stop it.
-        algorithm: tpe (Optuna's multivariate TPE), gp (a Gaussian process; no conditional keys), random, cmaes (numbers
-            only) or nsga2 (for two objectives).
-        startup: random trials before the algorithm begins.
-        resources: of one trial.
-        seed: of the search.
-        start: the first trials: mappings of keys of the space to values, an experiment's YAML file (its values of
-            those keys), or the name of an earlier sweep (its best). Values outside of the space are drawn instead.
-        predict: the photos that the best model predicts in the end; empty: none.
-        output: the submission to write.
+            Pareto front. The score train.select decides which evaluation is best and which trials the scheduler stops.
+        fixed: config key -> value for all trials.
+        final: config key -> value for the full training of the best configuration.
+        folds: number of models of the best configuration, each with another fold for validation; their ensemble
+            writes the submission. 0: a single model, on the split of base.
+        trials: number of trials; 0: limited by hours only.
+        hours: time limit of the search in hours, at which running trials stop; 0: no limit.
+        failures: number of trials that fail for the same reason before the sweep stops; 0: no limit.
+        at_once: maximum number of trials at the same time; 0: as many as the resources at the start allow.
+        scheduler: early stop of trials: asha (the worse two thirds), median (those below the others' median) or none.
+        grace: number of a trial's evaluations before the scheduler may stop it.
+        algorithm: search algorithm: tpe (Optuna's multivariate TPE), gp (a Gaussian process; no conditional keys),
+            random, cmaes (numbers only) or nsga2 (for two objectives).
+        startup: number of random trials before the algorithm begins.
+        resources: resources of a trial.
+        seed: seed of the search.
+        start: first trials: values by key of the space, an experiment's YAML file (its values of these keys), or the
+            name of an earlier sweep (its best trial). Values outside the space are drawn instead.
+        predict: folder or list of photos that the best model predicts after the sweep; empty: no prediction.
+        output: path of the submission.
     """
 
     base: str = ""

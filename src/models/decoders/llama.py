@@ -25,18 +25,18 @@ from src.models.layers.packed_captions import PackedCaptions
 
 @dataclass
 class Options:
-    """LLaMA-3 blocks. They take the dropouts, tied and label_smoothing of model.decoder too.
+    """LLaMA-3 blocks, which also read the dropouts, tied and label_smoothing of model.decoder.
 
     Args:
         dim: size of word vectors and of the stream between blocks.
-        layers: blocks of the decoder, each with cross-attention over the grid.
-        heads: of attention; dim / heads must be an even number.
-        kv_heads: heads of keys and values, each shared by heads / kv_heads others.
-        feed_forward: units of the feed-forward part, as a multiple of dim.
-        rope_base: of the rotary positions' wavelengths.
-        encoder_layers: blocks over the grid before the decoder; 0: none.
-        checkpointing: trade time for memory in the backward pass (in mobilenet_llama3 a fifth is left, 26 MB of 125
-            for 8 photos).
+        layers: number of decoder blocks, each with cross-attention over the grid.
+        heads: number of attention heads; dim / heads must be an even number.
+        kv_heads: number of heads of keys and values; heads / kv_heads query heads share each.
+        feed_forward: number of hidden units of the feed-forward layer, as a multiple of dim.
+        rope_base: base of the wavelengths of rotary positions.
+        encoder_layers: number of blocks over the grid before the decoder; 0: none.
+        checkpointing: compute activations again in the backward pass, which is slower and needs less memory (in
+            mobilenet_llama3 a fifth: 26 MB of 125 for 8 photos).
     """
 
     dim: Count = 512
