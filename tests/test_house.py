@@ -35,9 +35,6 @@ def is_plugin_file(file: str) -> bool:
     return str(Path(file).parent) in PLUGINS
 
 
-unfinished = pytest.mark.xfail(strict=False, reason="rooms are still being finished")
-
-
 def repeated(places: dict[str, list[str]], most: int) -> dict[str, list[str]]:
     """Names that stand in more than `most` files."""
     return {name: where for name, where in places.items() if len(where) > most}
@@ -120,9 +117,9 @@ def test_functions_are_short() -> None:
     assert {name: length for name, length in lengths.items() if length > 50} == {}
 
 
-@unfinished
-def test_src_is_small() -> None:
-    assert sum(map(text_lines, files())) <= 18_500
+def test_src_does_not_grow() -> None:
+    """The aim is 18,500 lines; lower this limit with each cut."""
+    assert sum(map(text_lines, files())) <= 22_550
 
 
 def test_each_file_with_logic_names_its_test() -> None:
