@@ -22,8 +22,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if bool(options.file) == bool(options.config):
         raise UserError("name one comparison: python -m src.compare configs/compare/X.yaml")
     from src.tuning.comparison_config import load_comparison
-    from src.tuning.comparison_table import markdown_table
     from src.tuning.model_comparison import check_runs, make_tasks, run_comparison
+    from src.tuning.variant_table import markdown_table
 
     path = Path(options.file or options.config)
     plan = load_comparison(path)

@@ -7,14 +7,14 @@ from jsonargparse import Namespace
 
 from src.common.errors import UserError
 from src.common.files import check_output_file
-from src.evaluation.comparison import Comparison, check_competitors, compare
-from src.evaluation.comparison_tables import comparison_to_dict, format_comparison
 from src.evaluation.evaluation_set import (
     EvaluationOptions,
     EvaluationSet,
     models_evaluation_set,
     submission_evaluation_set,
 )
+from src.evaluation.paired_comparison import Comparison, check_competitors, compare
+from src.evaluation.paired_comparison_tables import comparison_to_dict, format_comparison
 from src.evaluation.per_image_json import write_details, write_scores
 from src.evaluation.pretrained_scores import add_pretrained_scores, check_pretrained_options
 from src.evaluation.score_table import ALL, format_scores, score_by_source

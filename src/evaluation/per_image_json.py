@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from src.common.files import atomic_write, write_text
-from src.evaluation.comparison_tables import scores_to_dict
 from src.evaluation.evaluation_set import EvaluationSet
+from src.evaluation.paired_comparison_tables import scores_to_dict
 from src.evaluation.score_table import ALL, finite_or_none
 from src.inference.caption_attention import caption_attention
 from src.inference.predictor import Predictor

@@ -1,20 +1,19 @@
 """Several models as one: their mos blended; captions from all decoders at once, or by vote."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import log
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from jsonargparse import Namespace
-from torch import Tensor
 
 from src.common.errors import UserError
 from src.config.cli import Overrides
 from src.data.image_list import find_images
 from src.data.sample import Sample
 from src.inference.blending import blend_mos, consensus_captions
+from src.inference.ensemble_decoder import EnsembleDecoder
 from src.inference.fallbacks import complete_submission
 from src.inference.image_features import FeatureBatch
 from src.inference.model_loading import load_model
@@ -23,7 +22,7 @@ from src.inference.predictions import Predictions
 from src.inference.predictor import Predictor
 from src.inference.provenance import model_provenance, prediction_provenance
 from src.inference.submission import Submission
-from src.models.generation import StepDecoder, generate
+from src.models.generation import generate
 from src.models.model_folder import ModelDescription
 
 
@@ -120,40 +119,6 @@ def ensemble_captions(
     for row, caption in zip(batch.rows["grid"], generated, strict=True):
         captions[row] = tokenizer.decode(caption.tokens)
     return captions
-
-
-@dataclass
-class EnsembleState:
-    """Each decoder's state of the same captions."""
-
-    states: list[Any]
-
-    def select(self, rows: Tensor) -> "EnsembleState":
-        """The captions `rows` [R'] int64 of all states."""
-        return EnsembleState([state.select(rows) for state in self.states])
-
-
-class EnsembleDecoder:
-    """Decoders of one vocabulary as one: at each step the mean of their probabilities.
-
-    Each has its own backbone, so each has its own grid of the same images.
-    """
-
-    def __init__(self, decoders: Sequence[StepDecoder], grids: Sequence[Tensor]) -> None:
-        """Decoders and, for each, its grid [P, N, C], where N and C may differ between them."""
-        self.decoders, self.grids = list(decoders), list(grids)
-
-    def start(self, grid: Tensor) -> EnsembleState:
-        """The state of one caption for each image; each decoder takes its own grid instead of the argument."""
-        pairs = zip(self.decoders, self.grids, strict=True)
-        return EnsembleState([decoder.start(features) for decoder, features in pairs])
-
-    def step(self, state: EnsembleState, tokens: Tensor) -> tuple[Tensor, EnsembleState, Tensor]:
-        """Log of the mean probability [R, V], the next state, and the first decoder's attention [R, N]."""
-        pairs = zip(self.decoders, state.states, strict=True)
-        steps = [decoder.step(previous, tokens) for decoder, previous in pairs]
-        logp = torch.stack([logits.float().log_softmax(dim=1) for logits, _, _ in steps])
-        return logp.logsumexp(dim=0) - log(len(steps)), EnsembleState([after for _, after, _ in steps]), steps[0][2]
 
 
 def share_vocabulary(members: Sequence[ModelDescription]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from src.common.errors import UserError
-from src.evaluation.comparison import Competitor, make_leaderboards, score_competitor, score_differences
+from src.evaluation.paired_comparison import Competitor, make_leaderboards, score_competitor, score_differences
 from src.evaluation.score_table import score_rows
 from src.metrics.meteor import optional_meteor
 from src.plots.ranking import plot_rank_table

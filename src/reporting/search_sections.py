@@ -15,10 +15,10 @@ from src.reporting.metric_history import metrics_from_file
 from src.reporting.model_data import ReportedModel
 from src.reporting.sections import curve_blocks
 from src.tuning.comparison_config import with_overrides
-from src.tuning.comparison_table import COST_COLUMNS, VariantRow, format_number
 from src.tuning.study import read_study
 from src.tuning.study_figures import study_figures
 from src.tuning.study_table import trial_cell, trial_folder, trial_rows
+from src.tuning.variant_table import COST_COLUMNS, VariantRow, format_number
 
 TRIALS_WITH_CURVES = 6
 

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from src.config.schema import to_dict
-from src.evaluation.comparison_tables import decile_columns
+from src.evaluation.paired_comparison_tables import decile_columns
 from src.evaluation.score_table import ALL, score_rows
 from src.inference.predictions import score_predictions
 from src.metrics.compute import headline_scores

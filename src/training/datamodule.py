@@ -22,7 +22,8 @@ from src.data.image_hashes import hash_images
 from src.data.image_io import ImageError, load_image
 from src.data.labels import has_label, labelled_split, require_labels, train_tokenizer
 from src.data.sample import Sample
-from src.data.sampler import EvalBatchSampler, SourceMixture, TrainBatchSampler
+from src.data.sampler import EvalBatchSampler, TrainBatchSampler
+from src.data.source_mixture import SourceMixture
 from src.data.sources import challenge_sources, official_splits, read_sources
 from src.data.split import split_images
 from src.data.tokenizer import Tokenizer

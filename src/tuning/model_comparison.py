@@ -17,8 +17,8 @@ from src.config.schema import Config, TrackConfig, to_dict
 from src.tracking.abandoned_runs import end_when_gone
 from src.tracking.mlflow_tracker import Tracker
 from src.tuning.comparison_config import ComparisonPlan
-from src.tuning.comparison_table import VariantRow, csv_table, markdown_table, row_metrics
-from src.tuning.comparison_variant import VariantTask, fill_variant_cache, run_variant
+from src.tuning.variant import VariantTask, fill_variant_cache, run_variant
+from src.tuning.variant_table import VariantRow, csv_table, markdown_table, row_metrics
 
 
 def make_tasks(plan: ComparisonPlan, folder: Path) -> list[VariantTask]:

@@ -16,7 +16,8 @@ from src.config.schema import BackboneConfig, TokenizerConfig
 from src.data.dataset import ImageDataset, InputOptions
 from src.data.feature_store import FeatureKind, FeatureSpec, FeatureStore
 from src.data.sample import Sample
-from src.data.sampler import ImageDraw, SourceMixture, TrainBatchSampler
+from src.data.sampler import ImageDraw, TrainBatchSampler
+from src.data.source_mixture import SourceMixture
 from src.data.tokenizer import Tokenizer
 from src.inference.feature_extractor import CacheRequest, FeatureExtractor, fill_feature_stores
 from src.models.backbones.base import Backbone

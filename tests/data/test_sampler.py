@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.data.sampler import EvalBatchSampler, ImageDraw, SourceMixture, TrainBatchSampler
+from src.data.sampler import EvalBatchSampler, ImageDraw, TrainBatchSampler
+from src.data.source_mixture import SourceMixture
 
 
 def batches(sampler: TrainBatchSampler | EvalBatchSampler) -> list[list[ImageDraw]]:

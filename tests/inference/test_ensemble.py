@@ -10,7 +10,7 @@ import torch
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
 from src.ensemble import main
-from src.inference.ensemble import EnsembleDecoder
+from src.inference.ensemble_decoder import EnsembleDecoder
 from src.inference.submission import Submission, read_submission
 from src.models.model_folder import load_model_folder
 from src.predict import main as predict

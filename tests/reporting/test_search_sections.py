@@ -18,9 +18,9 @@ from src.metrics.base import Score
 from src.report import main
 from src.tracking.mlflow_client import open_client
 from src.tuning.comparison_config import ComparisonConfig, VariantConfig
-from src.tuning.comparison_table import VariantRow
 from src.tuning.study import study_storage
 from src.tuning.sweep_config import trial_name
+from src.tuning.variant_table import VariantRow
 from tests.reporting.report_reader import read_report
 from tests.tiny import make_model, tiny_config
 from tests.training.test_run import experiment

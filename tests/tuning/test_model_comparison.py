@@ -17,7 +17,7 @@ from src.common.errors import UserError
 from src.compare import main
 from src.tracking.run_registry import list_runs
 from src.tuning.comparison_config import load_comparison
-from src.tuning.comparison_table import VariantRow, markdown_table
+from src.tuning.variant_table import VariantRow, markdown_table
 from tests.tiny import make_model, tiny_config
 from tests.training.test_run import PHOTOS, experiment
 

@@ -27,7 +27,7 @@ from src.models.model_folder import LoadedModel
 from src.tracking.run_folder import RunFolder, config_identity, fill_identity
 from src.training.datamodule import build_feature_store
 from src.training.run import train
-from src.tuning.comparison_table import VariantRow
+from src.tuning.variant_table import VariantRow
 
 MEGA = 1e6
 

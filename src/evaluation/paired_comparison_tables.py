@@ -1,12 +1,12 @@
 """A comparison as text tables and as JSON types.
-Held by tests/evaluation/test_comparison.py.
+Held by tests/evaluation/test_paired_comparison.py.
 """
 
 from dataclasses import asdict
 from typing import Any
 
 from src.common.text_table import format_table
-from src.evaluation.comparison import Comparison
+from src.evaluation.paired_comparison import Comparison
 from src.evaluation.score_table import ScoreColumns, format_score, format_scores
 from src.metrics.base import Score
 from src.metrics.compute import compact_scores
