@@ -247,11 +247,6 @@ def build_feature_store(config: Config) -> CacheResult:
     paths = {sample.path for part in ("train", "val") for sample in data.parts[part]}
     if result.failed.keys() >= paths:
         path, reason = next(iter(result.failed.items()))
-<<<<<<< HEAD
         example = f"{path} ({reason})"
         raise UserError(f"none of {len(paths):,} photos can be read, {example} for one; check the sources' paths")
-=======
-        remedy = "check the sources' paths"
-        raise UserError(f"none of {len(paths):,} photos can be read, {path} ({reason}) for one; {remedy}")
->>>>>>> room-e
     return result
