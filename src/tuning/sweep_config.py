@@ -67,7 +67,7 @@ class SweepConfig:
         seed: seed of the search.
         start: first trials: values by key of the space, an experiment's YAML file (its values of these keys), or the
             name of an earlier sweep (its best trial). Values outside the space are drawn instead.
-        predict: folder or list of photos that the best model predicts after the sweep; empty: no prediction.
+        predict: photos that the best model predicts after the sweep, as --data of predict; empty: no prediction.
         output: path of the submission.
     """
 
