@@ -1,14 +1,16 @@
 """Experiment files: YAML with includes, and dotted overrides."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import yaml
 
 from src.common.errors import UserError, one_line
 from src.config.dataclass_validation import fill_dataclass, nearest_key_hint
-from src.config.plugin_keys import OPEN_KEYS, fill_plugin_settings, option_keys, pop_short_keys, short_keys
+from src.config.plugin_keys import fill_plugin_settings, option_keys, pop_short_keys, short_keys
 from src.config.schema import Config, to_dict
 
 
@@ -50,7 +52,7 @@ def _without_none(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A copy of a config's tree without keys that hold None, such as a group of which YAML has only the name."""
     return {
         key: _without_none(value, f"{prefix}{key}.")
-        if isinstance(value, dict) and f"{prefix}{key}." not in OPEN_KEYS
+        if isinstance(value, dict) and f"{prefix}{key}." not in mapping_prefixes()
         else value
         for key, value in tree.items()
         if value is not None
@@ -107,6 +109,22 @@ def config_keys() -> list[str]:
     return [*_keys(to_dict(Config())), *short_keys()]
 
 
+@cache
+def mapping_prefixes() -> tuple[str, ...]:
+    """Prefixes of the keys that any name may follow, those of Config's dicts: model.backbone.options., ..."""
+    return tuple(_mapping_prefixes(Config))
+
+
+def _mapping_prefixes(kind: type[Any], prefix: str = "") -> Iterator[str]:
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        hint, key = hints[field.name], f"{prefix}{field.name}."
+        if isinstance(hint, type) and is_dataclass(hint):
+            yield from _mapping_prefixes(hint, key)
+        elif dict in (hint, get_origin(hint)):
+            yield key
+
+
 def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
     keys: list[str] = []
     for key, value in tree.items():
@@ -120,5 +138,5 @@ def check_keys(keys: Sequence[str]) -> None:
     """Raises UserError, naming the nearest right key, where one of `keys` is no key of Config."""
     known = config_keys()
     for key in keys:
-        if key not in known and not key.startswith(OPEN_KEYS) and key not in (options := option_keys(key)):
+        if key not in known and not key.startswith(mapping_prefixes()) and key not in (options := option_keys(key)):
             raise UserError(f"unknown key {key}{nearest_key_hint(key, [*known, *options])}")

@@ -15,7 +15,6 @@ from src.config.dataclass_validation import check_value, fill_dataclass
 from src.config.schema import AtLeast0, DecoderConfig, ModelConfig, MosConfig
 
 DECODERS, LOSSES = "src.models.decoders", "src.models.losses"
-OPEN_KEYS = ("model.backbone.options.", "model.decoder.options.", "model.mos.losses.")  # any key may follow
 
 
 def decoder_class(kind: str) -> type[Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import UserError
-from src.config.loader import config_from_dict, load_config, merge_trees
+from src.config.loader import config_from_dict, load_config, mapping_prefixes, merge_trees
 from src.config.schema import Config, to_dict
 
 
@@ -28,6 +28,10 @@ def test_config_survives_a_round_trip() -> None:
     config = load_config(None, {"model.backbone.options.pad_type": "same", "data.sources": [{"format": "coco"}]})
     assert config.model.backbone.options == {"pad_type": "same"}
     assert config_from_dict(to_dict(config)) == config != Config()
+
+
+def test_any_name_may_follow_the_key_of_a_mapping() -> None:
+    assert mapping_prefixes() == ("model.backbone.options.", "model.mos.losses.", "model.decoder.options.")
 
 
 @pytest.mark.parametrize(
