@@ -101,10 +101,6 @@ class DataModule:
         """The validation images in their order, with references; `most` of them, evenly spaced, or all (0)."""
         return self.loader("val", most)
 
-    def test_loader(self) -> ResumableDataLoader:
-        """The test images in their order, with references."""
-        return self.loader("test")
-
     def loader(self, part: str, most: int = 0) -> ResumableDataLoader:
         """The images of val or test in their order; each task gets those with its label."""
         images = self.dataset(part)

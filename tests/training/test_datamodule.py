@@ -310,7 +310,7 @@ def test_photos_none_of_which_can_be_read_train_nothing(config, tmp_path) -> Non
 def test_errors_say_what_to_do(config) -> None:
     config.data.test = 0.0
     with pytest.raises(UserError, match="no labelled test photos: set data.test"):
-        DataModule(config).test_loader()
+        DataModule(config).loader("test")
     config.data.sources = config.data.sources[1:]
     config.model.decoder.enabled = False
     with pytest.raises(UserError, match="no training photo carries a label"):
