@@ -12,6 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from src.common.errors import UserError, one_line
+from src.common.progress import progress_bar
 from src.data import demo_scenes as scene
 
 SIDE = 96
@@ -45,7 +46,7 @@ def make_demo(folder: Path, photos: int | None = None, seed: int | None = None) 
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        with tqdm(total=2 * photos, desc="rendering scenes") as bar:
+        with progress_bar(2 * photos, "rendering scenes") as bar:
             _write_challenge(part / "challenge", photos, seed, bar)
             _write_flickr(part / "flickr8k", photos, seed, bar)
         (part / MARK).write_text(json.dumps(settings) + "\n", encoding="utf-8")

@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from src.common.files import sha256, stat_file, write_text
+from src.common.progress import progress_bar
 
 FILE = "hashes.json"
 log = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ def hash_images(paths: Sequence[Path], folder: Path) -> list[str | None]:
 
 def map_in_threads(function: Callable[[T], R], items: Sequence[T], progress: str = "") -> list[R]:
     """function of each item, in order, by as many threads as there are cores; `progress` names a progress bar."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(items), desc=progress, disable=not progress) as bar:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress_bar(len(items), progress, show=bool(progress)) as bar:
         results: list[R] = []
         for chunk in _chunks(items, 1000):  # so that no future is held for each of a million images
             for result in pool.map(function, chunk):

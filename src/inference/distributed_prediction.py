@@ -7,7 +7,6 @@ command, given again, predicts only what is missing.
 
 import hashlib
 import json
-import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from src.common.errors import UserError
 from src.common.files import sha256, write_text
+from src.common.progress import progress_bar
 from src.common.ray_cluster import enter_working_folder, ray_session
 from src.data.image_hashes import file_stamp, hash_image, map_in_threads
 from src.data.sample import Sample
@@ -114,7 +113,7 @@ def predict_parts(model: Path, parts: list[PredictionPart], options: PredictOpti
     images = sum(len(part.samples) for part in parts)
     with (
         ray_session(tracking_uri()),
-        tqdm(total=images, desc="predicting", unit="photo", disable=not options.progress) as bar,
+        progress_bar(images, "predicting", show=options.progress) as bar,
     ):
         for row in stream_parts(model, parts, options, workers):
             part = parts[int(row["part"])]
@@ -132,7 +131,6 @@ def stream_parts(
     """
     import ray
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     resources = worker_resources(ray.cluster_resources(), workers)
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = [

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from src.common.device import has_fast_bf16
 from src.common.errors import UserError
+from src.common.progress import progress_bar
 from src.data import transforms
 from src.data.feature_store import FeatureKind, FeatureStore, FeatureWriter
 from src.data.image_io import ImageError, decode_image
@@ -198,7 +198,7 @@ def _fill(extractor: FeatureExtractor, requests: list[CacheRequest], result: Cac
     todo = {digest: path for paths in missing for digest, path in paths.items()}
     kinds = " and ".join(request.store.recipe.kind for request in requests)
     title = f"features ({kinds}, {f'{extractor.size} px' if extractor.size else 'own size'})"
-    with ExitStack() as stack, tqdm(total=len(todo), desc=title, unit="photo", disable=not progress) as bar:
+    with ExitStack() as stack, progress_bar(len(todo), title, show=progress) as bar:
         writers = [stack.enter_context(FeatureWriter(request.store)) for request in requests]
         saved = started = time.monotonic()
         for digests, images in extractor.batches(todo, result.failed):

@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from torch.utils.data import DataLoader
 
 from src.common.device import autocast
+from src.common.progress import progress_bar
 from src.config.schema import GenerationConfig
 from src.data.batch import Batch
 from src.data.tokenizer import Tokenizer
@@ -119,7 +120,7 @@ def image_mos(outputs: MultitaskOutputs, batch: Batch) -> Tensor:
 
 def predict_batches(
     model: MultitaskModel,
-    batches: Iterable[Batch],
+    batches: DataLoader[Batch],
     generation: GenerationConfig,
     tokenizer: Tokenizer,
     precision: str = "32",
@@ -128,9 +129,11 @@ def predict_batches(
     device = next(model.parameters()).device
     model.eval()
     parts = []
-    for batch in tqdm(batches, desc="predicting", unit="batch", leave=False):
-        with autocast(device, precision):
-            parts.append(predict_batch(model, batch.to(device), generation, tokenizer))
+    with progress_bar(len(batches), "predicting", "batch") as bar:
+        for batch in batches:
+            with autocast(device, precision):
+                parts.append(predict_batch(model, batch.to(device), generation, tokenizer))
+            bar.update()
     return Predictions.join(parts)
 
 

@@ -15,9 +15,9 @@ from threading import Lock
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from src.common.errors import UserError
+from src.common.progress import progress_bar
 from src.data.image_io import FORMATS, ImageError, decode_image
 from src.data.sample import Sample
 from src.inference.attention import image_attention
@@ -134,7 +134,7 @@ class Predictor:
         """
         parts: list[Predictions] = []
         failed: dict[str, str] = {}
-        with tqdm(total=len(samples), desc="predicting", unit="photo", disable=not options.progress) as bar:
+        with progress_bar(len(samples), "predicting", show=options.progress) as bar:
             for features in self.feature_batches(samples, options):
                 parts.append(self.predict_features(features, options))
                 failed |= features.reasons()

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 from jsonargparse import Namespace
-from tqdm import tqdm
 
 from src.common.errors import UserError, one_line
 from src.common.files import atomic_write
 from src.common.java import find_java
+from src.common.progress import progress_bar
 from src.config.cli import make_parser
 from src.metrics.base import MetricOption, OptionalMetric, ScoreInfo
 
@@ -135,7 +135,7 @@ def download_file(address: str, path: Path) -> None:
     """
     with urllib.request.urlopen(address, timeout=60) as source, path.open("wb") as file:
         size = int(source.headers["Content-Length"] or 0)
-        with tqdm(total=size or None, desc="fetching", unit="B", unit_scale=True) as bar:
+        with progress_bar(size or None, "fetching", "B", scale=True) as bar:
             while part := source.read(2**20):
                 file.write(part)
                 bar.update(len(part))

@@ -4,7 +4,6 @@ MLflow takes seconds to import, so only the first client imports it. Held by tes
 tests/tracking/test_run_registry.py.
 """
 
-import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -35,8 +34,6 @@ def import_mlflow() -> ModuleType:
     """The package mlflow; the user's environment overrides our short waits, no telemetry and few messages."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # the outbox warns once an outage
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     import mlflow
 
     return mlflow

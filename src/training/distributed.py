@@ -6,7 +6,6 @@ Only rank 0 tracks, checkpoints and saves. After a worker's death all workers st
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,7 +105,6 @@ def tune_callbacks() -> list[Any]:
 def train_worker(settings: dict[str, Any]) -> None:
     """Trains in one worker."""
     enter_working_folder(settings["home"])
-    warnings.filterwarnings("ignore", "It is recommended to use `self.log")  # all ranks log the same
     context = ray_train.get_context()
     group = ProcessGroup(context.get_world_rank(), context.get_world_size(), get_device().type)
     settings["train"](settings["config"], settings["folder"], settings["callbacks"], group)

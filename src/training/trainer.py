@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from lightning.pytorch.loggers.logger import Logger
 
 from src.common.device import best_device, resolve_precision
@@ -17,6 +17,7 @@ from src.tracking.run_folder import RunFolder
 from src.training.checkpointing import AtomicCheckpointIO, checkpoint_callbacks
 from src.training.datamodule import DataModule
 from src.training.ema import WeightEMA
+from src.training.epoch_progress import EpochProgress
 from src.training.lightning_module import MultitaskModule
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -72,6 +73,7 @@ def make_trainer(
         world: processes that train together, as workers of Ray Train.
     """
     train = config.train
+    view = [EpochProgress()] if tracker else []
     return Trainer(
         max_epochs=train.epochs,
         precision=PRECISION[resolve_precision(train.precision, best_device())],
@@ -81,10 +83,11 @@ def make_trainer(
         num_sanity_val_steps=0,  # scores of two batches have no meaning
         log_every_n_steps=10,
         logger=TrackerLogger(tracker) if tracker else False,
-        callbacks=[*trainer_callbacks(train, folder), *(extra_callbacks or [])],
+        callbacks=[*trainer_callbacks(train, folder), *view, *(extra_callbacks or [])],
         default_root_dir=folder.path,
         use_distributed_sampler=False,  # TrainBatchSampler shards by itself
         enable_model_summary=False,
+        enable_progress_bar=False,
         **device_arguments(world),
     )
 
@@ -101,9 +104,8 @@ def device_arguments(world: int) -> dict[str, Any]:
 
 
 def trainer_callbacks(train: TrainConfig, folder: RunFolder) -> list[Callback]:
-    """Checkpoints, progress bar, and as configured: moving average of weights, early stopping, a time limit."""
+    """Checkpoints, and as configured: moving average of weights, early stopping, a time limit."""
     result = checkpoint_callbacks(folder.checkpoint.parent, "val/selected", train.checkpoint_steps)
-    result.append(TQDMProgressBar(refresh_rate=10))
     if train.ema:
         result.append(WeightEMA(train))
     if train.patience:

@@ -1,7 +1,6 @@
 """The study of a sweep: its trials, in Optuna's database in the sweep's folder; scores, Pareto front and budget."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -97,7 +96,6 @@ def make_sampler(sweep: SweepConfig, drawn: int = 0) -> optuna.samplers.BaseSamp
         sweep: names the algorithm and its seed.
         drawn: number of trials so far, or a resumed search would draw its first random values once more.
     """
-    warnings.filterwarnings("ignore", "Argument ``(multivariate|group|constant_liar)`` is an experimental feature")
     samplers, seed, startup = optuna.samplers, sweep.seed + 1_000_003 * drawn, sweep.startup
     match sweep.algorithm:
         case "random":

@@ -3,6 +3,7 @@
 Held by tests/tuning/test_trial.py and tests/tuning/test_survival.py.
 """
 
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,13 +13,14 @@ from optuna.study import Study
 from ray import cloudpickle, tune
 from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
-from tqdm import tqdm
 
 from src.common.errors import UserError
 from src.common.files import write_text
+from src.common.progress import progress_bar, progress_line
 from src.tracking.abandoned_runs import end_abandoned, end_when_gone
 from src.tracking.mlflow_sync import Status
-from src.tuning.study_table import FAILURE
+from src.tuning.search_space import short_names
+from src.tuning.study_table import FAILURE, trial_cell
 from src.tuning.sweep_config import SweepConfig, trial_name
 
 # The status in MLflow of a trial whose process could not end its run, and the tag of its state.
@@ -100,7 +102,7 @@ class TrialProgress(tune.Callback):
     def __init__(self, sweep: str, runs: Path, trials: int, failures: FailureLimit, deaths: DeadTrials) -> None:
         self.sweep, self.runs, self.failures, self.deaths = sweep, runs, failures, deaths
         self.queued = 0
-        self.bar = tqdm(total=trials or None, desc="trials", unit="trial")
+        self.bar = progress_bar(trials or None, "trials", "trial")
         self.best = -float("inf")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -108,17 +110,19 @@ class TrialProgress(tune.Callback):
         return {name: value for name, value in vars(self).items() if name not in ("bar", "deaths")}
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Counts a trial; ends its MLflow run."""
+        """Counts a trial and prints its line; ends its MLflow run."""
         self._end(trial, "FINISHED")
+        place = f"{self.bar.n}/{self.bar.total}" if self.bar.total else f"{self.bar.n}"
+        progress_line(f"trial {place}  {trial_line(trial.config, trial.last_result or {})}  best {self.best:.4f}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Counts a failed trial, prints its reason and writes it to the run folder. One that died is queued again."""
         if is_trial_death(trial) and self.deaths.queue(trial.config):
             self.queued += 1
-            tqdm.write(f"trial {trial.trial_id}: its process or machine died; it is queued again: {trial.config}")
+            progress_line(f"trial {trial.trial_id}: its process or machine died; it is queued again: {trial.config}")
             return
         reason = last_error_line(trial)
-        tqdm.write(f"trial {trial.trial_id} failed: {reason}; its values: {trial.config}")
+        progress_line(f"trial {trial.trial_id} failed: {reason}; its values: {trial.config}")
         write_text(self.runs / trial_name(self.sweep, trial.config) / FAILURE, reason + "\n")
         self.failures.add(reason)
         self._end(trial, "FAILED")
@@ -129,6 +133,14 @@ class TrialProgress(tune.Callback):
         self.best = max(self.best, (trial.last_result or {}).get("selected", self.best))
         self.bar.set_postfix(best=f"{self.best:.4f}")
         self.bar.update()
+
+
+def trial_line(values: dict[str, Any], result: dict[str, Any]) -> str:
+    """A trial's score, epochs and seconds as it last reported them, and its values by short name."""
+    score, epochs, seconds = (result.get(key, math.nan) for key in ("selected", "epoch", "time_total_s"))
+    short = short_names(list(values))
+    parts = [f"{short[key]} {trial_cell(value)}" for key, value in values.items()]
+    return "  ".join([f"selected {score:.4f}", f"{epochs} epochs", f"{seconds:.1f} s", *parts])
 
 
 def is_trial_death(trial: Trial) -> bool:

@@ -3,6 +3,7 @@
 import json
 import os
 import pkgutil
+import re
 import signal
 import subprocess
 import sys
@@ -96,6 +97,10 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) 
     for process in (never, second):
         output = process.communicate(timeout=400)[0].decode()
         assert process.returncode == 0, output[-3000:]
+        lines = [line.partition(" ")[2] for line in output.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
+        assert lines[-1].startswith("epoch 3/3  "), output  # without a terminal, lines with times
+        assert all(loss in lines[-1] for loss in ("  loss ", "  selected ", " s")), output
+        assert not re.search("Tip|deprecat|Warning|GPU available", output), output
     assert (killed / "runs/tiny/run_id.txt").read_text() == run_id
     assert not half.exists()
     one, other = (load_file(folder / "runs/tiny/model/model.safetensors") for folder in (whole, killed))

@@ -2,7 +2,6 @@
 Held by tests/models/backbones/test_base.py.
 """
 
-import logging
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +21,6 @@ ANY_SIZE = ({"dynamic_img_size": True, "dynamic_img_pad": True}, {"dynamic_img_s
 def make_network(config: BackboneConfig) -> nn.Module:
     """The network, as base.make_network describes it."""
     path = weights_file(config)
-    logging.getLogger("timm").setLevel(logging.ERROR)
     _require_name(config.name)
     if config.weights == "imagenet":
         path = _cached_weights(config.name)
