@@ -30,12 +30,11 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.status:
         print(study_status(read_study(sweep_name(file), runs), runs))
         return 0
-    from src.tuning.sweep_runner import prepare_sweep, run_sweep
+    from src.tuning.sweep_runner import run_sweep
 
     sweep = load_sweep(file, {"trials": options.trials} if options.trials else None)
     start_points(sweep, runs)  # a missing one is refused before anything starts
-    prepare_sweep(sweep, file)
-    results = run_sweep(sweep, runs)
+    results = run_sweep(sweep, file, runs)
     code = write_submission(results, sweep.predict, sweep.output) if sweep.predict else 0
     print(f"next: python -m src.evaluate --model {' '.join(result['name'] for result in results)}")
     print(f"      python -m src.predict --model {sweep.name} --data PHOTOS --output submissions/X.csv")
