@@ -1,7 +1,10 @@
 """Errors of a person's input or machine, and how a command ends: one line with the remedy, and an exit code."""
 
 import errno
+import io
+import locale
 import os
+import re
 import select
 import sys
 import tempfile
@@ -13,11 +16,25 @@ from pathlib import Path
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 PATH_PROBLEMS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY}
 PATH_PROBLEMS |= {errno.EBUSY, errno.EXDEV, errno.ENAMETOOLONG, errno.ELOOP}
+LONGEST = 2000  # letters of a message
 EXIT_FALLBACKS = 3  # exit code: done, but some rows hold the training mean and the most frequent comment
 
 
 class UserError(Exception):
-    """Bad input. The message is one line: it names the file, row or key, and the remedy."""
+    """Bad input. The message is one line: it names the file, row or key, and the remedy.
+
+    Line breaks and other control characters, as a table's header may hold them, become escapes, and the middle of a
+    long message dots.
+    """
+
+    def __init__(self, message: str) -> None:
+        text = escape_controls(message)
+        super().__init__(text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}")
+
+
+def escape_controls(text: str) -> str:
+    """A text with escapes, such as \\n, in the place of line breaks and control characters."""
+    return re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: repr(match[0])[1:-1], text)
 
 
 def one_line(message: object) -> str:
@@ -36,6 +53,7 @@ def run_command(command: Callable[[], int | None]) -> None:
     0: done; 1: a check found problems; 2: bad input, one line on stderr; 3: done, but some rows needed a fallback;
     130: interrupted from the keyboard; 141: the reader of the output, such as `head`, has ended.
     """
+    use_utf8()
     try:
         code = command() or 0
         sys.stdout.flush()
@@ -55,6 +73,22 @@ def run_command(command: Callable[[], int | None]) -> None:
             raise
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
+
+
+def use_utf8() -> None:
+    """UTF-8 for files and their names whatever the terminal; output in the terminal's encoding, else as escapes.
+
+    Child processes do likewise. Where the locale is not UTF-8, Python can only start anew.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    other_locale = sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1"
+    encoding = locale.getencoding() if other_locale else ""
+    encoding = os.environ.get("PYTHONIOENCODING", "").partition(":")[0] or encoding
+    os.environ["PYTHONIOENCODING"] = f"{encoding}:backslashreplace"
+    if other_locale:
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONUTF8": "1"})
 
 
 def describe_path_error(error: OSError) -> str:

@@ -13,7 +13,7 @@ from src.common.errors import UserError
 from src.common.plugins import load_plugin, plugin_names
 from src.common.text_table import format_table
 from src.config.schema import Config, DataConfig, SourceConfig
-from src.data.formats.base import NoOfficialSplit, source_name
+from src.data.formats.base import NoOfficialSplit, is_missing, source_name
 from src.data.leaky_split import as_caption_pairs, check_leaky_sources, is_leaky
 from src.data.sample import Sample
 from src.data.split import PARTS, part_samples, split_file, split_images
@@ -32,12 +32,17 @@ def load_format(source: SourceConfig) -> ModuleType:
 
 
 def read_source(source: SourceConfig) -> list[Sample]:
-    """The samples of one data set, one an image. Missing images stay in: see validation.
+    """The samples of one data set, one an image, without missing captions. Missing images stay in: see validation.
 
     Raises:
         UserError: its tables cannot be read; names file and row.
     """
-    return load_format(source).read_samples(source)
+    return [_without_missing_captions(sample) for sample in load_format(source).read_samples(source)]
+
+
+def _without_missing_captions(sample: Sample) -> Sample:
+    captions = tuple(text for text in sample.captions if not is_missing(text))
+    return sample if len(captions) == len(sample.captions) else replace(sample, captions=captions)
 
 
 def read_raw_captions(source: SourceConfig) -> dict[str, list[str]]:

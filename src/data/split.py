@@ -6,6 +6,7 @@ import math
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,22 +80,30 @@ def assign_parts(
 
     Images with the same bytes are one unit. A unit with officially split images follows their list; where lists
     disagree, test goes before val before train, and the official images of the other parts are left out of all.
+    An official split without val gives the share config.val of its train to val.
     Where the split is by pairs, each pair is a unit.
     """
     official = set(given)
     parts: dict[Key, str] = {}
+    listed_parts = {source: set(split.values()) for source, split in given.items()}
     free: dict[str, list[list[Sample]]] = defaultdict(list)
+    undivided: dict[str, list[list[Sample]]] = defaultdict(list)
     for unit in _units(samples, [None] * len(samples) if is_leaky(config) else hashes):
         listed = [part for sample in unit if (part := given.get(sample.source, {}).get(sample.name))]
         rest = [sample for sample in unit if sample.source not in official]
         if listed:
             part = max(listed, key=PARTS.index)
-            parts |= {_key(s): part for s in unit if s.source not in official or given[s.source].get(s.name) == part}
+            placed = [s for s in unit if s.source not in official or given[s.source].get(s.name) == part]
+            parts |= {_key(sample): part for sample in placed}
+            source = next(s.source for s in placed if s.source in official)
+            if part == "train" and "val" not in listed_parts[source]:
+                undivided[source].append(placed)
         elif rest:
             free[rest[0].source].append(rest)
-    for source, units in free.items():
-        for unit, part in zip(units, _draw_parts(units, source, config), strict=True):
-            parts |= {_key(sample): part for sample in unit}
+    for groups, settings in ((free, config), (undivided, replace(config, test=0.0))):
+        for source, units in groups.items():
+            for unit, part in zip(units, _draw_parts(units, source, settings), strict=True):
+                parts |= {_key(sample): part for sample in unit}
     return parts
 
 

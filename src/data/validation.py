@@ -12,7 +12,7 @@ import numpy as np
 from src.common.errors import UserError
 from src.common.files import stat_file
 from src.config.schema import Config, ModelConfig, SourceConfig
-from src.data.formats.base import source_name
+from src.data.formats.base import is_missing, source_name
 from src.data.image_hashes import map_in_threads
 from src.data.image_io import ImageError, decode_image
 from src.data.labels import labelled_samples, labelled_split, require_labels, train_tokenizer
@@ -254,10 +254,11 @@ def _caption_problems(samples: Sequence[Sample]) -> list[DataProblem]:
 
 
 def _empty_captions(source: SourceConfig) -> DataProblem:
-    """Captions without text of images that have others; an image that has none is another matter."""
+    """Missing captions of images that have others; an image that has none is another matter."""
     captions = read_raw_captions(source)
-    empty = [name for name, texts in captions.items() if any(texts) for text in texts if not text]
-    return DataProblem.of("captions are empty", empty, "fill them in or remove them; they are left out")
+    missing = {name: [text for text in texts if is_missing(text)] for name, texts in captions.items()}
+    cases = [name for name, texts in captions.items() if len(missing[name]) < len(texts) for _ in missing[name]]
+    return DataProblem.of("captions are empty or nan", cases, "fill them in or remove them; they are left out")
 
 
 def _placeholders(samples: Sequence[Sample]) -> DataProblem:

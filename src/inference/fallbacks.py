@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from src.data.formats.base import is_missing
 from src.inference.predict_options import PredictOptions
 from src.inference.predictions import Predictions
 from src.inference.submission import MOS_RANGE, Submission
@@ -67,7 +68,7 @@ def fill_missing(
             predictions.mos[i] = fallback.mos or 0.0
             reasons[name] = failed.get(name, "the model gives no finite mos")
         needs_caption = fallback.comment is not None and not (options.labelled and not predictions.references[i])
-        if needs_caption and not predictions.captions[i].strip():
+        if needs_caption and is_missing(predictions.captions[i]):
             predictions.captions[i] = fallback.comment or ""
             reasons[name] = failed.get(name, "the model gives an empty caption")
     for name, reason in reasons.items():

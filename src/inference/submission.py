@@ -1,7 +1,6 @@
 """Submissions: a CSV, checked before it replaces an older one, and a json with its provenance."""
 
 import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -14,6 +13,8 @@ import pandas as pd
 
 from src.common.errors import UserError
 from src.common.files import atomic_write, check_output_file, sha256, write_text
+from src.data.csv_table import parse_rows
+from src.data.formats.base import is_missing
 from src.data.formats.samsung import LARGEST
 from src.tracking.environment import command_line, git_version, library_versions
 
@@ -168,8 +169,8 @@ def _check_values(row: dict[str, str], where: str, mos_range: tuple[float, float
     low, high = mos_range
     if MOS in row and not low <= _finite_mos(row[MOS], where) <= high:
         raise UserError(f"{where}: mos {row[MOS]} is outside {low:g} to {high:g}")
-    if COMMENTS in row and not row[COMMENTS].strip():
-        raise UserError(f"{where}: the comment is empty")
+    if COMMENTS in row and is_missing(row[COMMENTS]):
+        raise UserError(f"{where}: the comment is empty or a word for a missing one ({row[COMMENTS]!r})")
 
 
 def _finite_mos(text: str, where: str) -> float:
@@ -186,7 +187,7 @@ def parse_submission(path: Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows as text, the same by Python's csv and by pandas.
 
     Raises:
-        UserError: missing, not UTF-8, a byte order mark, ragged rows, or read differently by the two.
+        UserError: missing, not UTF-8, a byte order mark, no valid CSV, ragged rows, or read differently by the two.
     """
     try:
         data = path.read_bytes()
@@ -197,7 +198,7 @@ def parse_submission(path: Path) -> tuple[list[str], list[list[str]]]:
         raise UserError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
     if data.startswith(b"\xef\xbb\xbf"):
         raise UserError(f"{path}: begins with a byte order mark; save it as UTF-8 without BOM")
-    header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+    header, *rows = parse_rows(text, path) or [[]]
     for i, row in enumerate(rows):
         if len(row) != len(header):
             raise UserError(f"{path}, row {i + 2}: has {len(row)} fields, the header {len(header)}; quote commas")

@@ -89,3 +89,29 @@ def test_a_file_that_is_missing_within_the_program_is_a_mistake_of_its_own(tmp_p
     code, _, stderr = run(f"run_command(lambda: open({str(tmp_path / 'absent')!r}))")
     assert code == 1
     assert "FileNotFoundError" in stderr
+
+
+def test_a_message_stays_on_its_line() -> None:
+    text = r"'x.csv: no column a\nb\r\x1b\u2028' + 'c' * 9999 + ' add it'"
+    code, _, stderr = run(f"def main(): raise UserError({text})\nrun_command(main)")
+    assert code == 2
+    assert stderr.startswith("error: x.csv: no column a\\nb\\r\\x1b\\u2028cc")
+    assert stderr.endswith("cc add it\n")
+    assert (stderr.count("\n"), len(stderr) < 2100) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "terminal",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+)
+def test_a_terminal_that_is_not_utf8_gets_escapes(
+    terminal: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in terminal.items():
+        monkeypatch.setenv(key, value)
+    (tmp_path / "바다").touch()
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(chr(8217))'])"
+    body = f"import os, subprocess\ndef main():\n print(os.listdir({str(tmp_path)!r}), flush=True)\n {child}\n"
+    code, output, stderr = run(body + " raise UserError(chr(8217))\nrun_command(main)")
+    assert (code, stderr) == (2, "error: \\u2019\n")
+    assert output == "['\\ubc14\\ub2e4']\n\\u2019\n"

@@ -101,6 +101,19 @@ def test_official_lists_are_followed_and_others_are_left_out() -> None:
     assert parts == {("a", "0"): "train", ("a", "1"): "val", ("a", "2"): "test"}
 
 
+def test_official_split_without_val_draws_it_from_train() -> None:
+    samples = photos(100) + photos(1, "b")
+    official = {"a": {str(i): "train" if i < 80 else "test" for i in range(100)}, "b": {"0": "train"}}
+    twin = [*distinct(samples[:-1]), "a/0"]  # b_0.jpg has a_0.jpg's bytes
+    parts = assign_parts(samples, DataConfig(val=0.1), official, twin)
+    assert Counter(parts.values()) == {"train": 73, "val": 8, "test": 20}
+    assert {part for (_, name), part in parts.items() if int(name) >= 80} == {"test"}
+    assert parts["a", "0"] == parts["b", "0"]
+    folds = [assign_parts(samples, DataConfig(folds=4, fold=i), official, twin) for i in range(4)]
+    drawn = [key for parts in folds for key, part in parts.items() if part == "val"]
+    assert sorted(drawn) == [*sorted(("a", str(i)) for i in range(80)), ("b", "0")]
+
+
 def test_official_duplicates_are_left_out_of_training() -> None:
     samples = photos(4, mos=False)
     given = {"a": {"0": "train", "1": "test", "2": "val", "3": "train"}}

@@ -114,13 +114,15 @@ def test_names_that_no_file_can_have_are_missing(tmp_path: Path) -> None:
 def test_empty_captions_of_photos_that_have_others(tmp_path: Path) -> None:
     data = challenge(tmp_path, 'p0,./train/p0.jpg,0,\np0,./train/p0.jpg,0,"   "\np3,./train/p3.jpg,1.5,\n')
     report = check_data(Config(data=data))
-    assert found(report) == {"captions are empty": (3, False)}
+    assert found(report) == {"captions are empty or nan": (3, False)}
     assert report.problems[0].examples == ["p0", "p0", "p3"]
+    data = challenge(tmp_path, "p0,./train/p0.jpg,0,nan\nq,./train/p1.jpg,5,None\n")
+    assert found(check_data(Config(data=data)))["captions are empty or nan"] == (1, False)
     (tmp_path / "flickr").mkdir()
     data = flickr(tmp_path / "flickr", {"train": ["a", "b"], "dev": ["c"], "test": ["d"]})
     table = tmp_path / "flickr" / "captions.txt"
     table.write_text(table.read_text() + "c.jpg,\n")
-    assert found(check_data(Config(data=data, model=CAPTIONS_ONLY))) == {"captions are empty": (1, False)}
+    assert found(check_data(Config(data=data, model=CAPTIONS_ONLY))) == {"captions are empty or nan": (1, False)}
 
 
 def test_huge_photos_are_named(tmp_path: Path) -> None:

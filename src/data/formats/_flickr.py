@@ -1,17 +1,19 @@
-"""What Flickr8k and Flickr30k share: token files, Kaggle's captions.txt, results.csv, split lists, Karpathy's json.
+"""What Flickr8k and Flickr30k share: token files, tables of captions, split lists, Karpathy's json.
 
 Held by tests/data/formats/test_flickr.py.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
+from src.data.csv_table import index_images
 from src.data.formats import _karpathy
+from src.data.formats._caption_table import caption_rows
 from src.data.formats.base import (
     NoOfficialSplit,
     find_file,
@@ -23,7 +25,7 @@ from src.data.formats.base import (
 from src.data.sample import Sample
 from src.data.validation_report import DataProblem
 
-LISTS = {"train": "train", "dev": "val", "val": "val", "test": "test"}
+LISTS = _karpathy.SPLITS | {"training": "train", "dev": "val", "valid": "val", "validation": "val", "testing": "test"}
 LIST_NAME = re.compile(r"(?:Flickr_?\d+k\.)?(train|dev|val|test)(?:Images)?\.txt")
 
 
@@ -53,13 +55,16 @@ class FlickrReader:
 
     def raw_captions(self, source: SourceConfig) -> dict[str, list[str]]:
         """Each image's captions as they stand in the file, empty ones too."""
-        captions = read_captions(self._caption_file(source))
+        written, captions = read_captions(self._caption_file(source)), dict[str, list[str]]()
+        mended = name_mender(self._image_folder(source))
+        for name, texts in written.items():
+            captions.setdefault(mended(name), []).extend(texts)
         for _, name in self.read_lists(source):
             captions.setdefault(name, [])
-        return mend_names(captions, self._image_folder(source))
+        return captions
 
     def official_split(self, source: SourceConfig) -> dict[str, str]:
-        """train, val or test by image name, from the list files or Karpathy's json.
+        """train, val or test by image name, from the table's column split, the list files or Karpathy's json.
 
         An image in two lists gets the more careful use: test before val before train.
 
@@ -92,10 +97,14 @@ class FlickrReader:
         ]
 
     def read_lists(self, source: SourceConfig) -> list[tuple[str, str]]:
-        """(part, image name) of every line of the official lists; empty where there are none.
+        """(part, image name) of each row of a table with a column split, or of each line of the official lists.
 
-        Flickr30k Entities lists numbers alone: 100 is 100.jpg where that has captions.
+        Empty where there are neither. Flickr30k Entities lists numbers alone: 100 is 100.jpg where that has captions.
         """
+        entries = read_split_column(self._caption_file(source))
+        mended = name_mender(self._image_folder(source))
+        if entries:
+            return list(dict.fromkeys((part, mended(name)) for part, name in entries))
         folder = source_folder(source)
         for place in (folder, folder / "Flickr8k_text"):
             entries = [
@@ -106,7 +115,8 @@ class FlickrReader:
                 if line.strip()
             ]
             if entries:
-                return list(dict.fromkeys(self._add_suffixes(entries, source)))
+                entries = self._add_suffixes(entries, source)
+                return list(dict.fromkeys((part, mended(name)) for part, name in entries))
         return []
 
     def _add_suffixes(self, entries: list[tuple[str, str]], source: SourceConfig) -> list[tuple[str, str]]:
@@ -132,64 +142,64 @@ def read_captions(path: Path) -> dict[str, list[str]]:
     """
     if path.suffix == ".json":
         return _karpathy.read_captions(_karpathy.read_json(path), path)
-    lines = [line for line in re.split(r"\r?\n", read_text(path)) if line.strip()]
-    if not lines:
+    text = read_text(path)
+    if not text.strip():
         raise UserError(f"{path}: is empty; download it again")
     captions: dict[str, list[str]] = {}
-    for name, text in _rows(lines, path):
-        captions.setdefault(name, []).append(text)
+    rows = _token_rows(text, path) if _is_token_file(text) else caption_rows(text, path)
+    for name, texts, *_ in rows:
+        captions.setdefault(name, []).extend(texts)
     return captions
 
 
-def mend_names(captions: dict[str, list[str]], images: Path) -> dict[str, list[str]]:
-    """The official token file calls one image 2258277193_586949ec62.jpg.1; there it is without the last two."""
-    result: dict[str, list[str]] = {}
-    for name, texts in captions.items():
-        mended = re.sub(r"\.jpg\.\d+$", ".jpg", name)
-        if mended != name and ((images / name).exists() or not (images / mended).exists()):
-            mended = name
-        result.setdefault(mended, []).extend(texts)
-    return result
+def read_split_column(path: Path) -> list[tuple[str, str]]:
+    """(part, image name) of each row of a caption table that has a column split; rows without a value are left out.
+
+    Raises:
+        UserError: a value is no part of a split; the row is named.
+    """
+    if path.suffix == ".json" or _is_token_file(text := read_text(path)):
+        return []
+    rows = [row for row in caption_rows(text, path) if row.part]
+    for row in rows:
+        if row.part.lower() not in LISTS:
+            raise UserError(f"{path}: {row.label}: unknown split {row.part!r}; known: {', '.join(LISTS)}")
+    return [(LISTS[row.part.lower()], row.name) for row in rows]
 
 
-def _rows(lines: list[str], path: Path) -> Iterator[tuple[str, str]]:
-    """(photo name, caption) of each line, in the form that the first line shows."""
-    header = [column.strip().lower() for column in re.split(r"[,|]", lines[0])]
-    if "\t" in lines[0]:
-        return _token_rows(lines, path)
-    if header[0] not in ("image", "image_name", "img_name", "filename"):
-        raise UserError(f"{path}: line 1 is neither `photo#0<tab>caption` nor a header that starts with image")
-    return _column_rows(lines[1:], "|" if "|" in lines[0] else ",", numbered=len(header) == 3, path=path)
+def name_mender(images: Path) -> Callable[[str], str]:
+    """A function from an image's name in a table or list to that of its file in a folder; without a file, unchanged.
+
+    The name may have no suffix, or begin with folders of another machine. The official token file calls one image
+    2258277193_586949ec62.jpg.1; its file is without the last two.
+    """
+    files, known = {path.name for path in images.iterdir()}, index_images(images)
+
+    def mended(name: str) -> str:
+        if name in files:
+            return name
+        parts = name.replace("\\", "/").split("/")
+        tails = ["/".join(parts[start:]) for start in range(len(parts))]
+        tails.append(re.sub(r"\.jpg\.\d+$", ".jpg", name))
+        path = next((known[tail] for tail in tails if tail in known), None)
+        return path.relative_to(images).as_posix() if path else name
+
+    return mended
 
 
-def _token_rows(lines: Iterable[str], path: Path) -> Iterator[tuple[str, str]]:
-    """`photo.jpg#0<tab>caption`"""
+def _is_token_file(text: str) -> bool:
+    """Whether the first line is `photo.jpg#0<tab>caption`."""
+    return re.match(r"\s*[^\t\r\n]*#[^\t\r\n]*\t", text) is not None
+
+
+def _token_rows(text: str, path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Image name and caption of each line: `photo.jpg#0<tab>caption`"""
+    lines = re.split(r"\r?\n" if "\n" in text else r"\r", text)
     for number, line in enumerate(lines, 1):
-        name, tab, text = line.partition("\t")
+        name, tab, caption = line.partition("\t")
         name, mark, _ = name.rpartition("#")
+        if not line.strip():
+            continue
         if not tab or not mark:
             raise UserError(f"{path}: line {number} is not `photo#number<tab>caption`; correct or remove it")
-        yield name.strip(), text.strip()
-
-
-def _column_rows(lines: Iterable[str], separator: str, numbered: bool, path: Path) -> Iterator[tuple[str, str]]:
-    """`photo.jpg,caption` or `photo.jpg| 0| caption`
-
-    Only the first separators count, for captions hold commas, quoted or not. Flickr30k's results.csv has a row whose
-    second separator is missing (2199200615.jpg| 4   A dog runs across the grass .).
-    """
-    for number, line in enumerate(lines, 2):
-        name, mark, text = line.partition(separator)
-        if not mark or not name.strip():
-            raise UserError(f"{path}: line {number} is not `photo{separator}caption`; correct or remove it")
-        if numbered:
-            match = re.match(rf"\s*\d+\s*{re.escape(separator)}?(.*)", text)
-            if not match:
-                raise UserError(f"{path}: line {number} has no caption number; correct or remove it")
-            text = match[1]
-        yield _unquote(name), _unquote(text)
-
-
-def _unquote(text: str) -> str:
-    text = text.strip()
-    return text[1:-1].replace('""', '"').strip() if len(text) > 1 and text[0] == text[-1] == '"' else text
+        yield name.strip(), [caption.strip()]

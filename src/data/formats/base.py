@@ -10,7 +10,8 @@ Such a file defines read_samples; the other names are optional:
     find_problems(source) -> list[DataProblem]           what `prepare check` is to say of this format's files
     CHALLENGE = True                                     its captions have the style that submissions are written in
 
-Each takes the source's SourceConfig and raises UserError, naming file and row, where the files cannot be read.
+Captions that are missing, see is_missing, are left out of the samples afterwards, whatever the format.
+Each function takes the source's SourceConfig and raises UserError, naming file and row, where the files cannot be read.
 
 Held by tests/data/formats/test_samsung.py and test_flickr.py.
 """
@@ -23,6 +24,10 @@ from pathlib import Path
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
 from src.data.sample import Sample
+from src.data.text_encoding import decode_text
+
+# Empty, and what spreadsheets, pandas and databases write for a missing value, in small letters.
+MISSING = {"", "nan", "-nan", "na", "n/a", "<na>", "#n/a", "#na", "none", "null"}
 
 
 class NoOfficialSplit(UserError):
@@ -53,8 +58,8 @@ def source_folder(source: SourceConfig) -> Path:
 
 
 def make_sample(source: SourceConfig, images: Path, name: str, captions: Iterable[str]) -> Sample:
-    """A sample without mos; captions without text are left out."""
-    return Sample(image_path(images, name), name, source_name(source), None, tuple(filter(None, captions)))
+    """A sample without mos."""
+    return Sample(image_path(images, name), name, source_name(source), None, tuple(captions))
 
 
 def find_file(folder: Path, named: str, usual: list[str], key: str) -> Path:
@@ -92,20 +97,18 @@ def image_path(folder: Path, name: str) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """A text file: UTF-8 with or without a byte order mark, else cp949 (Korean).
+    """A text file, decoded as decode_text of src/data/text_encoding.py says.
 
     Raises:
-        UserError: it cannot be read, or is in neither encoding; the line is named.
+        UserError: it cannot be read, or its encoding is in doubt; the line is named.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-    try:
-        return data.decode("cp949")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: line {line} is neither UTF-8 nor cp949 text; save the file as UTF-8") from error
+    return decode_text(data, path)
+
+
+def is_missing(text: str) -> bool:
+    """Whether a mos or a caption is empty or one of the words, such as nan, that stand for a missing value."""
+    return text.strip().lower() in MISSING

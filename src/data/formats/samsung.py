@@ -8,12 +8,11 @@ import pandas as pd
 from src.common.errors import UserError
 from src.config.schema import SourceConfig
 from src.data.csv_table import image_names, image_paths, index_images, read_table, row_label
-from src.data.formats.base import find_file, find_folder, image_path, source_folder, source_name
+from src.data.formats.base import find_file, find_folder, image_path, is_missing, source_folder, source_name
 from src.data.sample import Sample
 from src.data.validation_report import DataProblem
 
 CHALLENGE = True  # submissions are written in the style of its comments
-MISSING = {"", "nan", "na", "none", "null"}
 LARGEST = 1e15  # a sum of many squares of such mos is finite in float32
 
 
@@ -35,7 +34,7 @@ def read_samples(source: SourceConfig) -> list[Sample]:
             listed = ", ".join(map(row_label, rows[:5]))
             raise UserError(f"{path}: photo {name} has two paths ({listed}); give each photo its own img_name")
         mean = math.fsum(known) / len(known) if known else None
-        captions = tuple(comments[i] for i in rows if comments[i])
+        captions = tuple(comments[i] for i in rows)
         samples.append(Sample(images[rows[0]], name, source_name(source), mean, captions))
     return samples
 
@@ -96,7 +95,7 @@ def _comments(table: pd.DataFrame) -> list[str]:
 
 
 def _number(text: str, index: int, path: Path) -> float | None:
-    if text.lower() in MISSING:
+    if is_missing(text):
         return None
     try:
         value = float(text)

@@ -48,6 +48,14 @@ def test_columns_may_be_missing_and_values_empty(tmp_path: Path) -> None:
     assert [(s.mos, s.captions) for s in empty] == [(None, ()), (None, ())]
 
 
+@pytest.mark.parametrize("word", ["nan", "None", " NULL ", "n/a", "<NA>"])
+def test_words_for_missing_values_are_no_mos_and_no_comment(tmp_path: Path, word: str) -> None:
+    where = source(tmp_path, HEAD + f"nan,a.jpg,{word},{word}\nnan,a.jpg,5,none of it is sharp\nb,b.jpg,4,{word}\n")
+    first, second = read_source(where)
+    assert (first.name, first.mos, first.captions) == ("nan", 5.0, ("none of it is sharp",))
+    assert (second.mos, second.captions) == (4.0, ())
+
+
 def test_photos_in_another_folder_and_with_backslashes(tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
     text = HEAD + "a,.\\train\\a.jpg,1,x\n"
@@ -95,7 +103,7 @@ def test_names_decomposed_on_disk_are_found(tmp_path: Path) -> None:
         (HEAD + "a,a.jpg,1,x\n,b.jpg,1,x\n", r"row 3 has no img_name"),
         (HEAD + "a,a.jpg,1,good, but dark\n", r"quote"),
         (HEAD + "a,a.jpg,1,x\na,b.jpg,1,x\n", r"photo a has two paths \(row 2, row 3\)"),
-        (HEAD.encode() + b"a,a.jpg,1,\xff\xfe\x00\n", r"line 2 is neither UTF-8 nor cp949"),
+        (HEAD.encode() + b"a,a.jpg,1,\xff\xfe\x00\n", r"line 2 is not UTF-8, and neither cp949 nor cp1252"),
     ],
 )
 def test_bad_tables_are_named(tmp_path: Path, text: str | bytes, message: str) -> None:
