@@ -32,8 +32,9 @@ class SourceConfig:
         captions: caption file, relative to path; empty: the format's usual names are tried.
         images: folder of photos, relative to path; empty: the format's usual names are tried.
         split: official (the data set's own lists, or Karpathy's json), random (by photo, in the parts data.val and
-            data.test), or leaking_pairs (photo-caption pairs at random). With leaking_pairs, most test photos are also
-            in training: it serves only to measure this leak. Each pair is scored by its own caption, without mos.
+            data.test), auto (official where the data set has one, else random), or leaking_pairs (photo-caption pairs
+            at random). With leaking_pairs, most test photos are also in training: it serves only to measure this leak.
+            Each pair is scored by its own caption, without mos.
         share: share of an epoch's photos, relative to the shares of the other sources; 0: its number of photos.
         style: style token of its captions; empty: its name.
     """
@@ -43,7 +44,7 @@ class SourceConfig:
     name: str = ""
     captions: str = ""
     images: str = ""
-    split: Literal["official", "random", "leaking_pairs"] = "random"
+    split: Literal["official", "random", "auto", "leaking_pairs"] = "random"
     share: AtLeast0 = 0.0
     style: str = ""
 
@@ -302,6 +303,8 @@ class TrainConfig:
         batch_size: number of photos in a batch.
         lr: peak learning rate of the heads.
         backbone_lr: peak learning rate of the backbone's trained stages.
+        layer_decay: factor on the learning rate from each layer of a trained backbone to the layer before it; 1: the
+            same rate for all layers.
         weight_decay: weight decay of AdamW, on matrices only.
         schedule: learning rate after the warm-up: cosine, plateau or constant.
         warmup: fraction of all steps in which the learning rate rises.
@@ -332,6 +335,7 @@ class TrainConfig:
     batch_size: Count = 64
     lr: Above0 = 1e-3
     backbone_lr: Above0 = 1e-4
+    layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
     weight_decay: AtLeast0 = 0.01
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     warmup: Fraction = 0.05

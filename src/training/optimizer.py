@@ -1,9 +1,10 @@
-"""AdamW for both heads and the backbone, and the learning rate's schedule. Held by tests/test_presets.py."""
+"""AdamW for both heads and the backbone, and the learning rate's schedule."""
 
 import math
 from typing import Any
 
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
@@ -22,17 +23,30 @@ def make_optimizer(model: nn.Module, train: TrainConfig, steps: int) -> dict[str
 
 
 def parameter_groups(model: nn.Module, train: TrainConfig) -> list[dict[str, Any]]:
-    """Trained parameters in groups for AdamW: backbone or heads, matrices with and the rest without weight decay."""
+    """Trained parameters in groups for AdamW: backbone or heads, matrices with and the rest without weight decay.
+
+    With train.layer_decay below 1, the backbone has groups for each layer, as in BEiT (Bao et al. 2022): the learning
+    rate of a layer is layer_decay times that of the layer after it, and that of the last is train.backbone_lr.
+    """
+    layers = _layer_groups(model.backbone, train) if train.layer_decay < 1 else []
+    grouped = {id(parameter) for group in layers for parameter in group["params"]}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and id(parameter) not in grouped:
             groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
-    result = []
     for (backbone, matrix), parameters in sorted(groups.items(), key=lambda item: item[0]):
         lr = train.backbone_lr if backbone else train.lr
         decay = train.weight_decay if matrix else 0.0
-        result.append({"params": parameters, "lr": lr, "initial": lr, "weight_decay": decay})
-    return result
+        layers.append({"params": parameters, "lr": lr, "initial": lr, "weight_decay": decay})
+    return layers
+
+
+def _layer_groups(backbone: Any, train: TrainConfig) -> list[dict[str, Any]]:
+    """The trained parameters of each layer of a backbone, first layer first."""
+    groups = param_groups_layer_decay(backbone.network, train.weight_decay, layer_decay=train.layer_decay)
+    for group in groups:
+        group["lr"] = group["initial"] = train.backbone_lr * group.pop("lr_scale")
+    return groups
 
 
 def lr_schedule(optimizer: torch.optim.Optimizer, train: TrainConfig, steps: int) -> LambdaLR:
