@@ -5,14 +5,15 @@ commands:
   demo    make the demo data: a few hundred rendered scenes in the challenge's and in Flickr's layout
   split   cut the photos into train, val and test, and write the split down
   cache   compute the features of a frozen backbone once, for all later runs
+  biq2021 turn BIQ2021's own download into the challenge's layout
   spice   fetch what src.evaluate --spice needs (some 400 MB)
 """
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from src.common.errors import UserError, run_command
+from src.data.prepare_options import parse_data_options, parse_demo_options
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -21,14 +22,13 @@ def main(args: Sequence[str] | None = None) -> int:
     if command in ("-h", "--help"):
         print(__doc__, end="")
         return 0
-    commands = {"check": check, "demo": demo, "split": split, "cache": cache, "spice": spice}
+    commands = {"check": check, "demo": demo, "split": split, "cache": cache, "biq2021": biq2021, "spice": spice}
     if command not in commands:
         raise UserError(f"no command {command!r}; type one of {', '.join(commands)}")
     return commands[command](words) or 0
 
 
 def check(args: Sequence[str]) -> int:
-    from src.data.prepare_options import parse_data_options
     from src.data.validation import check_data
 
     config, has_folder, next_config = parse_data_options("check", args)
@@ -39,16 +39,13 @@ def check(args: Sequence[str]) -> int:
 
 def demo(args: Sequence[str]) -> None:
     from src.data.demo import make_demo
-    from src.data.prepare_options import parse_demo_options
 
-    options = parse_demo_options(args)
-    state = "wrote" if make_demo(Path(options.output), options.photos, options.seed) else "unchanged:"
-    print(f"{state} {options.output}/challenge and {options.output}/flickr8k")
-    print(f"next: python -m src.prepare check --folder {options.output}/challenge --format samsung")
+    folder, photos, seed, next_folder = parse_demo_options(args)
+    state = "wrote" if make_demo(folder, photos, seed) else "unchanged:"
+    print(f"{state} challenge and flickr8k in {folder}\nnext: python -m src.prepare check --folder {next_folder}")
 
 
 def split(args: Sequence[str]) -> None:
-    from src.data.prepare_options import parse_data_options
     from src.data.sources import make_split
 
     config, _, next_config = parse_data_options("split", args)
@@ -56,24 +53,27 @@ def split(args: Sequence[str]) -> None:
 
 
 def cache(args: Sequence[str]) -> None:
-    from src.data.prepare_options import parse_data_options
-
     config, _, next_config = parse_data_options("cache", args)
     from src.training.datamodule import build_feature_store
 
     result = build_feature_store(config)
     for path, reason in list(result.failed.items())[:5]:
         print(f"left out: {path}: {reason}", file=sys.stderr)
-    print(f"computed the features of {result.photos:,} photos in {result.seconds:.1f} s; {len(result.failed)} left out")
-    print(f"they are in {config.data.cache_dir}; next: python -m src.train --config {next_config}")
+    print(f"{result}\nthey are in {config.data.cache_dir}; next: python -m src.train --config {next_config}")
+
+
+def biq2021(args: Sequence[str]) -> None:
+    from src.data.biq2021 import convert_biq2021, parse_biq2021_options
+
+    print(convert_biq2021(parse_biq2021_options(args)))
 
 
 def spice(args: Sequence[str]) -> None:
     from src.metrics.spice import fetch_spice, parse_fetch_options
 
-    options = parse_fetch_options(args)
-    state = "wrote" if fetch_spice(Path(options.output), options.archive) else "unchanged:"
-    print(f"{state} {options.output}\nnext: python -m src.evaluate --model RUN --spice true")
+    folder, archive = parse_fetch_options(args)
+    state = "wrote" if fetch_spice(folder, archive) else "unchanged:"
+    print(f"{state} {folder}\nnext: python -m src.evaluate --model RUN --spice true")
 
 
 if __name__ == "__main__":

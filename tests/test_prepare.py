@@ -8,9 +8,9 @@ import pytest
 
 from src.common.errors import UserError
 from src.config.loader import load_config
-from src.config.schema import Config
 from src.data.demo import make_demo
-from src.data.sources import official_splits, read_sources, with_folder
+from src.data.prepare_options import parse_data_options
+from src.data.sources import official_splits, read_sources
 from src.data.split import split_images
 from src.prepare import main
 
@@ -120,18 +120,19 @@ def test_an_official_split_that_cannot_be_read_is_no_random_one(tmp_path: Path, 
     images = [{"filename": f"{i}.jpg", "sentences": [{"raw": "a dog runs"}], **split} for i in range(3)]
     (tmp_path / "images").mkdir()
     (tmp_path / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
+    data = parse_data_options("check", ["--folder", str(tmp_path), "--format", "flickr8k"])[0].data
     if split:
         with pytest.raises(UserError, match="dataset_flickr8k.json: image 0.jpg: unknown split 'foo'"):
-            with_folder(Config(), str(tmp_path), "flickr8k")
+            official_splits(data)
     else:
-        assert with_folder(Config(), str(tmp_path), "flickr8k").data.sources[0].split == "random"
+        assert official_splits(data) == {}
 
 
 def test_unknown_command_is_one_line() -> None:
     shown = run("chek")
     assert (shown.returncode, shown.stderr) == (
         2,
-        "error: no command 'chek'; type one of check, demo, split, cache, spice\n",
+        "error: no command 'chek'; type one of check, demo, split, cache, biq2021, spice\n",
     )
 
 

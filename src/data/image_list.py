@@ -7,7 +7,7 @@ from pathlib import Path
 
 from src.common.errors import UserError
 from src.data.csv_table import image_names, image_paths, index_images, read_table, row_label
-from src.data.formats.base import read_text
+from src.data.formats.base import folder_levels, read_text
 from src.data.image_io import SUFFIXES
 from src.data.sample import Sample
 
@@ -25,7 +25,7 @@ def find_images(data: str, images: str = "", sample: str = "") -> list[Sample]:
     """
     if not data:
         raise UserError("--data: name a table such as test.csv, a list of photo names or a folder of photos")
-    table = Path(data)
+    table = nearest_table(Path(data))
     samples = read_image_list(table)
     if images:
         samples = _in_folder(samples, Path(images))
@@ -68,6 +68,14 @@ def read_image_list(path: Path) -> list[Sample]:
         raise UserError(f"{path}: holds no photos; known suffixes are {' '.join(SUFFIXES)}")
     _refuse_twice([sample.name for sample in samples], path)
     return samples
+
+
+def nearest_table(path: Path) -> Path:
+    """The path or, where nothing is there, a file of its name one folder below: archives unpack into open/."""
+    if path.exists() or not path.parent.is_dir():
+        return path
+    files = [place / path.name for place in [*folder_levels(path.parent, 1)][1] if (place / path.name).is_file()]
+    return files[0] if len(files) == 1 else path
 
 
 def in_sample_order(

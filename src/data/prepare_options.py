@@ -4,13 +4,14 @@ Held by tests/test_prepare.py.
 """
 
 from collections.abc import Sequence
-
-from jsonargparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from shlex import quote
 
 from src.common.plugins import plugin_names
 from src.config.cli import make_parser, parse_command
-from src.config.schema import Config, Count, Seed
-from src.data.sources import FORMATS, with_folder
+from src.config.schema import Config, Count, Seed, SourceConfig
+from src.data.formats.base import FORMATS
 
 ABOUT = {
     "check": "Says what is in a data set and what is wrong with it. Writes nothing.",
@@ -33,15 +34,18 @@ def parse_data_options(command: str, args: Sequence[str]) -> tuple[Config, bool,
         parser.add_argument("--format", choices=formats, default="samsung", help="how --folder is laid out")
     config, options = parse_command(parser, args)
     if not (folder := options.get("folder")):
-        return config, False, options.config or "configs/X.yaml"
+        return config, False, quote(options.config or "configs/X.yaml")
+    source = SourceConfig(format=options.format, path=folder, split="auto")
+    config = replace(config, data=replace(config.data, sources=[source]))
     next_config = f"X.yaml, where X.yaml lists {folder} under data.sources"
-    return with_folder(config, folder, options.format), True, next_config
+    return config, True, next_config
 
 
-def parse_demo_options(args: Sequence[str]) -> Namespace:
-    """output, photos and seed; None where photos or seed are not given."""
+def parse_demo_options(args: Sequence[str]) -> tuple[Path, int | None, int | None, str]:
+    """The folder, the number of photos, the seed and the next command's --folder; None for what is not given."""
     parser = make_parser("prepare demo", "Makes the demo data: rendered scenes with captions and mos.", config=False)
     parser.add_argument("--output", type=str, default="data/demo", help="a new folder for it")
     parser.add_argument("--photos", type=Count, help="photos in each of the two layouts, at least 50; 300 if not given")
     parser.add_argument("--seed", type=Seed, help="the same seed gives the same photos; 0 if not given")
-    return parser.parse_args(args)
+    options = parser.parse_args(args)
+    return Path(options.output), options.photos, options.seed, quote(f"{Path(options.output)}/challenge")

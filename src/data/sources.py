@@ -4,22 +4,22 @@ Held by tests/data/formats and tests/data/test_format_plugins.py.
 """
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from types import ModuleType
 
 from src.common.errors import UserError
 from src.common.plugins import load_plugin, plugin_names
 from src.common.text_table import format_table
 from src.config.schema import Config, DataConfig, SourceConfig
-from src.data.formats.base import NoOfficialSplit, is_missing, source_name
+from src.data.formats.base import FORMATS, NoOfficialSplit, is_missing, source_name
 from src.data.leaky_split import as_caption_pairs, check_leaky_sources, is_leaky
 from src.data.sample import Sample
 from src.data.split import PARTS, part_samples, split_file, split_images
 from src.data.validation_report import DataProblem
-
-FORMATS = "src.data.formats"
 
 
 def load_format(source: SourceConfig) -> ModuleType:
@@ -101,10 +101,27 @@ def read_sources(config: DataConfig) -> list[Sample]:
 def official_splits(config: DataConfig) -> dict[str, dict[str, str]]:
     """The official split, {image name: train, val or test}, of each data set whose `split` is official.
 
+    Of those whose `split` is auto, the ones that have one; the others are named on stderr.
+
     Raises:
-        UserError: a data set has none.
+        UserError: a data set has none, and its `split` is official.
     """
-    return {source_name(source): read_official_split(source) for source in config.sources if source.split == "official"}
+    splits = {}
+    for source in config.sources:
+        if source.split in ("official", "auto"):
+            try:
+                splits[source_name(source)] = read_official_split(source)
+            except NoOfficialSplit as error:
+                if source.split == "official":
+                    raise
+                _report_random_split(source_name(source), str(error))
+    return splits
+
+
+@cache
+def _report_random_split(name: str, reason: str) -> None:
+    """Says on stderr, once, that a data set is split at random."""
+    print(f"{name} is split at random, always the same way: {reason.partition(';')[0]}", file=sys.stderr)
 
 
 def load_part(config: Config, part: str) -> list[Sample]:
@@ -140,13 +157,3 @@ def make_split(config: DataConfig) -> str:
         )
         lines.append(f"         copy the photos there, delete {file}, and type the same command again")
     return "\n".join(lines)
-
-
-def with_folder(config: Config, folder: str, format: str) -> Config:
-    """The config with one folder as its only data set, by its official split if it has one."""
-    source = SourceConfig(format=format, path=folder, split="official")
-    try:
-        read_official_split(source)
-    except NoOfficialSplit:
-        source = replace(source, split="random")
-    return replace(config, data=replace(config.data, sources=[source]))

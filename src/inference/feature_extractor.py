@@ -50,6 +50,9 @@ class CacheResult:
     seconds: float = 0.0
     failed: dict[Path, str] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return f"computed the features of {self.photos:,} photos in {self.seconds:.1f} s; {len(self.failed)} left out"
+
 
 def fill_feature_stores(backbone: nn.Module, requests: Sequence[CacheRequest], progress: bool = True) -> CacheResult:
     """Computes missing features. Stores of one image size are filled by one pass through the backbone.

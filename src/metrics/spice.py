@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonargparse import Namespace
 
 from src.common.errors import UserError, one_line
 from src.common.files import atomic_write
@@ -86,12 +85,13 @@ def missing_spice_files(folder: Path) -> list[Path]:
     return [path for path in needed if not path.is_file()]
 
 
-def parse_fetch_options(args: Sequence[str]) -> Namespace:
-    """Options of `prepare spice`: output, the folder, and archive, an address or a local zip file."""
+def parse_fetch_options(args: Sequence[str]) -> tuple[Path, str]:
+    """Options of `prepare spice`: the folder, and the archive, an address or a local zip file."""
     parser = make_parser("prepare spice", "Fetches what SPICE needs: Stanford CoreNLP, some 400 MB.", config=False)
     parser.add_argument("--output", type=str, default=str(FOLDER), help="folder for it; src.evaluate looks here")
     parser.add_argument("--archive", type=str, default=ADDRESS, help="where the zip is: an address, or a local file")
-    return parser.parse_args(args)
+    options = parser.parse_args(args)
+    return Path(options.output), options.archive
 
 
 def fetch_spice(folder: Path = FOLDER, address: str = ADDRESS) -> bool:

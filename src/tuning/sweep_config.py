@@ -136,7 +136,8 @@ def check_sweep(sweep: SweepConfig, path: Path) -> None:
         with locate_errors(path, "final"):
             trial_config(sweep, sweep.final)
     with locate_errors(path, "folds"):
-        if sweep.folds and all(source.split != "random" for source in trial_config(sweep, {}).data.sources):
+        sources = trial_config(sweep, {}).data.sources
+        if sweep.folds and not any(source.split in ("random", "auto") for source in sources):
             raise UserError("every source of base has a split of its own; set 0, or split: random")
     for key in sweep.space:
         with locate_errors(path, "space", key):

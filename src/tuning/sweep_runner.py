@@ -25,7 +25,7 @@ from ray.tune.search.optuna import OptunaSearch
 from src.common.ray_cluster import IDLE_CPUS, ray_session
 from src.config.schema import TrackConfig
 from src.data.demo import make_demo
-from src.data.image_list import read_image_list
+from src.data.image_list import find_images
 from src.tracking.mlflow_client import tracking_uri
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_folder import RunFolder
@@ -62,7 +62,7 @@ def prepare_sweep(sweep: SweepConfig, path: Path) -> None:
         make_demo(demo)
     if sweep.predict:
         with locate_errors(path, "predict"):
-            read_image_list(Path(sweep.predict))
+            find_images(sweep.predict)
     if config.data.cache and config.model.backbone.frozen:
         build_feature_store(config)
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from src.common.errors import UserError
-from src.data.image_list import read_image_list
+from src.data.image_list import find_images, read_image_list
 
 NAMES = ["0213074526", "1e5", "00", "two words", "바다 사진", "NA", " padded "]
 
@@ -45,6 +45,17 @@ def test_photos_beside_the_table(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "b.jpg")
     (tmp_path / "x.csv").write_text("img_name\nb\na.jpg\n")
     assert [sample.path.name for sample in read_image_list(tmp_path / "x.csv")] == ["b.jpg", "a.jpg"]
+
+
+def test_table_of_an_archive_unpacked_into_a_folder_of_its_own(tmp_path: Path) -> None:
+    touch(tmp_path / "open" / "test" / "a.jpg", tmp_path / "open" / "test" / "b.jpg")
+    (tmp_path / "open" / "test.csv").write_text("img_name,img_path\na,./test/a.jpg\nb,./test/b.jpg\n")
+    (tmp_path / "open" / "sample_submission.csv").write_text("img_name,mos,comments\nb,0,x\na,0,x\n")
+    samples = find_images(str(tmp_path / "test.csv"))
+    assert [sample.path for sample in samples] == [tmp_path / "open" / "test" / f"{name}.jpg" for name in "ba"]
+    touch(tmp_path / "other" / "test.csv")
+    with pytest.raises(UserError, match=r"test\.csv: cannot be read"):
+        find_images(str(tmp_path / "test.csv"))
 
 
 def test_folder_is_sorted_and_read_in_depth(tmp_path: Path) -> None:

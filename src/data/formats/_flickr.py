@@ -18,6 +18,7 @@ from src.data.formats.base import (
     NoOfficialSplit,
     find_file,
     find_folder,
+    folder_levels,
     make_sample,
     read_text,
     source_folder,
@@ -79,16 +80,18 @@ class FlickrReader:
         if lists := sorted(self.read_lists(source), key=lambda entry: order.index(entry[0])):
             return {name: part for part, name in lists}
         folder = source_folder(source)
-        if not (path := folder / self.karpathy).is_file():
+        try:
+            path = find_file(folder, "", [self.karpathy], "captions")
+        except UserError as error:
             raise NoOfficialSplit(
-                f"{folder}: has no official split (Flickr_8k.trainImages.txt and its like, or {path.name}); "
+                f"{folder}: has no official split (Flickr_8k.trainImages.txt and its like, or {self.karpathy}); "
                 "add it or set split: random"
-            )
+            ) from error
         return _karpathy.read_split(_karpathy.read_json(path), path)
 
     def find_problems(self, source: SourceConfig) -> list[DataProblem]:
         """Images in two of the official lists."""
-        if source.split != "official":
+        if source.split not in ("official", "auto"):
             return []
         counts = Counter(name for _, name in self.read_lists(source))
         twice = [name for name, count in counts.items() if count > 1]
@@ -105,8 +108,8 @@ class FlickrReader:
         mended = name_mender(self._image_folder(source))
         if entries:
             return list(dict.fromkeys((part, mended(name)) for part, name in entries))
-        folder = source_folder(source)
-        for place in (folder, folder / "Flickr8k_text"):
+        near = [place for level in folder_levels(source_folder(source), 1) for place in level]
+        for place in dict.fromkeys([*near, self._caption_file(source).parent]):
             entries = [
                 (LISTS[match[1]], line.strip())
                 for path in sorted(place.glob("*.txt"))

@@ -31,8 +31,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def is_karpathy(content: dict[str, Any]) -> bool:
-    """Whether read_json's result is Karpathy's, and not COCO's own."""
-    return "annotations" not in content
+    """Whether read_json's result is Karpathy's, and not COCO's own, which has no annotations where they are secret."""
+    first = content["images"][0] if content["images"] else {}
+    return "annotations" not in content and not (isinstance(first, dict) and "file_name" in first)
 
 
 def read_captions(content: dict[str, Any], path: Path) -> dict[str, list[str]]:

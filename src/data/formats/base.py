@@ -18,7 +18,7 @@ Held by tests/data/formats/test_samsung.py and test_flickr.py.
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from src.common.errors import UserError
@@ -28,6 +28,8 @@ from src.data.text_encoding import decode_text
 
 # Empty, and what spreadsheets, pandas and databases write for a missing value, in small letters.
 MISSING = {"", "nan", "-nan", "na", "n/a", "<na>", "#n/a", "#na", "none", "null"}
+
+FORMATS = "src.data.formats"
 
 
 class NoOfficialSplit(UserError):
@@ -65,22 +67,50 @@ def make_sample(source: SourceConfig, images: Path, name: str, captions: Iterabl
 def find_file(folder: Path, named: str, usual: list[str], key: str) -> Path:
     """The file `named` within a folder or, where that is empty, the first of the usual names that exists.
 
+    Archives unpack into folders of their own (open/, archive/, Flickr_Data/Flickr_Data/), so the folders within are
+    searched too; the nearest file counts.
+
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or several are equally near.
     """
     return _find(folder, named, usual, key, Path.is_file)
 
 
 def find_folder(folder: Path, named: str, usual: list[str], key: str) -> Path:
-    """As find_file, for a folder."""
-    return _find(folder, named, usual, key, Path.is_dir)
+    """As find_file, for a folder. Of a folder within a folder of its name, as archives unpack, the inner one counts."""
+    return innermost(_find(folder, named, usual, key, Path.is_dir))
+
+
+def innermost(folder: Path) -> Path:
+    """The folder within a folder of its name (train2017/train2017), or itself."""
+    inner = folder / folder.name
+    return inner if inner.is_dir() else folder
 
 
 def _find(folder: Path, named: str, usual: list[str], key: str, exists: Callable[[Path], bool]) -> Path:
     names = [named] if named else usual
-    if path := next((folder / name for name in names if exists(folder / name)), None):
-        return path
+    for level in folder_levels(folder, 0 if named else 3):
+        hits = [next((place / name for name in names if exists(place / name)), None) for place in level]
+        if len(paths := [path for path in hits if path]) > 1:
+            listed = " and ".join(path.relative_to(folder).as_posix() for path in paths[:2])
+            raise UserError(f"{folder}: has {listed}; name one with the key `{key}` of this data source")
+        if paths:
+            return paths[0]
     raise UserError(f"{folder}: has no {' or '.join(names)}; name it with the key `{key}` of this data source")
+
+
+def folder_levels(folder: Path, depth: int) -> Iterator[list[Path]]:
+    """[folder], then the visible folders in it, then those in these, and so on, `depth` times; each level sorted."""
+    level = [folder]
+    yield level
+    for _ in range(depth):
+        entries = [entry for place in level for entry in os.scandir(place)]
+        level = sorted(Path(entry.path) for entry in entries if entry.is_dir() and _is_visible(entry.name))
+        yield level
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"  # what a Mac adds to archives
 
 
 def image_path(folder: Path, name: str) -> Path:

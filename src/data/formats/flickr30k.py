@@ -1,23 +1,16 @@
-"""Flickr30k (Young et al. 2014): results.csv, the official token file, Kaggle's captions.txt or Karpathy's json."""
+"""Flickr30k (Young et al. 2014): results.csv, the official token file, captions.txt, or Karpathy's json or table."""
 
 from src.data.formats._flickr import FlickrReader
 
 READER = FlickrReader(
     captions=[
         "results.csv",
-        "flickr30k_images/results.csv",
         "results_20130124.token",
         "captions.txt",
+        "flickr_annotations_30k.csv",
         "dataset_flickr30k.json",
     ],
-    images=[
-        "flickr30k_images/flickr30k_images",
-        "flickr30k_images",
-        "flickr30k-images",
-        "Flickr30k_Dataset",
-        "Images",
-        "images",
-    ],
+    images=["flickr30k_images", "flickr30k-images", "Flickr30k_Dataset", "Images", "images"],
     karpathy="dataset_flickr30k.json",
 )
 read_samples = READER.read_samples

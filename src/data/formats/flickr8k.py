@@ -3,8 +3,8 @@
 from src.data.formats._flickr import FlickrReader
 
 READER = FlickrReader(
-    captions=["Flickr8k.token.txt", "Flickr8k_text/Flickr8k.token.txt", "captions.txt", "dataset_flickr8k.json"],
-    images=["Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images", "Flickr8k_Dataset/Flicker8k_Dataset"],
+    captions=["Flickr8k.token.txt", "captions.txt", "dataset_flickr8k.json"],
+    images=["Flickr8k_Dataset/Flicker8k_Dataset", "Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images"],
     karpathy="dataset_flickr8k.json",
 )
 read_samples = READER.read_samples

@@ -1,11 +1,14 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from src.common.errors import UserError
-from src.config.schema import SourceConfig
-from src.data.sources import read_official_split, read_source
+from src.config.schema import DataConfig, SourceConfig
+from src.data.formats.base import NoOfficialSplit
+from src.data.sources import official_splits, read_official_split, read_source
 
 
 def official(folder: Path, part: str, photos: dict[str, list[str]]) -> None:
@@ -73,14 +76,19 @@ def test_karpathys_json(tmp_path: Path) -> None:
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has no annotations"):
+    with pytest.raises(UserError, match="has no dataset_coco.json or annotations/"):
         read_source(source(tmp_path))
     file = tmp_path / "captions_val2017.json"
     for text, message in [
         ("{", "not valid json"),
         ("[]", "no list `images`"),
-        ('{"images": [], "annotations": [{"image_id": 3, "caption": "x"}]}', "no COCO captions"),
+        ('{"images": [], "annotations": [{"image_id": 3, "caption": "x"}]}', "an annotation is of image_id 3, which"),
         ('{"images": [{"id": 3}], "annotations": []}', "'file_name' is missing"),
+        ('{"images": [{"id": 3, "file_name": 7}], "annotations": []}', "no object with a text `file_name`"),
+        (
+            '{"images": [{"id": 3, "file_name": "a"}, {"id": "3", "file_name": "b"}], "annotations": []}',
+            "two images have the id 3",
+        ),
         (
             '{"images": [{"id": 3, "file_name": "a"}], "annotations": [{"image_id": 3, "caption": null}]}',
             "a caption of val2017/a has no text under 'caption'",
@@ -95,5 +103,87 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         read_official_split(source(tmp_path))
     file.rename(tmp_path / "captions_all.json")
     (tmp_path / "captions_all.json").write_text('{"images": [{"id": 1, "file_name": "a"}], "annotations": []}')
-    with pytest.raises(UserError, match="neither train nor val"):
-        read_source(source(tmp_path))
+    with pytest.raises(NoOfficialSplit, match="neither train nor val"):
+        read_official_split(source(tmp_path))
+
+
+def photos(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def write(folder: Path, name: str, **content: Any) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("written", ["train2017/", "./train2017/", "train2017\\", "/home/me/coco/train2017/"])
+@pytest.mark.parametrize("place", ["train2017", "images/train2017", "train2017/train2017", "images", "."])
+def test_folder_in_the_file_name_is_not_doubled(tmp_path: Path, written: str, place: str) -> None:
+    photos(tmp_path, f"{place}/0001.jpg")
+    official(tmp_path, "train2017", {f"{written}0001.jpg": ["A dog."]})
+    (sample,) = read_source(source(tmp_path))
+    assert sample.path == tmp_path / place / "0001.jpg"
+    assert sample.name == written.removeprefix("./").replace("\\", "/").lstrip("/") + "0001.jpg"
+    assert set(read_official_split(source(tmp_path)).values()) == {"train"}
+
+
+@pytest.mark.parametrize(("image", "note"), [("7", 7), (7, "7"), ("000000000007", 7), (7.0, 7), ("seven", "seven")])
+def test_ids_are_numbers_or_text(tmp_path: Path, image: object, note: object) -> None:
+    images = [{"id": image, "file_name": "a.jpg"}, {"id": 0, "file_name": "b.jpg"}]
+    notes = [{"image_id": note, "caption": "A dog."}, {"image_id": "0", "caption": "A cat."}]
+    write(tmp_path, "captions_val2017.json", images=images, annotations=notes)
+    assert [sample.captions for sample in read_source(source(tmp_path))] == [("A dog.",), ("A cat.",)]
+
+
+@pytest.mark.parametrize("name", ["captions_test2017.json", "image_info_test2017.json", "image_info_test-dev2017.json"])
+def test_a_test_file_has_no_annotations(tmp_path: Path, name: str) -> None:
+    official(tmp_path, "train2017", {"0001.jpg": ["A dog."]})
+    write(tmp_path, f"annotations/{name}", images=[{"id": 1, "file_name": "0002.jpg"}])
+    photos(tmp_path, "test2017/0002.jpg")
+    where = source(tmp_path, captions="annotations/*2017.json")
+    samples = {sample.name: sample for sample in read_source(where)}
+    assert read_official_split(where) == {"train2017/0001.jpg": "train", "test2017/0002.jpg": "test"}
+    assert samples["test2017/0002.jpg"].captions == ()
+    assert samples["test2017/0002.jpg"].path == tmp_path / "test2017" / "0002.jpg"
+
+
+@pytest.mark.parametrize("name", ["my_captions.json", "annotations/all.json", "annotations/latest_evaluation.json"])
+@pytest.mark.parametrize("place", ["images", ".", "train2017", "pictures"])
+def test_a_name_that_tells_no_part_is_split_at_random(
+    tmp_path: Path, name: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos(tmp_path, f"{place}/a.jpg")
+    notes = [{"image_id": 1, "caption": "A dog."}]
+    write(tmp_path, name, images=[{"id": 1, "file_name": "a.jpg"}], annotations=notes)
+    where = replace(source(tmp_path), split="auto")
+    (sample,) = read_source(where)
+    assert (sample.name, sample.captions, sample.path) == ("a.jpg", ("A dog.",), tmp_path / place / "a.jpg")
+    assert official_splits(DataConfig([where])) == {}
+    assert "coco is split at random, always the same way: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["train2014", "images", "images/train2014", "all", "."])
+def test_karpathys_json_with_all_images_in_one_folder(tmp_path: Path, place: str) -> None:
+    names = ["COCO_train2014_000000000009.jpg", "COCO_val2014_000000000042.jpg"]
+    photos(tmp_path, *(f"{place}/{name}" for name in names))
+    images = [
+        {"filepath": name[5:-17], "filename": name, "split": part, "sentences": [{"raw": "A dog."}]}
+        for name, part in zip(names, ("train", "test"), strict=True)
+    ]
+    write(tmp_path, "annotations/dataset_coco.json", dataset="coco", images=images)
+    official(tmp_path, "val2014", {names[1]: ["A cat."]})
+    samples = read_source(source(tmp_path))
+    assert [sample.path for sample in samples] == [tmp_path / place / name for name in names]
+    assert [sample.name for sample in samples] == [f"train2014/{names[0]}", f"val2014/{names[1]}"]
+    assert list(read_official_split(source(tmp_path)).values()) == ["train", "test"]
+
+
+@pytest.mark.parametrize("folder", ["coco2017", "annotations_trainval2017"])
+def test_archives_unpacked_into_folders_of_their_own(tmp_path: Path, folder: str) -> None:
+    root = tmp_path / "coco2017" if folder == "coco2017" else tmp_path
+    photos(root, "val2017/a.jpg")
+    official(tmp_path / folder, "val2017", {"a.jpg": ["A dog."]})
+    (sample,) = read_source(source(tmp_path))
+    assert sample.path == root / "val2017" / "a.jpg"

@@ -162,6 +162,24 @@ def test_bad_caption_files_are_named(tmp_path: Path, text: str, message: str) ->
         captions(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("tables", "images"),
+    [
+        ("Flickr8k_text", "Flickr8k_Dataset/Flicker8k_Dataset"),
+        ("Flickr_Data/Flickr_Data/Flickr_TextData", "Flickr_Data/Flickr_Data/Images"),
+        (".", "Images/Images"),
+        ("archive", "archive/Images"),
+    ],
+)
+def test_archives_unpacked_into_folders_of_their_own(tmp_path: Path, tables: str, images: str) -> None:
+    files(tmp_path, images)
+    files(tmp_path / tables, ".", Flickr8k__token__txt="a.jpg#0\tA dog .\n", Flickr_8k__trainImages__txt="a.jpg\n")
+    files(tmp_path / "__MACOSX", "Images", Flickr8k__token__txt="")
+    (sample,) = read_source(SourceConfig(format="flickr8k", path=str(tmp_path)))
+    assert sample.path == tmp_path / images / "a.jpg"
+    assert split(tmp_path) == {"a.jpg": "train"}
+
+
 def test_missing_parts_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="key `captions`"):
         captions(tmp_path)

@@ -14,6 +14,7 @@ NAMES = ["0213074526", "1e5", "00", "two words", "바다 사진", "nan", "NA", "
 
 
 def source(folder: Path, text: str | bytes, **options: str) -> SourceConfig:
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     return SourceConfig(format="samsung", path=str(folder), **options)
 
@@ -110,6 +111,19 @@ def test_bad_tables_are_named(tmp_path: Path, text: str | bytes, message: str) -
     with pytest.raises(UserError, match=message) as caught:
         read_source(source(tmp_path, text))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["open", "archive/open"])
+def test_archive_unpacked_into_a_folder_of_its_own(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder / "train").mkdir(parents=True)
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "train.csv").touch()
+    source(tmp_path / folder, HEAD + "a,./train/a.jpg,1,x\n")
+    (sample,) = read_source(SourceConfig(path=str(tmp_path)))
+    assert sample.path == tmp_path / folder / "train" / "a.jpg"
+    source(tmp_path / "archive" / "backup" if "/" in folder else tmp_path / "backup", HEAD + "a,./train/a.jpg,1,x\n")
+    with pytest.raises(UserError, match=r"backup/train\.csv and .*open/train\.csv; name one with the key `captions`"):
+        read_source(SourceConfig(path=str(tmp_path)))
 
 
 def test_missing_files_folders_and_splits_are_named(tmp_path: Path) -> None:
