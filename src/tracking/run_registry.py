@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import UserError, one_line
-from src.common.files import file_lock
+from src.common.file_locks import file_lock
 from src.data.leaky_split import LEAKING
 from src.tracking.mlflow_client import import_mlflow, open_client
 

@@ -11,6 +11,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from src.common.errors import UserError
+from src.common.sqlite import make_database_file, sqlite_address
 from src.tracking.run_folder import config_identity, differing_keys, fill_identity
 from src.tuning.search_space import drawable_values, preset_point
 from src.tuning.sweep_config import SweepConfig, trial_config
@@ -56,8 +57,14 @@ def check_same_kind(study: Study, sweep: SweepConfig) -> None:
 
 
 def study_storage(folder: Path) -> optuna.storages.RDBStorage:
-    """The study's database, one a sweep, so that two sweeps never mix."""
-    return optuna.storages.RDBStorage(f"sqlite:///{(folder / 'study.db').resolve()}")
+    """The study's database, one a sweep, so that two sweeps never mix.
+
+    Raises:
+        UserError: it cannot lie there.
+    """
+    make_database_file(folder / "study.db")
+    address = sqlite_address(folder / "study.db").replace("{", "{{").replace("}", "}}")  # Optuna fills in its version
+    return optuna.storages.RDBStorage(address)
 
 
 def read_study(name: str, runs: Path) -> Study:
