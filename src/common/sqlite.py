@@ -35,7 +35,7 @@ def make_database_file(file: Path) -> None:
 
 
 def check_database_writable(file: Path) -> None:
-    """Raises PermissionError, with the remedy, where this user may not write a database or the folder of its journal."""
+    """Raises PermissionError, with the remedy, where this user may not write a database or its folder."""
     for path in (file, file.parent):
         if path.exists() and not os.access(path, os.W_OK):
             remedy = f"ask its owner for: chmod g+w {path}; or set MLFLOW_TRACKING_URI to a database of yours"

@@ -5,9 +5,10 @@ tests/tracking/test_run_registry.py.
 """
 
 import os
+import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -94,6 +95,21 @@ def database_lock(file: Path | None) -> Iterator[None]:
         make_database_file(file)
     with file_lock(file.with_name(file.name + ".lock"), shared=not is_new):
         yield
+
+
+def database_names(uri: str) -> set[str] | None:
+    """Names and ids of all runs and names of all registered models; None where only MLflow itself knows them."""
+    file = database_file(uri)
+    if file is None:
+        return None
+    if not file.exists():
+        return set()
+    query = "SELECT name FROM runs UNION SELECT run_uuid FROM runs UNION SELECT name FROM registered_models"
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            return {name for (name,) in connection.execute(query) if name}
+    except sqlite3.Error:
+        return None
 
 
 def open_client(uri: str = "") -> "MlflowClient":
