@@ -138,7 +138,7 @@ def registered_run(name: str, uri: str = "") -> str:
 
 
 def check_name(name: str, uri: str = "") -> None:
-    """Raises UserError where a database on this machine has no such name: at once, since MLflow takes seconds to start."""
+    """Raises UserError where a database on this machine lacks a name: at once, since MLflow takes seconds to start."""
     names = database_names(uri or tracking_uri())
     if name != "best" and names is not None and name not in names and (names or finished_runs()):
         raise unknown_name(name, names)

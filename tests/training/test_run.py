@@ -184,6 +184,16 @@ def test_a_finished_run_is_not_trained_again_and_another_config_is_refused(
     assert (tracked.status, tracked.metrics["selected"]) == ("FINISHED", result["selected"])
     with pytest.raises(UserError, match=r"another config \(train.lr\).*--again true"):
         main(["--config", file, "--train.lr", "0.5"])
+    Path("data").rename("moved")
+    Path(file).write_text(Path(file).read_text().replace("path: data", f"path: {elsewhere}/./moved"))
+    assert main(["--config", file]) == 0
+    assert "already done" in capsys.readouterr().err
+    table = Path("moved/train.csv")
+    table.write_text(table.read_text().replace(CAPTIONS[0], "other words"))
+    Path("moved").rename("moved_again")
+    Path(file).write_text(Path(file).read_text().replace("./moved", "moved_again"))
+    with pytest.raises(UserError, match=r"another config \(data.sources\).*--again true"):
+        main(["--config", file])
 
 
 @pytest.mark.parametrize(("head", "score"), [("decoder", "plcc"), ("mos", "cider_d")])
