@@ -4,6 +4,7 @@ Held by tests/test_prepare.py.
 """
 
 from collections.abc import Sequence
+from shlex import quote
 
 from jsonargparse import Namespace
 
@@ -33,7 +34,7 @@ def parse_data_options(command: str, args: Sequence[str]) -> tuple[Config, bool,
         parser.add_argument("--format", choices=formats, default="samsung", help="how --folder is laid out")
     config, options = parse_command(parser, args)
     if not (folder := options.get("folder")):
-        return config, False, options.config or "configs/X.yaml"
+        return config, False, quote(options.config or "configs/X.yaml")
     next_config = f"X.yaml, where X.yaml lists {folder} under data.sources"
     return with_folder(config, folder, options.format), True, next_config
 

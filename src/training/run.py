@@ -27,7 +27,7 @@ from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_folder import RunFolder, hash_weights, run_name
 from src.tracking.run_lock import is_run_held
 from src.tracking.run_registry import find_model
-from src.training.config_checks import check_config
+from src.training.config_checks import check_config, check_places
 from src.training.datamodule import DataModule
 from src.training.finalize import finalize_run
 from src.training.lightning_module import MultitaskModule
@@ -59,6 +59,7 @@ def train(config: Config, again: bool = False, extra_callbacks: list[Callback] |
         print(f"run {name} is already done; --again true trains it anew", file=sys.stderr)
         send_unsent(folder)
         return folder.finished()
+    check_places(config)
     config.track.name = name
     if config.train.workers > 1:
         from src.training.distributed import train_distributed  # Ray, for such runs alone

@@ -93,6 +93,8 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) 
     assert not (killed / "runs/tiny/result.json").exists(), "it was to be killed before it was done"
     half = killed / "runs/tiny/checkpoints/.last.ckpt.ab12_xyz.ckpt"  # as a kill within a save leaves one
     half.touch()
+    killed = killed.rename(tmp_path / "moved")
+    half = killed / half.relative_to(tmp_path / "killed")
     second = run(killed)
     for process in (never, second):
         output = process.communicate(timeout=400)[0].decode()
