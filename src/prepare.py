@@ -11,7 +11,6 @@ commands:
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
 
 from src.common.errors import UserError, run_command
 
@@ -45,7 +44,7 @@ def demo(args: Sequence[str]) -> None:
     options = parse_demo_options(args)
     state = "wrote" if make_demo(Path(options.output), options.photos, options.seed) else "unchanged:"
     print(f"{state} {options.output}/challenge and {options.output}/flickr8k")
-    print(f"next: python -m src.prepare check --folder {quote(options.output)}/challenge --format samsung")
+    print(f"next: python -m src.prepare check --folder {options.output}/challenge --format samsung")
 
 
 def split(args: Sequence[str]) -> None:
