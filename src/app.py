@@ -22,9 +22,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     parsed = make_options().parse_args(args)
     limits = (parsed.photos, parsed.megabytes, parsed.megapixels, parsed.at_once)
     options = PageOptions(tuple(parsed.model), tuple(parsed.folder), *limits)
-    check_port(parsed.host, parsed.port)
     for name in options.models:
         find_model(name)
+    check_port(parsed.host, parsed.port)
     print(f"page: http://{parsed.host}:{parsed.port} (Ctrl-C ends it)", flush=True)
     command = streamlit_command(parsed.host, parsed.port, options)
     os.execve(command[0], command, {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"})

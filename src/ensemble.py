@@ -2,17 +2,23 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from src.common.errors import EXIT_FALLBACKS, UserError, run_command
 from src.config.cli import CommandParser, add_image_options, add_prediction_options, make_parser, parse_with_overrides
 from src.config.schema import AtLeast0
-from src.inference.ensemble_submission import ensemble_submissions
-from src.inference.submission import check_submission_path, write_submission
+from src.tracking.run_registry import find_model
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, joins, and says what was written. 3: some photos could not be read."""
     options, overrides = parse_with_overrides(make_options(), args)
+    for name in options.models:
+        find_model(name)  # before scipy and torch load, which takes seconds
+
+    from src.inference.ensemble_submission import ensemble_submissions
+    from src.inference.submission import check_submission_path, write_submission
+
     output = Path(options.output)
     check_submission_path(output)
     if bool(options.submissions) == bool(options.models):
@@ -26,7 +32,7 @@ def main(args: Sequence[str] | None = None) -> int:
     provenance |= {"join": options.mos, "outliers": options.outliers}
     write_submission(output, submission, provenance, provenance["mos_range"])
     print(f"wrote {output} and {output.with_suffix('.json')}: {len(submission.names)} photos")
-    print(f"next: python -m src.evaluate --predictions {output} --truth TABLE.csv")
+    print(f"next: python -m src.evaluate --predictions {quote(options.output)} --truth TABLE.csv")
     return EXIT_FALLBACKS if provenance.get("fallbacks") else 0
 
 

@@ -3,18 +3,22 @@ Held by tests/evaluation.
 """
 
 from collections.abc import Sequence
+from shlex import quote
 
 from src.common.errors import EXIT_FALLBACKS, run_command
 from src.config.cli import CommandParser, add_prediction_options, make_parser, parse_with_overrides
 from src.config.schema import Whole
 from src.data.split import PARTS
 from src.metrics.compute import optional_metrics
+from src.tracking.run_registry import find_model
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, evaluates, and prints the tables. 3: some images have a fallback."""
     parser = make_options()
     values, overrides = parse_with_overrides(parser, args)
+    for name in [*values.model, *(name for name in values.against if not name.endswith(".csv"))]:
+        find_model(name)  # before torch loads, which takes seconds
 
     from src.evaluation.evaluator import EvaluationOptions, evaluate, write_outputs
 
@@ -23,7 +27,7 @@ def main(args: Sequence[str] | None = None) -> int:
     for message in write_outputs(evaluation, values):
         print(message)
     if len(values.model) == 1:
-        print(f"next: python -m src.predict --model {values.model[0]} --data PHOTOS --output submissions/X.csv")
+        print(f"next: python -m src.predict --model {quote(values.model[0])} --data PHOTOS --output submissions/X.csv")
     return EXIT_FALLBACKS if evaluation.evaluation_set.provenance.get("fallbacks") else 0
 
 

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from src.common.errors import run_command
 from src.config.cli import CommandParser, make_parser
 from src.config.schema import Whole
+from src.tracking.run_registry import find_model
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, writes the folder, and says how its predictions differ from torch's."""
     options = make_options().parse_args(args)
+    find_model(options.model)  # before torch loads, which takes seconds
 
     from src.inference.onnx_export import export_model
 

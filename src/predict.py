@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from src.common.errors import EXIT_FALLBACKS, run_command
 from src.config.cli import CommandParser, add_image_options, add_prediction_options, make_parser, parse_with_overrides
 from src.config.schema import Whole
+from src.tracking.run_registry import find_model
 
 DESCRIPTION = "Predicts photos with a trained model and writes a submission, checked before it replaces an older one."
 
@@ -13,13 +15,15 @@ DESCRIPTION = "Predicts photos with a trained model and writes a submission, che
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, predicts, and says what was written. 3: some photos could not be read."""
     options, overrides = parse_with_overrides(make_options(), args)
+    find_model(options.model)  # before torch loads, which takes seconds
 
     from src.inference.predict_submission import predict_submission
 
     summary = predict_submission(options, overrides)
     output = Path(options.output)
     print(f"wrote {output} and {output.with_suffix('.json')}: {summary}")
-    print(f"next: hand {output.name} in, or: python -m src.ensemble --submissions {output} OTHER.csv --output ...")
+    ensemble = f"python -m src.ensemble --submissions {quote(options.output)} OTHER.csv --output ..."
+    print(f"next: hand {output.name} in, or: {ensemble}")
     return EXIT_FALLBACKS if summary.fallbacks else 0
 
 

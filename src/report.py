@@ -10,6 +10,7 @@ from src.common.files import check_output_file
 from src.config.cli import CommandParser, add_prediction_options, make_parser, parse_with_overrides
 from src.config.schema import Count
 from src.data.split import PARTS
+from src.tracking.run_registry import find_model
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -17,6 +18,8 @@ def main(args: Sequence[str] | None = None) -> int:
     values, overrides = parse_with_overrides(make_options(), args)
     if sum(map(bool, (values.model, values.sweep, values.comparison))) != 1:
         raise UserError("give one of --model RUN, --sweep NAME or --comparison NAME")
+    for name in values.model:
+        find_model(name)  # before torch loads, which takes seconds
     if values.output:
         check_output_file(Path(values.output))
 

@@ -4,6 +4,7 @@ The search is stored as Optuna's study, in a database in the sweep's folder; eac
 again, a sweep reads both: finished trials count, those cut short resume from their checkpoints.
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ def main(args: Sequence[str] | None = None) -> int:
     start_points(sweep, runs)  # a missing one is refused before anything starts
     results = run_sweep(sweep, file, runs)
     code = write_submission(results, sweep.predict, sweep.output) if sweep.predict else 0
-    print(f"next: python -m src.evaluate --model {' '.join(result['name'] for result in results)}")
-    print(f"      python -m src.predict --model {sweep.name} --data PHOTOS --output submissions/X.csv")
+    print(f"next: python -m src.evaluate --model {shlex.join(result['name'] for result in results)}")
+    print(f"      python -m src.predict --model {shlex.quote(sweep.name)} --data PHOTOS --output submissions/X.csv")
     print("      make ui")
     return code
 

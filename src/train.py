@@ -1,6 +1,7 @@
 """python -m src.train --config configs/X.yaml: one run, from images and a table to a model folder."""
 
 from collections.abc import Sequence
+from shlex import quote
 
 from src.common.errors import run_command
 from src.common.text_table import format_table
@@ -18,8 +19,9 @@ def main(args: Sequence[str] | None = None) -> int:
     result = train(config, again=options.again)
     print(table(result["scores"]))
     print(f"wrote {result['model']}")
-    print(f"next: python -m src.evaluate --model {result['name']}")
-    print(f"      python -m src.predict --model {result['name']} --data PHOTOS --output submissions/X.csv")
+    name = quote(result["name"])
+    print(f"next: python -m src.evaluate --model {name}")
+    print(f"      python -m src.predict --model {name} --data PHOTOS --output submissions/X.csv")
     print("      make ui")
     return 0
 

@@ -1,7 +1,6 @@
-"""Atomic writes, locks, checks and hashes of files."""
+"""Atomic writes, checks and hashes of files."""
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -45,14 +44,6 @@ def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text as atomic_write does."""
     with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8", newline="")
-
-
-@contextmanager
-def file_lock(path: Path, shared: bool = False) -> Iterator[None]:
-    """Waits for a file's lock and holds it against other processes; `shared`: against exclusive holders only."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        yield
 
 
 def stat_file(path: Path) -> os.stat_result:

@@ -17,6 +17,7 @@ WARNINGS = {
 LEVELS = {
     "alembic": logging.WARNING,  # MLflow's and Optuna's databases
     "lightning.pytorch.utilities.rank_zero": logging.WARNING,  # devices, tips, the end of training
+    "mlflow.store.db.utils": logging.CRITICAL,  # a traceback beside each error, which the run log tells in a line
     "ray.data": logging.ERROR,
     "timm": logging.ERROR,  # classifiers of another size are replaced on purpose
     "urllib3.connectionpool": logging.ERROR,  # the run log says once that MLflow does not answer

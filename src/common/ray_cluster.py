@@ -3,13 +3,15 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from src.common.errors import UserError, one_line
 
 IDLE_CPUS = 0.001  # CPUs of a process that only waits for others; Ray requires more than 0
+LONGEST_SOCKET_PATH = 107  # bytes, the system's limit
+SOCKET_NAME = "/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.10"  # as Ray makes it, the longest
 OBJECT_STORE_BYTES = 256 * 2**20  # Ray's shared memory on this machine; the objects here are small
 
 
@@ -43,20 +45,47 @@ def start_ray(tracking_uri: str) -> None:
     """
     import ray
 
-    # "local": without it, Ray joins any cluster that runs on this machine.
-    local: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     address = os.environ.get("RAY_ADDRESS", "")
+    local = {} if address else local_settings()
     env = {"env_vars": worker_variables(tracking_uri)}
     for attempt in (1, 2, 3):
         try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env=env, **({} if address else local))
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env=env, **local)
             return
         except Exception as error:  # Ray raises plain exceptions where its processes do not start
             ray.shutdown()
             if address:
                 raise UserError(f"RAY_ADDRESS {address}: does not answer ({one_line(error)[:200]})") from error
-            if attempt == 3 or "timed out" not in str(error):
+            if "timed out" not in str(error):
+                logs = f"{local['_temp_dir']}/session_latest/logs"
+                raise UserError(f"Ray does not start ({one_line(error)[:200]}); its logs: {logs}") from error
+            if attempt == 3:
                 raise UserError(f"Ray does not start ({one_line(error)[:200]}); is this machine too busy?") from error
+
+
+def local_settings() -> dict[str, Any]:
+    """Settings of Ray on this machine: "local", or it joins any cluster that runs here; raises as session_folder."""
+    settings: dict[str, Any] = {"address": "local", "include_dashboard": False, "_temp_dir": str(session_folder())}
+    return settings | {"object_store_memory": OBJECT_STORE_BYTES}
+
+
+def session_folder() -> Path:
+    """This user's folder for Ray's sockets and logs, in the first of RAY_TMPDIR, TMPDIR and /tmp that can hold it.
+
+    Raises:
+        UserError: their paths are too long for sockets, or they are not this user's to write.
+    """
+    places = [os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp"]
+    for folder in [Path(place).absolute() / f"ray-{os.getuid()}" for place in places if place]:
+        if len(os.fsencode(folder)) + len(SOCKET_NAME) > LONGEST_SOCKET_PATH:
+            continue
+        with suppress(OSError):
+            folder.mkdir(exist_ok=True)
+            if folder.stat().st_uid == os.getuid() and os.access(folder, os.W_OK):
+                return folder
+    longest = LONGEST_SOCKET_PATH - len(SOCKET_NAME) - len(f"/ray-{os.getuid()}")
+    remedy = f"set TMPDIR to a folder of yours whose path has at most {longest} bytes"
+    raise UserError(f"Ray has no place for its sockets, neither in TMPDIR nor in /tmp; {remedy}")
 
 
 def worker_variables(tracking_uri: str) -> dict[str, str]:

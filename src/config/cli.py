@@ -12,7 +12,7 @@ from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
 from src.common.errors import UserError, one_line
 from src.config.dataclass_validation import check_value, nearest_key_hint
-from src.config.loader import config_from_dict, config_keys, read_yaml
+from src.config.loader import config_from_dict, expand_home, read_yaml
 from src.config.plugin_keys import short_keys
 from src.config.schema import Config, Count, GenerationConfig
 
@@ -26,31 +26,57 @@ class CommandParser(ArgumentParser):
     words: Sequence[str] = ()  # of the command line
 
     def parse_args(self, args: Sequence[str] | None = None, *others: Any, **settings: Any) -> Namespace:  # type: ignore[override]
-        """As jsonargparse's; raises UserError."""
+        """As jsonargparse's, with ~ expanded in paths, which a shell leaves in --option=~/path; raises UserError."""
         self.words = sys.argv[1:] if args is None else args
-        return super().parse_args(args, *others, **settings)
+        options = super().parse_args(args, *others, **settings)
+        for key, value in list(options.items()):
+            options[key] = expand_home(value)
+        return options
 
     def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
         """Raises UserError. An item of a list is parsed without: the list's own error tells of it."""
         if not self.exit_on_error:
             return super().error(message, ex)
-        if key := re.match(r'Parser key "([^"]+)"', str(message)):
+        text = one_line(message)
+        if key := re.match(r'Parser key "([^"]+)"', text):
             self._check_option(key[1])
-        raise UserError(one_line(message) + unknown_option_hint(str(message)))
+        if missing := re.fullmatch("the following arguments are required: (.+)", text):
+            self._refuse_missing(missing[1].split(", "))
+        if unknown := re.fullmatch("unrecognized arguments: (.+)", text):
+            self._refuse_unknown(unknown[1].split())
+        raise UserError(text.removeprefix("argument "))
 
     def _check_option(self, key: str) -> None:
         """Raises UserError, which names an option as it is typed, where its value on the command line is wrong."""
         for action in self._actions:
-            if action.dest == key and action.option_strings and (kind := getattr(action, "_typehint", None)):
+            if action.dest == key and action.option_strings:
                 option = action.option_strings[0]
-                check_value(kind, self._typed_value(option), key if "." in key else option)
+                value = self._typed_value(option)
+                if kind := getattr(action, "_typehint", None):
+                    check_value(kind, value, option)
+                elif not isinstance(value, dict):
+                    raise UserError(f"{option}: is {value}, should be keys and values; type {option}.KEY VALUE")
+
+    def _refuse_missing(self, keys: Sequence[str]) -> None:
+        """Raises UserError, which names required options as they are typed, and what they are."""
+        actions = [action for action in self._actions if action.dest in keys and action.required]
+        about = "; ".join(f"{(action.option_strings or [action.dest])[0]} ({action.help})" for action in actions)
+        raise UserError(f"missing on the command line: {about}")
+
+    def _refuse_unknown(self, words: Sequence[str]) -> None:
+        """Raises UserError, which names the first word that is no option or value of one, and the nearest option."""
+        word = next((word for word in words if word.startswith("-")), words[0]).split("=")[0]
+        if not word.startswith("-"):
+            raise UserError(f"{word}: belongs to no option; quote a value that has spaces, or see --help")
+        options = [option for option in self._option_string_actions if option.startswith("--")]
+        raise UserError(f"{word}: there is no such option{nearest_key_hint(word, options, '--help lists all')}")
 
     def _typed_value(self, option: str) -> Any:
         """The value that follows an option or its `=`, as YAML reads it."""
         for word, following in zip(self.words, [*self.words[1:], ""], strict=True):
             name, equals, value = word.partition("=")
             if name.removesuffix("+") == option:
-                typed = yaml.safe_load(value if equals else following)
+                typed = safe_yaml(value if equals else following)
                 return [typed] if name.endswith("+") and not isinstance(typed, list) else typed
         return None
 
@@ -83,11 +109,12 @@ def parse_command(parser: CommandParser, args: Sequence[str] | None = None) -> t
     return config, Namespace(**{key: value for key, value in vars(options).items() if key not in names})
 
 
-def unknown_option_hint(message: str) -> str:
-    """What to type instead, for a message about an argument that is not known."""
-    _, _, words = message.partition("unrecognized arguments: ")
-    wrong = [word.split("=")[0].lstrip("-") for word in words.split() if word.startswith("--")]
-    return nearest_key_hint(wrong[0], config_keys()) if wrong else ""
+def safe_yaml(text: str) -> Any:
+    """A value as YAML reads it; the text itself where it is no YAML."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def parse_with_overrides(parser: CommandParser, args: Sequence[str] | None = None) -> tuple[Namespace, Overrides]:

@@ -1,5 +1,7 @@
 """Experiment files: YAML with includes, and dotted overrides."""
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -60,7 +62,7 @@ def _without_none(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def read_yaml(path: Path, includers: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A YAML file as nested dicts, merged over the files it includes.
+    """A YAML file as nested dicts, with ~ expanded in paths, merged over the files it includes.
 
     Raises:
         UserError: it cannot be read, is not valid YAML, holds no keys, or includes itself.
@@ -77,8 +79,17 @@ def read_yaml(path: Path, includers: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: must hold keys and values, such as `train: {{epochs: 3}}`")
     merged: dict[str, Any] = {}
     for name in _includes(tree.pop("include", []), path):
-        merged = merge_trees(merged, read_yaml(path.parent / name, (*includers, path.resolve())))
-    return merge_trees(merged, tree)
+        merged = merge_trees(merged, read_yaml(path.parent / Path(name).expanduser(), (*includers, path.resolve())))
+    return merge_trees(merged, expand_home(tree))
+
+
+def expand_home(value: Any) -> Any:
+    """A value with the home folder for ~ in texts that begin with ~/ or ~USER/, in dicts and lists at any depth."""
+    if isinstance(value, dict):
+        return {key: expand_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [expand_home(item) for item in value]
+    return os.path.expanduser(value) if isinstance(value, str) and re.match(r"~\w*/", value) else value  # noqa: PTH111
 
 
 def _includes(value: Any, path: Path) -> list[str]:

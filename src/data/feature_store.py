@@ -7,11 +7,9 @@ so whatever the index names is whole, and is kept, however a writer ended.
 Held by tests/inference/test_feature_extractor.py.
 """
 
-import fcntl
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +23,7 @@ import torch
 from torch import Tensor
 
 from src.common.errors import UserError, name_path_in_errors
+from src.common.file_locks import file_lock
 from src.common.files import write_text
 from src.data import transforms
 
@@ -122,14 +121,9 @@ class FeatureStore:
     def locked(self) -> Iterator[None]:
         """Holds the store for writing; a second process waits here until the first is done, or dead."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"waiting for another process that fills {self.folder}", file=sys.stderr, flush=True)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            with name_path_in_errors(self.folder):
-                yield
+        notice = f"waiting for another process that fills {self.folder}"
+        with file_lock(self.folder / "lock", notice=notice), name_path_in_errors(self.folder):
+            yield
 
     def __getstate__(self) -> dict:
         # A map that is pickled would be copied whole into every worker.

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from src.data.image_io import ImageError, load_image
 from src.metrics.base import MetricOption, OptionalMetric, ScoreInfo
@@ -34,6 +33,8 @@ def clip_score(paths: Sequence[Path], candidates: Sequence[str], model: str) -> 
 
 def _cosines(pairs: list[tuple[Path, str]], model: Any, processor: Any) -> np.ndarray:
     """Of each image and its caption; NaN where the image cannot be read."""
+    import torch  # slow, and not in use before a score is computed
+
     images, cosines = {}, np.full(len(pairs), np.nan)
     for row, (path, _) in enumerate(pairs):
         try:

@@ -5,21 +5,22 @@ tests/tracking/test_run_registry.py.
 """
 
 import os
+import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from src.common.errors import UserError, one_line
-from src.common.files import file_lock
+from src.common.file_locks import file_lock
+from src.common.sqlite import SQLITE, check_database_writable, make_database_file, sqlite_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 REFUSED = (400, 404, 409, 413, 422)  # HTTP states of a call that is itself at fault: to send it again is no use
-SQLITE = "sqlite:///"
 DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -40,12 +41,15 @@ def import_mlflow() -> ModuleType:
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or the SQLite database mlflow.db in the current folder, as an absolute address.
+    """MLFLOW_TRACKING_URI, or the SQLite database mlflow.db in the current folder, as an address that holds in workers.
 
-    It is passed to workers in other folders as MLFLOW_TRACKING_URI.
+    It is passed to workers, which enter the current folder, as MLFLOW_TRACKING_URI.
+
+    Raises:
+        UserError: no address can name the database.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
-    return uri if "?" in uri or not (file := database_file(uri)) else f"{SQLITE}{file}"
+    return uri if "?" in uri or not (file := database_file(uri)) else sqlite_address(file)
 
 
 def database_file(uri: str) -> Path | None:
@@ -70,15 +74,42 @@ def make_client(uri: str) -> "MlflowClient":
         raise UserError(f"MLFLOW_TRACKING_URI {uri}: {one_line(error)[:200]}") from error
 
 
+def make_writing_client(uri: str) -> "MlflowClient":
+    """As make_client.
+
+    Raises:
+        PermissionError: the database is not this user's to write.
+    """
+    if file := database_file(uri):
+        check_database_writable(file)
+    return make_client(uri)
+
+
 @contextmanager
 def database_lock(file: Path | None) -> Iterator[None]:
     """Keeps other processes out while a new database is made: two makers at once fail."""
     if file is None:
         yield
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(file.with_name(file.name + ".lock"), shared=file.exists()):
+    if is_new := not (file.exists() and file.stat().st_size):
+        make_database_file(file)
+    with file_lock(file.with_name(file.name + ".lock"), shared=not is_new):
         yield
+
+
+def database_names(uri: str) -> set[str] | None:
+    """Names and ids of all runs and names of all registered models; None where only MLflow itself knows them."""
+    file = database_file(uri)
+    if file is None:
+        return None
+    if not file.exists():
+        return set()
+    query = "SELECT name FROM runs UNION SELECT run_uuid FROM runs UNION SELECT name FROM registered_models"
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            return {name for (name,) in connection.execute(query) if name}
+    except sqlite3.Error:
+        return None
 
 
 def open_client(uri: str = "") -> "MlflowClient":

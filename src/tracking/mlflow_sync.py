@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Literal
 
 from src.common.errors import UserError, one_line
 from src.common.files import write_text
-from src.tracking.mlflow_client import REFUSED, database_file, http_status, import_mlflow, make_client
+from src.tracking.mlflow_client import (
+    REFUSED,
+    database_file,
+    http_status,
+    import_mlflow,
+    make_client,
+    make_writing_client,
+)
 from src.tracking.run_log import Call, RunLog
 
 if TYPE_CHECKING:
@@ -106,7 +113,7 @@ class Outbox:
     def _send(self, calls: list[Call]) -> Delivery:
         delivery = Delivery()
         try:
-            self.client = self.client or make_client(self.uri)
+            self.client = self.client or make_writing_client(self.uri)
             for group in group_calls(calls):
                 if trouble := self._send_group(self.client, group):
                     delivery.trouble = delivery.trouble or trouble

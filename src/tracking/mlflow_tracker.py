@@ -7,6 +7,7 @@ import platform
 import threading
 import time
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -148,7 +149,7 @@ class Tracker:
         self.outbox.put_end(status)
         self.thread.join()
         if not self.flush():
-            remedy = f"they are sent when the run goes on, or by: python -m src.ui --send {self.folder}"
+            remedy = f"they are sent when the run goes on, or by: python -m src.ui --send {quote(str(self.folder))}"
             log.warning("%s: %d calls did not reach MLflow; %s", self.folder, len(self.outbox.waiting()), remedy)
         self.lock.close()
 

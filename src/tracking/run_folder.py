@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import UserError
-from src.common.files import remove_partial_files, write_text
+from src.common.files import remove_partial_files, sha256, write_text
 from src.config.loader import merge_trees
 from src.config.schema import Config, to_dict
+from src.data.fingerprint import hash_config_data
 from src.tracking.mlflow_sync import RUN_ID
 from src.tracking.run_lock import LOCK, hold_run
-from src.tracking.run_log import LOG
+from src.tracking.run_log import LOG, read_first_tags
+
+PLACES = ("path", "captions", "images")  # keys of a data source
 
 
 @dataclass
@@ -67,8 +70,15 @@ class RunFolder:
             names = ", ".join(changed)
             remedy = "choose another --track.name, or give --again true to start it anew"
             raise UserError(f"{self.path}: holds a run with another config ({names}); {remedy}")
-        if not self._identity.exists():
+        if not self._identity.exists() or self._read_identity() != config_identity(config):
             write_text(self._identity, json.dumps(config_identity(config), indent=1))
+
+    def check_data(self, data_hash: str) -> None:
+        """Raises UserError where the folder's run began on data with another hash."""
+        if (earlier := read_first_tags(self.history).get("data_hash", data_hash)) != data_hash:
+            hashes = f"{earlier[:8]}, now {data_hash[:8]}"
+            remedy = "restore it, choose another --track.name, or give --again true to start it anew"
+            raise UserError(f"{self.path}: its run began on other data (names, labels or parts: {hashes}); {remedy}")
 
     def tidy(self) -> None:
         """Removes checkpoints that a kill cut short; the caller holds the run."""
@@ -88,10 +98,19 @@ class RunFolder:
                     path.unlink()
 
     def changed(self, config: Config) -> list[str]:
-        """Dotted keys in which a config differs from that of the folder's run; none where it has no run."""
+        """Dotted keys in which a config differs from that of the folder's run; none where it has no run.
+
+        Raises:
+            UserError: the data lies elsewhere than that of the run, and cannot be read to compare the two.
+        """
         if not self._identity.exists():
             return []
-        return differing_keys(fill_identity(json.loads(self._identity.read_text())), config_identity(config))
+        earlier = self._read_identity()
+        changed = differing_keys(earlier, config_identity(config))
+        return without_moved_files(changed, earlier, config, read_first_tags(self.history))
+
+    def _read_identity(self) -> dict[str, Any]:
+        return fill_identity(json.loads(self._identity.read_text()))
 
     @property
     def _identity(self) -> Path:
@@ -112,6 +131,44 @@ def config_identity(config: Config) -> dict[str, Any]:
     for key in ("cache_dir", "split_dir", "workers"):
         tree["data"].pop(key)
     return tree
+
+
+def without_moved_files(changed: list[str], earlier: dict[str, Any], config: Config, tags: dict[str, str]) -> list[str]:
+    """Changed keys but for those of data and weights that are the same in another place, or are not in use yet.
+
+    Args:
+        changed: dotted keys in which the config differs.
+        earlier: the identity that it differs from.
+        config: the config.
+        tags: with which a run of that identity began, with hashes of its data and weights; empty: none began.
+    """
+    if not tags:
+        return [key for key in changed if key not in ("data.sources", "model.backbone.weights")]
+    is_same = {"data.sources": is_same_data, "model.backbone.weights": is_same_file_of_weights}
+    return [key for key in changed if key not in is_same or not is_same[key](earlier, config, tags)]
+
+
+def is_same_data(earlier: dict[str, Any], config: Config, tags: dict[str, str]) -> bool:
+    """Whether a config's data is that of an earlier run; arguments as of without_moved_files."""
+    sources = config_identity(config)["data"]["sources"]
+    settings = [without_places(sources), without_places(earlier["data"]["sources"])]
+    return settings[0] == settings[1] and tags.get("data_hash") == hash_config_data(config.data)
+
+
+def is_same_file_of_weights(earlier: dict[str, Any], config: Config, tags: dict[str, str]) -> bool:
+    """Whether a config's weights are those of an earlier run's file; arguments as of without_moved_files."""
+    return bool(digest := hash_weights(config)) and tags.get("weights_hash") == digest
+
+
+def without_places(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The settings of data sources but for where their files lie."""
+    return [{key: value for key, value in source.items() if key not in PLACES} for source in sources]
+
+
+def hash_weights(config: Config) -> str:
+    """The SHA-256 of the backbone's weights where a config names a file; else empty."""
+    file = Path(config.model.backbone.weights)
+    return sha256(file) if file.is_file() else ""
 
 
 def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

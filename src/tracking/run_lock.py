@@ -4,36 +4,35 @@ Held by tests/tracking/test_run_folder.py and tests/tracking/test_abandoned_runs
 """
 
 import fcntl
-import logging
 import time
 from pathlib import Path
 from typing import TextIO
 
 from src.common.errors import UserError
+from src.common.file_locks import take_lock
 
 LOCK = ".tracking.lock"  # in a run's folder
-log = logging.getLogger(__name__)
 
 
 def hold_run(run_folder: Path) -> TextIO:
     """An open file whose lock says that this process works on the run; its closing or the process's end frees the run.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or the folder is another user's to write.
     """
-    file = (run_folder / LOCK).open("a")
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, not kept by loader processes left behind
-    except (BlockingIOError, PermissionError) as error:
+        file = (run_folder / LOCK).open("a")
+    except PermissionError as error:
+        raise UserError(f"{run_folder}: you may not write this run; ask its owner, or choose another name") from error
+    # Not flock, whose lock loader processes that were left behind would keep.
+    if not take_lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB, posix=True):
         file.close()
-        raise UserError(f"{run_folder}: another process works on this run; wait for it or end it") from error
-    except OSError as error:  # a network disk without locks
-        log.warning("%s: cannot be locked (%s); let no second process work on this run", run_folder, error.strerror)
+        raise UserError(f"{run_folder}: another process works on this run; wait for it or end it")
     return file
 
 
 def is_run_held(run_folder: Path) -> bool:
-    """Whether another process works on a run."""
+    """Whether another process works on a run, or it is another user's."""
     try:
         hold_run(run_folder).close()
     except UserError:

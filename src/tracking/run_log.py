@@ -86,6 +86,12 @@ def read_metrics(file: Path) -> dict[str, list[tuple[float, float]]]:
     return {name: sorted(points.items()) for name, points in series.items()}
 
 
+def read_first_tags(file: Path) -> dict[str, str]:
+    """The tags with which a run began, of its log; empty where it is missing."""
+    calls = parse_calls(file.read_bytes() if file.exists() else b"")
+    return next((call["tags"] for call, _ in calls if call["call"] == "begin"), {})
+
+
 def parse_calls(text: bytes) -> Iterator[tuple[Call, int]]:
     """The calls of complete lines, each with the position behind its line; damaged lines are skipped."""
     position = 0

@@ -1,19 +1,21 @@
-"""Finds runs in MLflow, and the model folder of a path, a run's id, a run's name or `best`."""
+"""Finds the model folder of a path, a run's name or id, or `best`, in run folders and in MLflow; lists MLflow runs."""
 
 import difflib
 import logging
 import math
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.common.errors import UserError, one_line
-from src.common.files import file_lock
+from src.common.file_locks import file_lock
 from src.data.leaky_split import LEAKING
-from src.tracking.mlflow_client import import_mlflow, open_client
+from src.tracking.finished_runs import MODEL_FILES, find_model_here, finished_runs, is_model_folder
+from src.tracking.mlflow_client import database_names, import_mlflow, open_client, tracking_uri
 
-MODEL_FILES = ("model.safetensors", "config.yaml")
+RUN_ID_FORM = re.compile("[0-9a-f]{32}")
 log = logging.getLogger(__name__)
 
 
@@ -82,9 +84,9 @@ def run_from_mlflow(run: Any) -> RunRecord:
 def find_model(name: str, uri: str = "", cache: Path = Path("cache/models")) -> Path:
     """The model folder for a path, an MLflow run id, a sweep's or a run's name (its newest finished run) or `best`.
 
-    A sweep's name stands for the registered model of that name: its best configuration, trained to the end. `best` is
-    the finished run with the highest selected score. Where the run's folder is on another machine, the artifact `model`
-    is downloaded into `cache`.
+    Run folders in runs/ come first, as find_model_here says; MLflow is asked where none of them fits. There, a sweep's
+    name stands for the registered model of that name, and `best` for the finished run with the highest selected score.
+    Where the run's folder is on another machine, the artifact `model` is downloaded into `cache`.
 
     Raises:
         UserError: no run has this name (the message lists the nearest), or its run has no model.
@@ -93,8 +95,11 @@ def find_model(name: str, uri: str = "", cache: Path = Path("cache/models")) -> 
         return Path(name)
     if is_model_folder(Path(name) / "model"):
         return Path(name) / "model"
+    if model := find_model_here(name):
+        return model
     if Path(name).is_dir():
         raise UserError(f"{name}: no model folder; one holds {' and '.join(MODEL_FILES)}")
+    check_name(name, uri)
     runs = list_runs(uri=uri)
     run = best_run(runs) if name == "best" else choose_run(runs, registered_run(name, uri) or name)
     return fetch_model(run, uri, cache)
@@ -132,9 +137,18 @@ def registered_run(name: str, uri: str = "") -> str:
         return ""
 
 
-def is_model_folder(folder: Path) -> bool:
-    """Whether a folder holds a model."""
-    return all((folder / file).is_file() for file in MODEL_FILES)
+def check_name(name: str, uri: str = "") -> None:
+    """Raises UserError where a database on this machine lacks a name: at once, since MLflow takes seconds to start."""
+    names = database_names(uri or tracking_uri())
+    if name != "best" and names is not None and name not in names and (names or finished_runs()):
+        raise unknown_name(name, names)
+
+
+def unknown_name(name: str, names: set[str]) -> UserError:
+    """The error of a name that no run has; it lists the nearest of the names that MLflow or the run folders have."""
+    known = {name for name in names if not RUN_ID_FORM.fullmatch(name)} | {run.folder.name for run in finished_runs()}
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.4) or sorted(known)[:5]
+    return UserError(f"{name}: no model folder and no run is called so; nearest: {', '.join(near) or 'there are none'}")
 
 
 def best_run(runs: list[RunRecord]) -> RunRecord:
@@ -176,9 +190,7 @@ def choose_run(runs: list[RunRecord], name: str) -> RunRecord:
         return finished[0]
     if named:
         raise UserError(f"{name}: the run is {named[0].status.lower()}, not finished; let it finish or give its id")
-    near = difflib.get_close_matches(name, {run.name for run in runs}, n=5, cutoff=0.4)
-    names = near or [run.name for run in runs[:5]]
-    raise UserError(f"{name}: no model folder and no run is called so; nearest: {', '.join(names) or 'there are none'}")
+    raise unknown_name(name, {run.name for run in runs})
 
 
 def fetch_model(run: RunRecord, uri: str = "", cache: Path = Path("cache/models")) -> Path:
@@ -190,6 +202,8 @@ def fetch_model(run: RunRecord, uri: str = "", cache: Path = Path("cache/models"
     local = run.folder / "model" if run.folder else None
     if local and is_model_folder(local):
         return local
+    if moved := find_model_here(run.id):
+        return moved
     download = cache / run.id
     if is_model_folder(download):
         return download

@@ -27,7 +27,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
 
-class StepCheckpoint(ModelCheckpoint):
+class MovableCheckpoint(ModelCheckpoint):
+    """Knows its checkpoints again where the run's folder was moved: Lightning would forget the best score."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the checkpoints of the folder at that time for those of the same names in the folder now."""
+        state = state_dict | {"dirpath": self.dirpath}
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[key] = self._path_now(state[key])
+        state["best_k_models"] = {self._path_now(path): score for path, score in state["best_k_models"].items()}
+        super().load_state_dict(state)
+
+    def _path_now(self, path: str) -> str:
+        return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+
+class StepCheckpoint(MovableCheckpoint):
     """Checkpoints within an epoch, but not at its last batch: each_epoch saves after the evaluation."""
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
@@ -39,8 +54,8 @@ class StepCheckpoint(ModelCheckpoint):
 def checkpoint_callbacks(folder: Path, select: str, steps: int) -> list[Callback]:
     """Callbacks that write last.ckpt (each epoch, and each `steps` steps if not 0) and best.ckpt (highest `select`)."""
     options: dict[str, Any] = {"dirpath": folder, "auto_insert_metric_name": False, "enable_version_counter": False}
-    best = ModelCheckpoint(filename="best", monitor=select, mode="max", save_top_k=1, **options)
-    each_epoch = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **options)
+    best = MovableCheckpoint(filename="best", monitor=select, mode="max", save_top_k=1, **options)
+    each_epoch = MovableCheckpoint(filename="last", save_on_train_epoch_end=True, **options)
     if not steps:
         return [best, each_epoch]
     return [best, each_epoch, StepCheckpoint(filename="last", every_n_train_steps=steps, **options)]

@@ -1,14 +1,18 @@
 """Contradictions in a training config, found before any work."""
 
+from pathlib import Path
+
 from src.common.errors import UserError
 from src.common.java import find_java
 from src.common.plugins import plugin_names
 from src.config.plugin_keys import LOSSES, decoder_class
 from src.config.schema import Config, MosConfig
+from src.data.formats.base import source_folder
 from src.metrics.compute import selectable_scores
 from src.metrics.meteor import NO_JAVA
 from src.models.decoders.base import check_decoder_config
 from src.tracking.run_folder import check_run_name
+from src.tracking.run_registry import find_model
 
 
 def check_config(config: Config) -> None:
@@ -29,6 +33,15 @@ def check_config(config: Config) -> None:
     check_selection_score(config)
     check_losses(config.model.mos)
     check_decoder(config)
+
+
+def check_places(config: Config) -> None:
+    """Raises UserError where a data source's folder or the model to start from does not exist; before any work."""
+    for source in config.data.sources:
+        if not Path(source.path).exists():
+            source_folder(source)
+    if config.train.start_from:
+        find_model(config.train.start_from)
 
 
 def check_selection_score(config: Config) -> None:

@@ -1,11 +1,9 @@
-"""Facts of the training data that a model folder holds: mos statistics, the commonest captions, a hash of all labels.
+"""Facts of the training data that a model folder holds: mos statistics and the commonest captions.
 Held by tests/training/test_datamodule.py.
 """
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,11 +32,3 @@ def commonest_caption(captions: Sequence[str], tokenizer: Tokenizer, style: str)
         return ""
     commonest = min(counts, key=lambda text: (-counts[text], text))
     return tokenizer.decode(tokenizer.encode(commonest, style))
-
-
-def hash_data(samples: Sequence[Sample], split: Mapping[tuple[str, str], str]) -> str:
-    """SHA-256 over the images in their order: source, name, labels and part."""
-    digest = hashlib.sha256()
-    for s in samples:
-        digest.update(json.dumps([s.source, s.name, s.mos, s.captions, split.get((s.source, s.name))]).encode())
-    return digest.hexdigest()

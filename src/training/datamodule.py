@@ -17,6 +17,7 @@ from src.data import transforms
 from src.data.dataloader import ResumableDataLoader, warn_unreadable_images
 from src.data.dataset import CachedFeatures, ImageDataset, InputOptions
 from src.data.feature_store import FeatureKind, FeatureSpec, FeatureStore
+from src.data.fingerprint import hash_data
 from src.data.formats.base import source_name
 from src.data.image_hashes import hash_images
 from src.data.image_io import ImageError, load_image
@@ -30,7 +31,7 @@ from src.data.tokenizer import Tokenizer
 from src.inference.feature_extractor import CacheRequest, CacheResult, fill_feature_stores
 from src.models.backbones.base import Backbone, resolve_image_sizes
 from src.models.multitask import MultitaskModel
-from src.training.data_summary import commonest_caption, hash_data, mos_summary
+from src.training.data_summary import commonest_caption, mos_summary
 
 SCALE_CACHED = 5000  # images, enough for the mean and deviation of level statistics, from the cache
 SCALE_LIVE = 256  # likewise, where the backbone has to run for them

@@ -24,10 +24,10 @@ from src.models.model_folder import load_model_folder
 from src.models.multitask import MultitaskModel
 from src.tracking.abandoned_runs import send_missed
 from src.tracking.mlflow_tracker import Tracker
-from src.tracking.run_folder import RunFolder, run_name
+from src.tracking.run_folder import RunFolder, hash_weights, run_name
 from src.tracking.run_lock import is_run_held
 from src.tracking.run_registry import find_model
-from src.training.config_checks import check_config
+from src.training.config_checks import check_config, check_places
 from src.training.datamodule import DataModule
 from src.training.finalize import finalize_run
 from src.training.lightning_module import MultitaskModule
@@ -59,6 +59,7 @@ def train(config: Config, again: bool = False, extra_callbacks: list[Callback] |
         print(f"run {name} is already done; --again true trains it anew", file=sys.stderr)
         send_unsent(folder)
         return folder.finished()
+    check_places(config)
     config.track.name = name
     if config.train.workers > 1:
         from src.training.distributed import train_distributed  # Ray, for such runs alone
@@ -88,7 +89,8 @@ def train_process(
     first = group.rank == 0
     backbone = Backbone(config.model.backbone)
     data = DataModule(config, backbone, own_tokenizer(config), group.rank, group.world, progress=first)
-    tags = {"data_hash": data.data_hash, "kind": "run"}
+    folder.check_data(data.data_hash)
+    tags = {"data_hash": data.data_hash, "weights_hash": hash_weights(config), "kind": "run"}
     tracking = Tracker.start(config.track, folder.path, to_dict(config), tags) if first else nullcontext()
     with optional_meteor(config.model.decoder.enabled and first) as meteor, tracking as tracker:
         if first:

@@ -16,6 +16,7 @@ from src.common.files import write_text
 from src.config.schema import Config, TrackConfig, to_dict
 from src.tracking.abandoned_runs import end_when_gone
 from src.tracking.mlflow_tracker import Tracker
+from src.tracking.run_registry import find_model
 from src.tuning.comparison_config import ComparisonPlan
 from src.tuning.variant import VariantTask, fill_variant_cache, run_variant
 from src.tuning.variant_table import VariantRow, csv_table, markdown_table, row_metrics
@@ -31,8 +32,10 @@ def make_tasks(plan: ComparisonPlan, folder: Path) -> list[VariantTask]:
 
 
 def check_runs(tasks: Sequence[VariantTask], path: Path) -> None:
-    """Raises UserError where a variant's run folder holds a run of another config."""
+    """Raises UserError where a variant's run folder holds a run of another config, or its model does not exist."""
     for task in tasks:
+        if task.model:
+            find_model(task.model)
         if not task.model and (changed := task.run.changed(task.config)):
             where = f"{task.run.path} holds a run with another config ({', '.join(changed)})"
             raise UserError(f"{path}: variants: {task.name}: {where}; remove it, or set another track.name")

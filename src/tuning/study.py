@@ -11,9 +11,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from src.common.errors import UserError
-from src.tracking.run_folder import config_identity, differing_keys, fill_identity
+from src.common.sqlite import make_database_file, sqlite_address
+from src.tracking.run_folder import config_identity, differing_keys, fill_identity, without_moved_files
+from src.tracking.run_log import LOG, read_first_tags
 from src.tuning.search_space import drawable_values, preset_point
-from src.tuning.sweep_config import SweepConfig, trial_config
+from src.tuning.sweep_config import SweepConfig, trial_config, trial_name
 
 
 def open_study(sweep: SweepConfig, folder: Path) -> Study:
@@ -30,7 +32,7 @@ def open_study(sweep: SweepConfig, folder: Path) -> Study:
         load_if_exists=True,
         sampler=make_sampler(sweep),
     )
-    check_same_kind(study, sweep)
+    check_same_kind(study, sweep, folder.parent)
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
@@ -40,15 +42,23 @@ def open_study(sweep: SweepConfig, folder: Path) -> Study:
     return study
 
 
-def check_same_kind(study: Study, sweep: SweepConfig) -> None:
+def check_same_kind(study: Study, sweep: SweepConfig, runs: Path = Path("runs")) -> None:
     """Notes in a study the settings that all its trials share, so that they differ in the values of the space alone.
+
+    Args:
+        study: the sweep's.
+        sweep: its settings now.
+        runs: folder of the trials' run folders.
 
     Raises:
         UserError: the sweep's settings differ from those of the study's trials.
     """
-    settings = {**config_identity(trial_config(sweep, {})), "space": sweep.space, "objective": sweep.objective}
+    config = trial_config(sweep, {})
+    settings = {**config_identity(config), "space": sweep.space, "objective": sweep.objective}
     noted = fill_identity({name: study.user_attrs.get(name, value) for name, value in settings.items()})
-    if changed := differing_keys(noted, settings):
+    logs = (runs / trial_name(sweep.name, trial.params) / LOG for trial in study.get_trials(deepcopy=False))
+    tags = next(filter(None, map(read_first_tags, logs)), {})
+    if changed := without_moved_files(differing_keys(noted, settings), noted, config, tags):
         remedy = "restore these, or give the sweep another name"
         raise UserError(f"{sweep.name}: holds trials made otherwise ({', '.join(changed)}); {remedy}")
     for name, value in settings.items():
@@ -56,8 +66,14 @@ def check_same_kind(study: Study, sweep: SweepConfig) -> None:
 
 
 def study_storage(folder: Path) -> optuna.storages.RDBStorage:
-    """The study's database, one a sweep, so that two sweeps never mix."""
-    return optuna.storages.RDBStorage(f"sqlite:///{(folder / 'study.db').resolve()}")
+    """The study's database, one a sweep, so that two sweeps never mix.
+
+    Raises:
+        UserError: it cannot lie there.
+    """
+    make_database_file(folder / "study.db")
+    address = sqlite_address(folder / "study.db").replace("{", "{{").replace("}", "}}")  # Optuna fills in its version
+    return optuna.storages.RDBStorage(address)
 
 
 def read_study(name: str, runs: Path) -> Study:

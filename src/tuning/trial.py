@@ -11,7 +11,8 @@ from ray import train as ray_train
 from ray import tune
 
 from src.common.errors import UserError, is_out_of_memory
-from src.common.files import file_lock, write_text
+from src.common.file_locks import file_lock
+from src.common.files import write_text
 from src.common.ray_cluster import IDLE_CPUS, enter_working_folder
 from src.config.schema import Config
 from src.tracking.run_lock import wait_until_free

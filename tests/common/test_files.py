@@ -1,4 +1,4 @@
-"""Atomic writes, locks, checks and hashes of files."""
+"""Atomic writes, checks and hashes of files."""
 
 import hashlib
 import os
@@ -12,7 +12,6 @@ from src.common.errors import UserError
 from src.common.files import (
     atomic_write,
     check_output_file,
-    file_lock,
     remove_partial_files,
     sha256,
     stat_file,
@@ -59,28 +58,6 @@ with atomic_write(Path("a.txt")) as part:
 def test_text_keeps_its_line_ends(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "é\r\n")
     assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa9\r\n"
-
-
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_lock_holds_off_other_processes(tmp_path: Path, shared: bool) -> None:
-    path = tmp_path / "lock"
-    with file_lock(path, shared):
-        assert try_lock(path, "LOCK_EX") == "refused"
-        assert try_lock(path, "LOCK_SH") == ("taken" if shared else "refused")
-    assert try_lock(path, "LOCK_EX") == "taken"
-
-
-def try_lock(path: Path, kind: str) -> str:
-    """Whether another process gets a lock at once: taken or refused."""
-    script = f"""
-import fcntl
-try:
-    fcntl.flock(open({str(path)!r}), fcntl.{kind} | fcntl.LOCK_NB)
-    print("taken")
-except BlockingIOError:
-    print("refused")
-"""
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_only_a_regular_file_has_a_status(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from src.config.schema import Count, GenerationConfig, SourceConfig
 @pytest.fixture
 def parser() -> CommandParser:
     made = make_parser("predict", "", config=False)
-    made.add_argument("--model", type=str, nargs="+", required=True)
+    made.add_argument("--model", type=str, nargs="+", required=True, help="the model")
     add_image_options(made)
     add_prediction_options(made, "style")
     return made
@@ -43,7 +43,18 @@ def test_options_are_those_of_a_plain_parse(parser: CommandParser) -> None:
 
 @pytest.mark.parametrize(
     ("args", "message"),
-    [([], "model"), (["--model", "a", "--generate.beam", "0"], "generate.beam: is 0"), (["--model", "a", "--x"], "x")],
+    [
+        ([], r"^missing on the command line: --model \(the model\)$"),
+        (["--model", "a", "--generate.beam", "0"], "^--generate.beam: is 0"),
+        (
+            ["--model", "a", "--generate", "3"],
+            "^--generate: is 3, should be keys and values; type --generate.KEY",
+        ),
+        (["--model", "a", "--generate", "{beam: 3"], "^--generate: is {beam: 3, should be keys and values"),
+        (["--model", "a", "--batch_size", "3"], "^--batch_size: there is no such option; did you mean --batch-size"),
+        (["--model", "a", "--data", "b", "c"], "^c: belongs to no option; quote a value that has spaces"),
+        (["--model"], "^--model: expected at least one argument"),
+    ],
 )
 def test_mistakes_are_one_line(parser: CommandParser, args: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as raised:
@@ -72,7 +83,7 @@ def test_a_list_on_the_command_line_replaces_that_of_the_file_or_is_added_to_it(
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(UserError, match="did you mean train.epochs"):
+    with pytest.raises(UserError, match="^--train.epohs: there is no such option; did you mean --train.epochs"):
         parse_command(make_parser("train", ""), ["--train.epohs", "3"])
 
 
@@ -101,7 +112,7 @@ def test_an_unknown_option_is_refused_with_the_nearest_one() -> None:
     ],
 )
 def test_a_value_that_does_not_fit_is_named_with_what_it_should_be(key: str, value: str, told: str) -> None:
-    with pytest.raises(UserError, match=f"^{key}: {told}"):
+    with pytest.raises(UserError, match=f"^(--)?{key}: {told}"):
         parse_command(make_parser("train", ""), [f"--{key}", value])
 
 
@@ -113,5 +124,15 @@ def test_an_option_is_named_as_it_is_typed() -> None:
 
 
 def test_a_wrong_data_source_on_the_command_line_is_named_by_its_key() -> None:
-    with pytest.raises(UserError, match=r"^data.sources\[0\].share: is -1, should be greater than or equal to 0"):
+    with pytest.raises(UserError, match=r"^--data.sources\[0\].share: is -1, should be greater than or equal to 0"):
         parse_command(make_parser("train", ""), ["--data.sources", "[{share: -1}]"])
+
+
+def test_a_home_folder_is_expanded_where_the_shell_leaves_it(
+    parser: CommandParser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    options, overrides = parse_with_overrides(parser, ["--model=~/m", "--data=~/photos", "--style=~plain"])
+    assert (options.model, options.data, options.style) == (["/home/me/m"], "/home/me/photos", "~plain")
+    assert overrides["data"] == "/home/me/photos"
+    assert options.generate == parser.get_defaults().generate

@@ -24,6 +24,16 @@ def test_the_file_wins_over_its_includes_and_a_group_without_keys_has_the_defaul
     assert (config.data, config.generate) == (Config().data, Config().generate)
 
 
+def test_home_folders_are_expanded_in_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, "base.yaml", "data: {sources: [{path: ~/data, images: ~/photos}], cache_dir: ~/cache}")
+    file = write(tmp_path, "x/x.yaml", "include: ~/base.yaml\nmodel: {backbone: {weights: ~/w.pth}}\ntrack: {name: a~}")
+    config = load_config(file)
+    assert (config.data.sources[0].path, config.data.sources[0].images) == (f"{tmp_path}/data", f"{tmp_path}/photos")
+    assert (config.data.cache_dir, config.model.backbone.weights) == (f"{tmp_path}/cache", f"{tmp_path}/w.pth")
+    assert config.track.name == "a~"
+
+
 def test_config_survives_a_round_trip() -> None:
     config = load_config(None, {"model.backbone.options.pad_type": "same", "data.sources": [{"format": "coco"}]})
     assert config.model.backbone.options == {"pad_type": "same"}

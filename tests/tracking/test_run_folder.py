@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import UserError
-from src.config.schema import Config
-from src.tracking.run_folder import RunFolder
+from src.config.schema import Config, DataConfig, SourceConfig
+from src.tracking.run_folder import RunFolder, hash_weights
 
 
 def test_a_run_made_before_a_setting_was_there_goes_on_with_its_default(tmp_path: Path) -> None:
@@ -32,6 +32,39 @@ def test_where_and_on_how_many_processors_a_run_runs_does_not_matter(tmp_path: P
     assert RunFolder(tmp_path).changed(config) == []
     config.train.lr *= 2
     assert RunFolder(tmp_path).changed(config) == ["train.lr"]
+
+
+def begin(folder: RunFolder, **tags: str) -> None:
+    """Notes in a folder's log that its run began."""
+    folder.history.write_text(json.dumps({"call": "begin", "tags": tags}) + "\n")
+
+
+def test_a_run_goes_on_with_the_same_data_and_weights_in_another_place(tmp_path: Path) -> None:
+    folder, config = RunFolder(tmp_path), Config(data=DataConfig(sources=[SourceConfig(path="wrong")]))
+    config.model.backbone.weights = "wrong.pth"
+    folder.open(config)
+    (tmp_path / "x.pth").write_text("weights")
+    config.data.sources[0].path, config.model.backbone.weights = "right", str(tmp_path / "x.pth")
+    folder.open(config)  # no run began with the wrong places
+    begin(folder, weights_hash=hash_weights(config))
+    (tmp_path / "x.pth").rename(tmp_path / "y.pth")
+    config.model.backbone.weights = str(tmp_path / "y.pth")
+    assert folder.changed(config) == []
+    (tmp_path / "y.pth").write_text("other weights")
+    assert folder.changed(config) == ["model.backbone.weights"]
+    config.model.backbone.weights = "imagenet"
+    assert folder.changed(config) == ["model.backbone.weights"]
+    config.data.sources[0].split = "official"
+    assert folder.changed(config) == ["data.sources", "model.backbone.weights"]
+
+
+def test_a_run_goes_on_with_the_data_that_it_began_with(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.check_data("new")
+    begin(folder, data_hash="0123456789")
+    folder.check_data("0123456789")
+    with pytest.raises(UserError, match=r"began on other data \(names, labels or parts: 01234567, now 99999999\)"):
+        folder.check_data("9999999999")
 
 
 def test_a_run_that_is_being_trained_is_not_thrown_away(tmp_path: Path) -> None:

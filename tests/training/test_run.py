@@ -93,6 +93,8 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(tmp_path: Path) 
     assert not (killed / "runs/tiny/result.json").exists(), "it was to be killed before it was done"
     half = killed / "runs/tiny/checkpoints/.last.ckpt.ab12_xyz.ckpt"  # as a kill within a save leaves one
     half.touch()
+    killed = killed.rename(tmp_path / "moved")
+    half = killed / half.relative_to(tmp_path / "killed")
     second = run(killed)
     for process in (never, second):
         output = process.communicate(timeout=400)[0].decode()
@@ -184,6 +186,16 @@ def test_a_finished_run_is_not_trained_again_and_another_config_is_refused(
     assert (tracked.status, tracked.metrics["selected"]) == ("FINISHED", result["selected"])
     with pytest.raises(UserError, match=r"another config \(train.lr\).*--again true"):
         main(["--config", file, "--train.lr", "0.5"])
+    Path("data").rename("moved")
+    Path(file).write_text(Path(file).read_text().replace("path: data", f"path: {elsewhere}/./moved"))
+    assert main(["--config", file]) == 0
+    assert "already done" in capsys.readouterr().err
+    table = Path("moved/train.csv")
+    table.write_text(table.read_text().replace(CAPTIONS[0], "other words"))
+    Path("moved").rename("moved_again")
+    Path(file).write_text(Path(file).read_text().replace("./moved", "moved_again"))
+    with pytest.raises(UserError, match=r"another config \(data.sources\).*--again true"):
+        main(["--config", file])
 
 
 @pytest.mark.parametrize(("head", "score"), [("decoder", "plcc"), ("mos", "cider_d")])

@@ -106,7 +106,7 @@ def test_a_sweep_goes_on_with_trials_of_one_kind_only(elsewhere: Path) -> None:
     ]
     for changed, keys in others:
         with pytest.raises(UserError, match=rf"little: holds trials made otherwise \({keys}\); restore these"):
-            check_same_kind(study, SweepConfig(**{"name": "little", "space": SPACE, **changed}))
+            check_same_kind(study, SweepConfig(**{"name": "little", "space": SPACE, **changed}), elsewhere)
     more = {
         "trials": 99,
         "hours": 2,
@@ -121,7 +121,7 @@ def test_a_sweep_goes_on_with_trials_of_one_kind_only(elsewhere: Path) -> None:
 def test_a_study_that_does_not_say_what_its_trials_are_made_of_goes_on() -> None:
     older = optuna.create_study()
     older.set_user_attr("objective", ["selected"])
-    check_same_kind(older, SweepConfig(space=SPACE))
+    check_same_kind(older, SweepConfig(space=SPACE), Path())
     with pytest.raises(UserError, match=r"\(train.epochs\)"):
         check_same_kind(older, SweepConfig(space=SPACE, fixed={"train.epochs": 8}))
 

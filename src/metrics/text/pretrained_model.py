@@ -7,12 +7,14 @@ Held by tests/metrics/test_bert_score.py, test_clip_score.py and test_sentence_s
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from src.common.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    import torch
 
 CHUNK = 64
 LONGEST = 128  # tokens of a caption
@@ -49,8 +51,10 @@ def load_text_model(option: str, name: str) -> tuple[Any, Any]:
     )
 
 
-def last_layer(texts: list[str], model: Any, tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def last_layer(texts: list[str], model: Any, tokenizer: Any) -> "tuple[torch.Tensor, torch.Tensor]":
     """The last layer [B, T, D], and which tokens are no padding [B, T]."""
+    import torch  # slow, and not in use before a score is computed
+
     longest = min(LONGEST, tokenizer.model_max_length)
     batch = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
     with torch.inference_mode():
