@@ -90,7 +90,9 @@ def train_process(
     backbone = Backbone(config.model.backbone)
     data = DataModule(config, backbone, own_tokenizer(config), group.rank, group.world, progress=first)
     folder.check_data(data.data_hash)
-    tags = {"data_hash": data.data_hash, "weights_hash": hash_weights(config), "kind": "run"}
+    tags = {"data_hash": data.data_hash, "kind": "run"}
+    if weights := hash_weights(config):
+        tags["weights_hash"] = weights
     tracking = Tracker.start(config.track, folder.path, to_dict(config), tags) if first else nullcontext()
     with optional_meteor(config.model.decoder.enabled and first) as meteor, tracking as tracker:
         if first:
