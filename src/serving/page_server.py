@@ -59,7 +59,7 @@ def streamlit_command(host: str, port: int, options: PageOptions) -> list[str]:
         "server.address": host,
         "server.port": port,
         "server.headless": "true",
-        "server.maxUploadSize": max(1, int(options.megabytes)),
+        "server.maxUploadSize": whole_megabytes(max(options.megabytes, options.zip_megabytes)),
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",
@@ -67,6 +67,11 @@ def streamlit_command(host: str, port: int, options: PageOptions) -> list[str]:
     }
     flags = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     return [sys.executable, "-m", "src.serving.page_server", "run", str(PAGE), *flags, "--", options.to_json()]
+
+
+def whole_megabytes(size: float) -> int:
+    """A size for Streamlit, which takes whole megabytes."""
+    return max(1, int(size))
 
 
 def run_streamlit() -> None:

@@ -264,7 +264,7 @@ def test_a_folder_becomes_a_table(page: AppTest) -> None:
     assert table["photo"].tolist() == ["0.jpg", "1.jpg", "2.jpg", "broken.jpg", r"\udcc7\udcd1/\udcc7\udcd1.jpg"]
     assert table["mos"].notna().tolist() == [True, True, True, False, True]
     assert table["note"].tolist()[3] == "is no photo"
-    assert "1 without a prediction" in page.warning[0].value
+    assert page.warning[0].value.endswith("not in the downloads: 1.")
     assert len(page.get("download_button")) == 2
 
 
@@ -276,7 +276,7 @@ def test_a_zip_becomes_a_table(page: AppTest, elsewhere: Path) -> None:
         archive.write("open/2.jpg", "../2.jpg")
     predict_zip(page, (elsewhere / "photos.zip").read_bytes())
     assert page.dataframe[0].value["photo"].tolist() == ["album/1.jpg"]
-    assert page.warning[0].value == "Left out: 1 with a path out of the zip."
+    assert page.warning[0].value == "Left out of the zip: 1 with a path out of the zip."
     predict_zip(page, b"no zip")
     assert "no zip" in page.error[0].value
 
@@ -338,7 +338,7 @@ def test_the_server_listens_on_this_machine_and_tells_nobody() -> None:
     command = " ".join(streamlit_command("127.0.0.1", 8501, options))
     assert "--server.address 127.0.0.1" in command
     assert "--browser.gatherUsageStats false" in command
-    assert "--server.maxUploadSize 20 " in command
+    assert "--server.maxUploadSize 200 " in command
     assert command.endswith(f"-- {options.to_json()}")
     with pytest.raises(UserError, match="^--at-once: is 0"):
         main(["--at-once", "0"])
@@ -382,13 +382,7 @@ def test_in_a_real_browser(address: str, models: tuple[str, str], tmp_path: Path
     (tmp_path / "bad.jpg").write_bytes(b"no photo")
     (tmp_path / "large.jpg").write_bytes(b"x" * 2_000_000)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 1250})
-        wrong: list[str] = []
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.set_default_timeout(90_000)
-        expect.set_options(timeout=90_000)
-        page.goto(address)
+        page, wrong = open_page(playwright, address)
         upload(page, tmp_path / "photo.jpg")
         words = page.frame_locator("iframe").first.locator("#words span")
         expect(words.first).to_be_visible()
@@ -408,17 +402,86 @@ def test_in_a_real_browser(address: str, models: tuple[str, str], tmp_path: Path
         upload(page, tmp_path / "large.jpg")
         expect(page.get_by_text(re.compile("must be 1.0MB or smaller|exceeds", re.I)).first).to_be_visible()
         page.screenshot(path=shots / "bad.png", full_page=True)
-        page.get_by_role("tab", name="Folder").click()
+        page.context.browser.close()
+    assert not wrong
+
+
+@pytest.mark.browser
+def test_a_folder_and_a_zip_in_a_real_browser(address: str, tmp_path: Path) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    shots = Path(os.environ.get("SHOTS", tmp_path))
+    for seed in range(4):
+        write_photo(tmp_path / f"{seed}.jpg", seed, 200)
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.write(tmp_path / "3.jpg", "album/3.jpg")
+        archive.writestr("album/.hidden.jpg", os.urandom(1_500_000))  # a zip may be larger than a photo
+    with sync_playwright() as playwright:
+        page, wrong = open_page(playwright, address)
+        page.get_by_role("tab", name="Folder or zip").click()
         page.get_by_role("button", name="Predict", exact=True).click()
-        expect(page.get_by_text("Download as CSV")).to_be_visible()
+        expect(page.get_by_text("data, first: 3 photos")).to_be_visible()
         page.wait_for_timeout(500)
         page.screenshot(path=shots / "folder.png")
-        with page.expect_download() as download:
-            page.get_by_text("Download as CSV").click()
-        rows = list(csv.DictReader(download.value.path().open(encoding="utf-8")))
-        assert [row["photo"] for row in rows] == ["0.jpg", "1.jpg", "2.jpg"]
-        browser.close()
+        rows = list(csv.DictReader(downloaded(page, "Download predictions (CSV)").open(encoding="utf-8")))
+        assert [row["img_name"] for row in rows] == ["0.jpg", "1.jpg", "2.jpg"]
+        page.get_by_text("A zip of photos").click()
+        page.locator('input[type="file"][accept*="zip"]').set_input_files(tmp_path / "photos.zip")
+        expect(page.get_by_text("photos.zip")).to_be_visible()
+        page.get_by_role("button", name="Predict", exact=True).click()
+        expect(page.get_by_text("photos.zip, first: 1 photos")).to_be_visible()
+        expect(page.get_by_text("Left out of the zip: 1 hidden.")).to_be_visible()
+        page.wait_for_timeout(500)
+        page.screenshot(path=shots / "zip.png")
+        with zipfile.ZipFile(downloaded(page, "Download captions (.txt)")) as archive:
+            assert archive.namelist() == ["album/3.txt"]
+        page.context.browser.close()
     assert not wrong
+
+
+@pytest.mark.browser
+def test_the_camera_in_a_real_browser(address: str, tmp_path: Path) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    shots = Path(os.environ.get("SHOTS", tmp_path))
+    with sync_playwright() as playwright:
+        page, wrong = open_page(playwright, address)
+        page.get_by_role("tab", name="Camera").click()
+        page.get_by_text("Take a picture").click()
+        page.get_by_role("button", name="Take Photo").click()
+        expect(page.get_by_text(re.compile(r"^mos \d")).first).to_be_visible()
+        page.screenshot(path=shots / "picture.png", full_page=True)
+        page.get_by_text("Live captions").click()
+        page.get_by_role("button", name="Start").click()
+        expect(page.locator("#caption")).not_to_be_empty()
+        expect(page.get_by_text("predictions a second")).to_be_visible()  # a second frame has followed the first
+        page.screenshot(path=shots / "live.png", full_page=True)
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_role("button", name="Start")).to_be_visible()
+        page.context.browser.close()
+    assert not wrong
+
+
+def open_page(playwright: Any, address: str) -> tuple[Any, list[str]]:
+    """The page in a browser with a camera, and the list of its script errors."""
+    from playwright.sync_api import expect
+
+    camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", *camera])
+    page = browser.new_page(viewport={"width": 1280, "height": 1250}, permissions=["camera"])
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.set_default_timeout(90_000)
+    expect.set_options(timeout=90_000)
+    page.goto(address)
+    return page, wrong
+
+
+def downloaded(page: Any, button: str) -> Path:
+    """The file behind a button."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name=button).click()
+    return Path(download.value.path())
 
 
 def upload(page: Any, path: Path) -> None:

@@ -16,7 +16,7 @@ from src.inference.predictor import Prediction, PredictionError
 from src.serving.page.downloads import captions_zip, submission_csv
 from src.serving.page.model_selection import SelectedModel
 from src.serving.page.zip_photos import PhotoSource, describe_counts, read_zip
-from src.serving.page_server import PageOptions
+from src.serving.page_server import PageOptions, whole_megabytes
 
 FOLDER, ZIP = "A folder of this machine", "A zip of photos"
 MAX_FOLDERS = 200
@@ -60,8 +60,10 @@ def show_folder_tab(options: PageOptions, models: list[SelectedModel]) -> None:
     label = middle.selectbox("Model", [model.label for model in models], placeholder="Choose one in the sidebar")
     most = right.number_input("Photos at most", 1, 10_000, 100)
     chosen = [model for model in models if model.label == label]
-    if st.button("Predict", type="primary", disabled=not (chosen and read)) and chosen and read:
-        st.session_state["folder"] = predict_set(options, chosen[0], read(), int(most))
+    pressed = st.button("Predict", type="primary", disabled=not (chosen and read))
+    with st.empty():  # the place of the bar
+        if pressed and chosen and read:
+            st.session_state["folder"] = predict_set(options, chosen[0], read(), int(most))
     if "folder" in st.session_state:
         show_set(st.session_state["folder"])
 
@@ -75,7 +77,8 @@ def choose_folder(folders: dict[str, str]) -> Callable[[], PhotoSet] | None:
 def choose_zip(options: PageOptions) -> Callable[[], PhotoSet] | None:
     """Shows the upload of a zip. Returns the function that lists its photos; None before the upload."""
     about = f"A photo in it has at most {options.megabytes:g} MB. Hidden files are left out."
-    file = st.file_uploader("Zip of photos", "zip", max_upload_size=max(1, int(options.zip_megabytes)), help=about)
+    limit = whole_megabytes(options.zip_megabytes)
+    file = st.file_uploader("Zip of photos", "zip", max_upload_size=limit, help=about)
     return partial(zip_photos, file.name, file, options.megabytes) if file else None
 
 
@@ -130,8 +133,8 @@ def predict_set(options: PageOptions, model: SelectedModel, photos: PhotoSet, mo
     table = predict_photos(options, model, photos.photos[:most])
     count, failed = len(photos.photos), int(table["seconds"].isna().sum())
     size = f"the first {most:,} of {count:,} photos" if count > most else f"{count:,} photos"
-    remarks = [f"{failed} without a prediction (see the column note), which the downloads lack."] * bool(failed)
-    remarks += [f"Left out: {photos.remark}."] * bool(photos.remark)
+    remarks = [f"Without a prediction (see the column note), and not in the downloads: {failed}."] * bool(failed)
+    remarks += [f"Left out of the zip: {photos.remark}."] * bool(photos.remark)
     return PredictedSet(f"{photos.title}, {model.label}: {size}", table, " ".join(remarks))
 
 
@@ -187,7 +190,12 @@ def show_set(predicted: PredictedSet) -> None:
     with st.container(horizontal=True):
         if len(predictions):
             about = "The columns of a submission: img_name, mos, comments."
-            st.download_button("Download predictions (CSV)", submission_csv(predictions), "predictions.csv", help=about)
+            show_download("Download predictions (CSV)", submission_csv(predictions), "predictions.csv", about)
         if predictions["caption"].any():
             about = "A zip with a text file for each photo: its caption, under the photo's name."
-            st.download_button("Download captions (.txt)", captions_zip(predictions), "captions.zip", help=about)
+            show_download("Download captions (.txt)", captions_zip(predictions), "captions.zip", about)
+
+
+def show_download(label: str, data: bytes, name: str, about: str) -> None:
+    """Shows a button for a file; the page is not run anew by it."""
+    st.download_button(label, data, name, on_click="ignore", help=about)

@@ -1,5 +1,5 @@
 // Sends a frame of the camera, waits for its prediction, and then sends the next: frames meanwhile are dropped.
-const SIDE = 640, PATIENCE = 15000; // pixels of a frame's longer side; milliseconds until a frame counts as lost
+const SIDE = 640, PATIENCE = 60000; // pixels of a frame's longer side; milliseconds until a frame counts as lost
 const videos = new WeakMap(); // the state of each mounted video
 
 export default function ({ parentElement, data, setStateValue }) {
@@ -15,6 +15,8 @@ export default function ({ parentElement, data, setStateValue }) {
     state.stream?.getTracks().forEach((track) => track.stop());
     clearInterval(state.timer);
     state.stream = video.srcObject = null;
+    state.waiting = false;
+    state.times = [];
     button.textContent = "Start";
   }
 
@@ -50,7 +52,7 @@ export default function ({ parentElement, data, setStateValue }) {
 
   function show(answer) {
     const now = performance.now();
-    state.times = [...state.times.filter((time) => now - time < 5000), now];
+    state.times = [...state.times.slice(-9), now];
     const span = (now - state.times[0]) / 1000;
     const rate = span > 0 ? ` · ${((state.times.length - 1) / span).toFixed(1)} predictions a second` : "";
     say("#problem", answer.error ?? "");

@@ -19,7 +19,7 @@ from src.inference.predictor import BeamCaption, Prediction, PredictionError
 from src.serving.page.attention_view import attention_html
 from src.serving.page.model_selection import SelectedModel, predict_photo, show_errors
 from src.serving.page.mos_scale import mos_scale_html
-from src.serving.page_server import PageOptions
+from src.serving.page_server import PageOptions, whole_megabytes
 
 PREVIEW_SIDE = 560  # pixels of a photo's longer side on the page
 DEMO_PHOTOS = 4
@@ -49,7 +49,8 @@ def show_photo_tab(options: PageOptions, models: list[SelectedModel]) -> None:
 def uploaded_photos(options: PageOptions) -> list[UploadedPhoto]:
     """The photos that the visitor uploaded or named by a web address, or those of the demo."""
     types = [suffix[1:] for suffix in SUFFIXES]
-    files = st.file_uploader("One photo or several", type=types, accept_multiple_files=True)
+    limit = whole_megabytes(options.megabytes)
+    files = st.file_uploader("One photo or several", types, accept_multiple_files=True, max_upload_size=limit)
     url = st.text_input("Or the web address of a photo", placeholder="https://…").strip()
     if len(files) > options.photos:
         st.warning(f"{len(files)} photos: only the first {options.photos} are predicted")
