@@ -429,7 +429,7 @@ def test_a_folder_and_a_zip_in_a_real_browser(address: str, tmp_path: Path) -> N
         page.locator('input[type="file"][accept*="zip"]').set_input_files(tmp_path / "photos.zip")
         expect(page.get_by_text("photos.zip")).to_be_visible()
         page.get_by_role("button", name="Predict", exact=True).click()
-        expect(page.get_by_text("photos.zip, first: 1 photos")).to_be_visible()
+        expect(page.get_by_text("photos.zip, first: 1 photo")).to_be_visible()
         expect(page.get_by_text("Left out of the zip: 1 hidden.")).to_be_visible()
         page.wait_for_timeout(500)
         page.screenshot(path=shots / "zip.png")

@@ -132,7 +132,7 @@ def predict_set(options: PageOptions, model: SelectedModel, photos: PhotoSet, mo
     """
     table = predict_photos(options, model, photos.photos[:most])
     count, failed = len(photos.photos), int(table["seconds"].isna().sum())
-    size = f"the first {most:,} of {count:,} photos" if count > most else f"{count:,} photos"
+    size = f"the first {most:,} of {count:,} photos" if count > most else f"{count:,} photo{'s' * (count != 1)}"
     remarks = [f"Without a prediction (see the column note), and not in the downloads: {failed}."] * bool(failed)
     remarks += [f"Left out of the zip: {photos.remark}."] * bool(photos.remark)
     return PredictedSet(f"{photos.title}, {model.label}: {size}", table, " ".join(remarks))
