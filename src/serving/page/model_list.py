@@ -60,10 +60,8 @@ class MlflowRuns:
 
 
 def mlflow_runs() -> MlflowRuns:
-    """The runs in MLflow, as one reading for all visitors; it is renewed in the background."""
-    runs = cached_mlflow_runs(tracking_uri())
-    runs.refresh()
-    return runs
+    """The runs in MLflow, as one reading for all visitors."""
+    return cached_mlflow_runs(tracking_uri())
 
 
 @st.cache_resource(show_spinner=False)

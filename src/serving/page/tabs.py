@@ -6,6 +6,7 @@ import streamlit as st
 
 from src.serving.page.camera_tab import show_camera_tab
 from src.serving.page.folder_tab import show_folder_tab
+from src.serving.page.model_list import mlflow_runs
 from src.serving.page.model_selection import choose_models, show_errors
 from src.serving.page.photo_tab import show_photo_tab
 from src.serving.page.runs_tab import show_runs_tab
@@ -26,3 +27,4 @@ def show_tabs(options: PageOptions) -> None:
         for tab, show in zip(st.tabs(list(TABS)), TABS.values(), strict=True):
             with tab, show_errors():
                 show(options, models)
+    mlflow_runs().refresh()  # last, or it would slow down all the rest
