@@ -2,7 +2,6 @@
 Held by tests/serving/test_page.py.
 """
 
-import json
 import math
 import time
 from pathlib import Path
@@ -11,15 +10,13 @@ from threading import Thread
 import streamlit as st
 
 from src.common.errors import UserError, one_line
-from src.data.leaky_split import LEAKING
+from src.tracking.finished_runs import finished_runs, is_model_folder
 from src.tracking.mlflow_client import tracking_uri
 from src.tracking.mlflow_sync import RUN_ID
-from src.tracking.run_folder import RunFolder
 from src.tracking.run_registry import (
     RunRecord,
     find_model,
     is_leaky_run,
-    is_model_folder,
     list_runs,
     selected_score,
     short_name,
@@ -105,18 +102,8 @@ def cached_folder(name: str) -> Path:
 def local_models(runs: Path) -> list[Path]:
     """The model folders of a folder of runs, the highest selected score first; a run without a model is not listed."""
     folders = [path for path in runs.glob("*/model") if is_model_folder(path)]
-    return sorted(folders, key=lambda path: (-local_score(RunFolder(path.parent)), path))
-
-
-def local_score(folder: RunFolder) -> float:
-    """The selected score of a run folder; -inf: the run has not ended, or its validation photos were trained on."""
-    try:
-        score = float(folder.finished()["selected"])
-        sources = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))["data"]["sources"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return -math.inf
-    leaks = any(source.get("split") == LEAKING for source in sources)
-    return score if math.isfinite(score) and not leaks else -math.inf
+    scores = {run.model: run.selected for run in finished_runs(runs) if not run.leaky and math.isfinite(run.selected)}
+    return sorted(folders, key=lambda path: (-scores.get(path, -math.inf), path))
 
 
 def mlflow_id(model: Path) -> str:
