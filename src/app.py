@@ -20,7 +20,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         UserError: the port is taken, or a named model does not exist.
     """
     parsed = make_options().parse_args(args)
-    limits = (parsed.photos, parsed.megabytes, parsed.megapixels, parsed.at_once)
+    limits = (parsed.photos, parsed.megabytes, parsed.megapixels, parsed.zip_megabytes, parsed.at_once)
     options = PageOptions(tuple(parsed.model), tuple(parsed.folder), *limits)
     for name in options.models:
         find_model(name)
@@ -43,6 +43,7 @@ def make_options() -> CommandParser:
     parser.add_argument("--photos", type=Count, default=defaults.photos, help="most photos in one upload")
     parser.add_argument("--megabytes", type=Above0, default=defaults.megabytes, help="most megabytes of a photo")
     parser.add_argument("--megapixels", type=Above0, default=defaults.megapixels, help="most million pixels of a photo")
+    parser.add_argument("--zip-megabytes", type=Above0, default=defaults.zip_megabytes, help="most megabytes of a zip")
     parser.add_argument("--at-once", type=Count, default=defaults.at_once, help="predictions that run at once")
     return parser
 

@@ -9,22 +9,33 @@ import pytest
 from src.common.errors import UserError
 from src.serve import main, make_options
 from src.serving.server import load_served_model, load_served_models
+from src.tracking.run_registry import MODEL_FILES
 from tests.tiny import make_model, tiny_config
 
 
-def test_limits_that_leave_no_room_are_named() -> None:
+@pytest.fixture
+def damaged(tmp_path: Path) -> str:
+    """A model folder that is found and cannot be loaded."""
+    for name in MODEL_FILES:
+        (tmp_path / name).touch()
+    return str(tmp_path)
+
+
+def test_limits_that_leave_no_room_are_named(damaged: str) -> None:
     with pytest.raises(UserError, match="batch: is 0"):
-        main(["--model", "none", "--batch", "0"])
+        main(["--model", damaged, "--batch", "0"])
     with pytest.raises(UserError, match="--photos 9"):
-        main(["--model", "none", "--photos", "9", "--queue", "8"])
+        main(["--model", damaged, "--photos", "9", "--queue", "8"])
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "203.0.113.1", "a..b"])
-def test_a_taken_port_is_named_before_the_model_is_loaded(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_taken_port_is_named_before_the_model_is_loaded(
+    host: str, damaged: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with pytest.raises(UserError, match=rf"^{re.escape(host)}:{port}: cannot listen.*--host or --port$"):
-            main(["--model", "none", "--host", host, "--port", port])
+            main(["--model", damaged, "--host", host, "--port", port])
     assert not capsys.readouterr().out
 
 

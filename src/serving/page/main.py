@@ -1,4 +1,4 @@
-"""The page that Streamlit runs: models and beam in the sidebar, tabs for photos, a folder and runs.
+"""The page that Streamlit runs: its title at once, and the rest when the packages of the models are imported.
 Held by tests/serving/test_page.py, as are all files of the page.
 """
 
@@ -6,10 +6,6 @@ import sys
 
 import streamlit as st
 
-from src.serving.page.folder_tab import show_folder_tab
-from src.serving.page.model_selection import choose_models, show_errors
-from src.serving.page.photo_tab import show_photo_tab
-from src.serving.page.runs_tab import show_runs_tab
 from src.serving.page_server import PageOptions
 
 
@@ -17,12 +13,9 @@ def show_page(options: PageOptions) -> None:
     """Shows the whole page."""
     st.set_page_config("Image quality and captions", layout="wide")
     st.title("Image quality and captions")
-    with show_errors():
-        models = choose_models(options)
-        tabs = {"Photos": show_photo_tab, "Folder": show_folder_tab, "Runs": show_runs_tab}
-        for tab, show in zip(st.tabs(list(tabs)), tabs.values(), strict=True):
-            with tab, show_errors():
-                show(options, models)
+    with st.spinner("The page starts: this takes a few seconds the first time."):
+        from src.serving.page.tabs import show_tabs  # torch takes seconds to import
+    show_tabs(options)
 
 
 if __name__ == "__main__":

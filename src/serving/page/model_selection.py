@@ -1,4 +1,4 @@
-"""The models that the page offers, and the chosen models, each loaded once for all visitors.
+"""The models that the visitor chose, each loaded once for all visitors, and how captions are written.
 Held by tests/serving/test_page.py.
 """
 
@@ -13,10 +13,9 @@ import streamlit as st
 from src.common.errors import UserError
 from src.inference.predict_options import PredictOptions, with_beam
 from src.inference.predictor import ImageLimits, Prediction, PredictionError, Predictor
+from src.serving.page.model_list import MlflowRuns, available_models, mlflow_runs, named_folder
 from src.serving.page_server import PageOptions
-from src.tracking.run_registry import find_model, is_model_folder, list_runs, short_name
 
-MAX_RUNS = 50
 MAX_WAIT = 30.0  # seconds that a visitor waits for others
 
 
@@ -38,8 +37,10 @@ class SelectedModel:
     predictor: Predictor
     options: PredictOptions
 
-    def predict(self, page_options: PageOptions, images: list[bytes]) -> list[Prediction | PredictionError]:
-        """Predictions for images, as soon as other visitors leave room.
+    def predict(
+        self, page_options: PageOptions, images: list[bytes], options: PredictOptions | None = None
+    ) -> list[Prediction | PredictionError]:
+        """Predictions for images, as soon as other visitors leave room; with the visitor's options by default.
 
         Raises:
             UserError: too many other predictions are running.
@@ -48,7 +49,7 @@ class SelectedModel:
         if not gate.acquire(timeout=MAX_WAIT):
             raise UserError("many photos are being predicted at the moment; try again soon")
         try:
-            return self.predictor.predict_bytes(images, self.options)
+            return self.predictor.predict_bytes(images, options or self.options)
         finally:
             gate.release()
 
@@ -63,27 +64,56 @@ def show_errors() -> Iterator[None]:
 
 
 def choose_models(options: PageOptions) -> list[SelectedModel]:
-    """The models that the visitor chose, with beam and style.
+    """The models that the visitor chose, with beam and style; none while the page waits for the first.
 
     Raises:
         UserError: there are no models.
     """
-    names = available_models(options.models)
-    if not names:
+    mlflow = mlflow_runs()
+    names = available_models(options.models, mlflow.runs)
+    if not names and not mlflow.loading:
         raise UserError(
             "no model yet: train one, such as python -m src.train --config configs/demo.yaml, or give --model"
         )
     with st.sidebar:
-        labels = st.multiselect("Models", list(names), default=next(iter(names)))
-        models = [select_model(options, label, names[label]) for label in labels if label in names]
-        default_beam = models[0].predictor.description.config.generate.beam if models else 3
-        beam = st.slider("Beam: captions kept at each step", 1, 10, min(max(1, default_beam), 10))
-        styles = dict.fromkeys(style for model in models for style in model.predictor.styles())
-        style = st.selectbox("Style of the captions", ["as trained", *styles]) if len(styles) > 1 else ""
+        about = "The model with the highest selected score on its validation photos comes first."
+        default = next(iter(names), None)
+        labels = st.multiselect("Models", list(names), default=default, key=f"models{default is None}", help=about)
+        if mlflow.loading:
+            wait_for_mlflow(mlflow)
+        models = load_models(options, {label: names[label] for label in labels if label in names})
+        choose_captions(models)
+    return models
+
+
+@st.fragment(run_every=1.0)
+def wait_for_mlflow(mlflow: MlflowRuns) -> None:
+    """Says that models may be added to the list, and shows the page anew once MLflow has answered."""
+    if not mlflow.loading:
+        st.rerun()
+    st.caption("Looking for more models in MLflow …")
+
+
+def load_models(options: PageOptions, names: dict[str, str]) -> list[SelectedModel]:
+    """The models by label -> name for find_model; a model that cannot be loaded is a line on the page."""
+    models = []
+    for label, name in names.items():
+        with show_errors():
+            models.append(select_model(options, label, name))
+    return models
+
+
+def choose_captions(models: list[SelectedModel]) -> None:
+    """Shows the choice of beam and style, and sets the models' options."""
+    if not any(model.predictor.engine.decoder for model in models):
+        return
+    default_beam = models[0].predictor.description.config.generate.beam
+    beam = st.slider("Beam: captions kept at each step", 1, 10, min(max(1, default_beam), 10))
+    styles = dict.fromkeys(style for model in models for style in model.predictor.styles())
+    style = st.selectbox("Style of the captions", ["as trained", *styles]) if len(styles) > 1 else ""
     for model in models:
         generation = with_beam(model.predictor.description.config.generate, beam)
         model.options = PredictOptions(generation, style_for_model(model.predictor, style or ""), attention=True)
-    return models
 
 
 def style_for_model(predictor: Predictor, style: str) -> str:
@@ -98,33 +128,17 @@ def style_for_model(predictor: Predictor, style: str) -> str:
     return ""
 
 
-@st.cache_data(ttl=30, show_spinner="looking for models")
-def available_models(named: tuple[str, ...]) -> dict[str, str]:
-    """Label -> name for find_model: the named models, the run folders here, the newest finished runs in MLflow."""
-    models: dict[str, str] = {}
-    folders = {find_model(name).resolve() for name in named}
-    local = [path for path in sorted(Path("runs").glob("*/model")) if is_model_folder(path)]
-    local = [path for path in local if path.resolve() not in folders]
-    for name in [*named, *map(str, local)]:
-        label = short_name(name)
-        models.setdefault(label if models.get(label, name) == name else f"{label} ({len(models) + 1})", name)
-    try:
-        runs = [run for run in list_runs(status="FINISHED") if run.tags.get("kind") != "sweep"][:MAX_RUNS]
-    except UserError:  # MLflow has no runs
-        return models
-    folders |= {path.resolve() for path in local}
-    runs = [run for run in runs if not (run.folder and (run.folder / "model").resolve() in folders)]
-    return models | {f"{run.name} ({run.id[:6]})": run.id for run in runs}
-
-
 def select_model(options: PageOptions, label: str, name: str) -> SelectedModel:
     """A model by its name for find_model, with default options.
 
     Raises:
         UserError: it has no model folder, or the folder cannot be read.
     """
-    folder = find_model(name)
-    modified = (folder / "model.safetensors").stat().st_mtime
+    folder = named_folder(name)
+    try:
+        modified = (folder / "model.safetensors").stat().st_mtime
+    except OSError as error:
+        raise UserError(f"{label}: its folder is gone; choose another model") from error
     predictor = cached_predictor(str(folder), modified, options.megabytes, options.megapixels)
     return SelectedModel(label, str(folder), modified, predictor, PredictOptions())
 
@@ -151,7 +165,7 @@ def predict_photo(options: PageOptions, model: SelectedModel, data: bytes, diges
     return cached_prediction(options, model, data, digest, model.folder, model.modified, beam, style)
 
 
-@st.cache_data(max_entries=500, show_spinner=False)
+@st.cache_data(max_entries=500, show_spinner="predicting")
 def cached_prediction(
     _options: PageOptions,
     _model: SelectedModel,

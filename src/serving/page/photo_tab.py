@@ -1,9 +1,11 @@
-"""The tab of photos: uploaded photos or those of the demo, each with the predictions of every chosen model.
+"""The tab of photos: those uploaded, of a web address or of the demo, each with the predictions of every chosen model.
 Held by tests/serving/test_page.py.
 """
 
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -12,11 +14,12 @@ from streamlit.delta_generator import DeltaGenerator
 
 from src.data.demo_scenes import random_scene, render_scene
 from src.data.image_io import SUFFIXES, decode_image
+from src.data.image_url import download_image
 from src.inference.predictor import BeamCaption, Prediction, PredictionError
 from src.serving.page.attention_view import attention_html
-from src.serving.page.model_selection import SelectedModel, predict_photo
+from src.serving.page.model_selection import SelectedModel, predict_photo, show_errors
 from src.serving.page.mos_scale import mos_scale_html
-from src.serving.page_server import PageOptions
+from src.serving.page_server import PageOptions, whole_megabytes
 
 PREVIEW_SIDE = 560  # pixels of a photo's longer side on the page
 DEMO_PHOTOS = 4
@@ -44,15 +47,36 @@ def show_photo_tab(options: PageOptions, models: list[SelectedModel]) -> None:
 
 
 def uploaded_photos(options: PageOptions) -> list[UploadedPhoto]:
-    """The photos that the visitor uploaded, or those of the demo."""
+    """The photos that the visitor uploaded or named by a web address, or those of the demo."""
     types = [suffix[1:] for suffix in SUFFIXES]
-    files = st.file_uploader("One photo or several", type=types, accept_multiple_files=True)
-    if not files:
-        use_demo = st.toggle("Use photos of the demo")
-        return [make_photo(i, f"demo {i + 1}", demo_photo(i)) for i in range(DEMO_PHOTOS)] if use_demo else []
+    limit = whole_megabytes(options.megabytes)
+    files = st.file_uploader("One photo or several", types, accept_multiple_files=True, max_upload_size=limit)
+    url = st.text_input("Or the web address of a photo", placeholder="https://…").strip()
     if len(files) > options.photos:
         st.warning(f"{len(files)} photos: only the first {options.photos} are predicted")
-    return [make_photo(i, file.name, file.getvalue()) for i, file in enumerate(files[: options.photos])]
+    photos = [(file.name, file.getvalue()) for file in files[: options.photos]]
+    if url:
+        with show_errors():
+            photos.append((url_file_name(url), fetch_photo(url)))
+    elif not files and st.toggle("Use photos of the demo"):
+        photos = [(f"demo {seed + 1}", demo_photo(seed)) for seed in range(DEMO_PHOTOS)]
+    return [make_photo(i, name, data) for i, (name, data) in enumerate(photos)]
+
+
+@st.cache_data(ttl=600, max_entries=8, show_spinner="fetching the photo")
+def fetch_photo(url: str) -> bytes:
+    """The bytes of a photo on the web.
+
+    Raises:
+        UserError: as `download_image`.
+    """
+    return download_image(url)
+
+
+def url_file_name(url: str) -> str:
+    """The last part of a web address' path, else its host."""
+    parts = urlsplit(url)
+    return PurePosixPath(parts.path).name or parts.netloc
 
 
 def make_photo(index: int, name: str, data: bytes) -> UploadedPhoto:

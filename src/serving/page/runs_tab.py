@@ -7,22 +7,22 @@ from datetime import datetime
 import pandas as pd
 import streamlit as st
 
-from src.common.errors import UserError
 from src.metrics.compute import headline_scores, higher_is_better
+from src.serving.page.model_list import is_sweep, mlflow_runs
 from src.serving.page.model_selection import SelectedModel
 from src.serving.page_server import PageOptions
-from src.tracking.run_registry import RunRecord, list_runs, selected_score
+from src.tracking.run_registry import RunRecord, selected_score
 
 MAX_RUNS = 200
 
 
 def show_runs_tab(options: PageOptions, models: list[SelectedModel]) -> None:
     """Shows the table of runs and the comparison of chosen runs."""
-    try:
-        runs = {f"{run.name} ({run.id[:6]})": run for run in newest_runs() if run.tags.get("kind") != "sweep"}
-    except UserError as error:
-        st.info(str(error))
+    mlflow = mlflow_runs()
+    if not mlflow.runs:
+        st.info("Reading the runs in MLflow …" if mlflow.loading else mlflow.problem or "No runs yet.")
         return
+    runs = {f"{run.name} ({run.id[:6]})": run for run in mlflow.runs[:MAX_RUNS] if not is_sweep(run)}
     st.dataframe(pd.DataFrame([run_row(run) for run in runs.values()]), hide_index=True)
     finished = [label for label, run in runs.items() if run.status == "FINISHED"]
     labels = st.multiselect("Compare", list(runs), default=finished[:2], key="compare")
@@ -45,19 +45,13 @@ def show_runs_tab(options: PageOptions, models: list[SelectedModel]) -> None:
             st.dataframe(settings)
 
 
-@st.cache_data(ttl=15, show_spinner="reading runs")
-def newest_runs() -> list[RunRecord]:
-    """The newest runs in MLflow."""
-    return list_runs()[:MAX_RUNS]
-
-
 def run_row(run: RunRecord) -> dict[str, object]:
     """A run's row in the table."""
     started = datetime.fromtimestamp(run.start_time / 1000) if run.start_time else None
     scores = {name: run.metrics.get(f"best/{name}") for name in headline_scores()}
     minutes = run.metrics.get("train_seconds")
     values = {"selected": selected_score(run), **scores, "minutes": minutes / 60 if minutes else None}
-    return {"run": run.name, "status": run.status.lower(), "started": started, **values}
+    return {"run": run.name, "status": run.tags.get("status", run.status.lower()), "started": started, **values}
 
 
 def score_frame(runs: dict[str, RunRecord]) -> pd.DataFrame:
