@@ -115,7 +115,7 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def png_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of a whole 8-bit grey or RGB PNG in sRGB without transparency, rotation or animation, else None."""
+    """(width, height) of a whole 8-bit grey or RGB PNG in sRGB, not transparent, rotated or animated, else None."""
     if len(data) < 33:
         return None
     width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
