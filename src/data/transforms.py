@@ -2,7 +2,6 @@
 
 import warnings
 
-import albumentations as A
 import cv2
 import numpy as np
 import torch
@@ -44,6 +43,8 @@ class Augment:
     """Colour, crop and blur, for photos that carry no mos: all of these change a photo's quality."""
 
     def __init__(self, size: int) -> None:
+        import albumentations as A  # a second, which commands that predict do without
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # albumentations warns that nobody maintains it
             self.compose = A.Compose(
