@@ -9,8 +9,8 @@ AGAIN = "download the photo again"
 CONVERT = "convert it to JPEG"
 # Beginning of the file -> kind and remedy.
 KINDS: tuple[tuple[bytes, str, str], ...] = (
-    (b"version https://git-lfs", "a Git LFS pointer in place of the photo", "run git lfs pull"),
-    (b"/annex/objects/", "a git-annex pointer in place of the photo", "run git annex get"),
+    (b"version https://git-lfs", "a Git LFS pointer in place of the file", "run git lfs pull"),
+    (b"/annex/objects/", "a git-annex pointer in place of the file", "run git annex get"),
     (b"<svg", "an SVG drawing", CONVERT),
     (b"<?xml", "an XML text", AGAIN),
     (b"<", "a web page (HTML)", AGAIN),
