@@ -19,11 +19,9 @@ KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"%!ps", "a PostScript document", CONVERT),
     (b"8bps", "a Photoshop file", CONVERT),
     (b"pk\x03\x04", "a zip archive", "unpack it"),
-    (b"\xff\xd8", "a broken JPEG photo", AGAIN),
-    (b"\x89png", "a broken PNG photo", AGAIN),
     (b"\x1f\x8b", "a gzip archive", "unpack it"),
-    (b"\xff\x0a", "a JPEG XL photo", CONVERT),
-    (b"\0\0\0\x0cjxl ", "a JPEG XL photo", CONVERT),
+    (b"\xff\x0a", "a JPEG XL file", CONVERT),
+    (b"\0\0\0\x0cjxl ", "a JPEG XL file", CONVERT),
     (b"\0\x05\x16\x07", "a file of macOS beside the photo (AppleDouble)", "delete it"),
 )
 # Brand of an ISO media file (bytes 8 to 12) -> Pillow's format; other brands are videos.
@@ -36,7 +34,7 @@ MEDIA = {
 
 
 def describe_content(data: bytes, formats: Collection[str]) -> str:
-    """What a file is that no decoder reads, and the remedy, to follow its name: "is a web page (HTML); download ..".
+    """What a file is that no decoder reads, and the remedy, as words to follow its name.
 
     Args:
         data: the file's bytes.
@@ -44,14 +42,13 @@ def describe_content(data: bytes, formats: Collection[str]) -> str:
     """
     if data[4:8] == b"ftyp":
         format = BRANDS.get(data[8:12], "")
-        return f"is a broken {format} photo; {AGAIN}" if format in formats else MEDIA.get(format, "is a video")
+        return (
+            f"is a broken {format} photo; {AGAIN}"
+            if format in formats
+            else MEDIA.get(format, "is no photo, but a video")
+        )
     start = data[:200].removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
     for beginning, kind, remedy in KINDS:
         if start.lower().startswith(beginning):
-            return f"is {kind}; {remedy}"
-    if not data.strip(b"\0"):
-        return f"holds only zeros; {AGAIN}"
-    text = start[:40].decode("ascii", "replace").split("\n")[0].strip()
-    return (
-        f"is a text that begins {text!r}" if len(text) > 3 and text.isprintable() and text.isascii() else "is no photo"
-    )
+            return f"is no photo, but {kind}; {remedy}"
+    return "is no photo" if data.strip(b"\0") else f"holds only zeros; {AGAIN}"

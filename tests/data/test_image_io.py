@@ -316,7 +316,7 @@ def test_a_grey_photo_with_a_profile_of_colours_stays_grey() -> None:
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML"),
         (b'{"error": "no such photo"}', "JSON"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "run git lfs pull"),
-        (b"404: Not Found", "begins '404: Not Found'"),
+        (b"404: Not Found", "is no photo"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC|HEIF"),
         (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(99), "AVIF"),
         (b"\0\0\0\x18ftypisom" + bytes(99), "a video"),
