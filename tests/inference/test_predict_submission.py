@@ -213,7 +213,12 @@ def test_a_single_photo_that_cannot_be_read_leaves_the_others(
     Path("page.jpg").write_text("<html>sign in</html>")
     with pytest.raises(UserError) as caught:
         main(["--model", str(model), "--image", "page.jpg", "http://127.0.0.1/a.jpg", "none.jpg", ".", "test/00.jpg"])
-    for part in ("page.jpg: is a web page", "a.jpg: cannot be fetched", "none.jpg: cannot be read", ".: is a folder"):
+    for part in (
+        "page.jpg: is no photo, but a web page",
+        "a.jpg: cannot be fetched",
+        "none.jpg: cannot be read",
+        ".: is a folder",
+    ):
         assert part in str(caught.value)
     assert "test/00.jpg\n  mos " in capsys.readouterr().out
 
