@@ -48,6 +48,8 @@ def make_options() -> CommandParser:
     parser.add_argument("--details", type=str, default="", help=about)
     about = "also write the attention of each word to --details"
     parser.add_argument("--attention", type=bool, default=False, help=about)
+    about = "also write each photo's embedding to --details; of more than 200 photos, to a .npz beside it"
+    parser.add_argument("--embeddings", type=bool, default=False, help=about)
     about = "also score the photos of each decile of true mos"
     parser.add_argument("--deciles", type=bool, default=False, help=about)
     about = "models or submissions (X.csv) to compare with on the same photos, such as single-task models"

@@ -1,10 +1,10 @@
-"""python -m src.predict: photos and a model to a submission, checked before it is written."""
+"""python -m src.predict: photos and a model to a submission, checked before it is written, or to printed lines."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from src.common.errors import EXIT_FALLBACKS, run_command
+from src.common.errors import EXIT_FALLBACKS, UserError, run_command
 from src.config.cli import CommandParser, add_image_options, add_prediction_options, make_parser, parse_with_overrides
 from src.config.schema import Whole
 from src.tracking.run_registry import find_model
@@ -15,7 +15,15 @@ DESCRIPTION = "Predicts photos with a trained model and writes a submission, che
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, predicts, and says what was written. 3: some photos could not be read."""
     options, overrides = parse_with_overrides(make_options(), args)
+    if not (options.output or options.image):
+        raise UserError("--output: name the submission to write (submissions/X.csv), or single photos with --image")
     find_model(options.model)  # before torch loads, which takes seconds
+    if options.image:
+        from src.inference.predict_images import predict_images
+
+        for text in predict_images(options, overrides):
+            print(text, flush=True)
+        return 0
 
     from src.inference.predict_submission import predict_submission
 
@@ -31,7 +39,9 @@ def make_options() -> CommandParser:
     """The command's options."""
     parser = make_parser("predict", DESCRIPTION, config=False)
     parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
-    parser.add_argument("--output", type=str, required=True, help="the submission to write: submissions/X.csv")
+    parser.add_argument("--output", type=str, default="", help="the submission to write: submissions/X.csv")
+    about = "single photos, files or https addresses: prints their predictions and writes no submission"
+    parser.add_argument("--image", type=str, nargs="+", default=[], help=about)
     add_image_options(parser)
     about = "img_name,comments or img_name,mos: leave the other column out"
     parser.add_argument("--columns", type=str, default="", help=about)

@@ -25,6 +25,7 @@ WORK = {
     "predict": """
 from src.predict import main
 assert main(["--model", "model", "--data", "photos", "--output", "X.csv"]) == 0
+assert main(["--model", "model", "--image", "photos/0.jpg"]) == 0
 """,
     "export": """
 from src.export import main

@@ -99,7 +99,8 @@ def describe_path_error(error: OSError) -> str:
     if name and (
         error.errno in PATH_PROBLEMS or (error.errno == errno.ENOENT and not is_writable(Path(str(name)).parent))
     ):
-        return f"{name}: {error.strerror}; choose another place"
+        denied = "check its permissions, or " if isinstance(error, PermissionError) else ""
+        return f"{name}: {error.strerror}; {denied}choose another place"
     return ""
 
 

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import os
 import re
+import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -12,25 +14,44 @@ from pathlib import Path
 
 from src.common.errors import UserError, name_path_in_errors
 
-PARTIAL_NAME = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")  # mkstemp's names in atomic_write
+PARTIAL_NAME = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")  # names of atomic_write
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; moves it onto `path` after the block, or removes it after an error."""
+    """Yields a temporary path beside `path`; moves it onto `path` after the block, or removes it after an error.
+
+    The file has the permissions of any new file there: those of the umask, or of the folder's default ACL.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    part = Path(name)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+    part.touch(exist_ok=False)
+    mode = stat.S_IMODE(part.stat().st_mode)
     try:
         with name_path_in_errors(path):
             yield part
         with part.open("rb") as file:
             os.fsync(file.fileno())
-        part.chmod(0o644)
+        if stat.S_IMODE(part.stat().st_mode) != mode:  # some libraries put a private file in its place
+            part.chmod(mode)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def partial_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder beside `path`, for the block to fill and move there; removes it if it is still there.
+
+    It has the permissions of any new folder there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    part.mkdir()
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def remove_partial_files(folder: Path) -> None:
@@ -59,6 +80,16 @@ def stat_file(path: Path) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     return status
+
+
+def check_readable(path: Path) -> None:
+    """Raises UserError where a file cannot be opened; a file that one may not read is not called damaged."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        denied = isinstance(error, PermissionError)
+        remedy = "ask its owner for permission to read it (chmod)" if denied else "check the path"
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
 
 
 def check_output_file(path: Path, remedy: str = "choose another place") -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from src.common.errors import UserError
 from src.data.formats.base import image_path, read_text
+from src.data.image_folder import is_hidden
 from src.data.image_io import SUFFIXES
 
 DELIMITERS = ",\t;|"
@@ -163,12 +164,12 @@ def index_images(folder: Path) -> dict[str, Path]:
 
     Where two share a name, `test` goes before the folder itself, and that before the others.
     """
-    below = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
+    below = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name))
     order = [folder / "test", folder, *(path for path in below if path.name != "test")]
     paths: dict[str, Path] = {}
     for place in order:
         files = sorted(entry.name for entry in os.scandir(place)) if place.is_dir() else []
-        images = [file for file in files if file.lower().endswith(SUFFIXES)]
+        images = [file for file in files if file.lower().endswith(SUFFIXES) and not is_hidden(file)]
         stems = [(os.path.splitext(file)[0], file) for file in images]  # noqa: PTH122
         for name, file in [*zip(images, images, strict=True), *stems]:
             paths.setdefault(name, place / file)

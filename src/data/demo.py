@@ -1,8 +1,6 @@
 """The demo data: rendered scenes in the challenge's layout and in Flickr8k's, for trying everything in a minute."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from src.common.errors import UserError, one_line
+from src.common.files import partial_folder
 from src.common.progress import progress_bar
 from src.data import demo_scenes as scene
 
@@ -43,17 +42,12 @@ def make_demo(folder: Path, photos: int | None = None, seed: int | None = None) 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is there already and holds no demo data; name another with --output")
     folder = folder.resolve()  # where a link leads: nothing can be moved onto the link
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with partial_folder(folder) as part:
         with progress_bar(2 * photos, "rendering scenes") as bar:
             _write_challenge(part / "challenge", photos, seed, bar)
             _write_flickr(part / "flickr8k", photos, seed, bar)
         (part / MARK).write_text(json.dumps(settings) + "\n", encoding="utf-8")
-        part.chmod(0o755)
         return _move(part, folder, settings)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _check_same(folder: Path, settings: Mapping[str, int | None]) -> None:

@@ -4,20 +4,30 @@ OpenCV decodes the common case (8-bit JPEG or PNG, grey or RGB), Pillow all othe
 without a word, so only files that are whole by their markers go to it.
 """
 
+import importlib.util
 import struct
 from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from src.common.files import stat_file
+from src.data.color_profiles import png_profile, srgb_transform, to_srgb
+from src.data.file_kinds import describe_content
 
 MAX_PIXELS = 100_000_000
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
-# Not all of Pillow's formats: some start other programs (EPS) or hold no photos.
-FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
+# Suffix -> Pillow's format. Not all of these: some start other programs (EPS) or hold no photos.
+FORMAT_OF = dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG") | {".png": "PNG", ".bmp": "BMP", ".dib": "DIB"}
+FORMAT_OF |= {".gif": "GIF", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".jp2": "JPEG2000"}
+FORMAT_OF |= dict.fromkeys((".ppm", ".pgm"), "PPM")
+if features.check("avif"):
+    FORMAT_OF[".avif"] = "AVIF"
+if importlib.util.find_spec("pillow_heif"):
+    importlib.import_module("pillow_heif").register_heif_opener()
+    FORMAT_OF |= dict.fromkeys((".heic", ".heif", ".hif"), "HEIF")
+SUFFIXES, FORMATS = tuple(FORMAT_OF), tuple(dict.fromkeys(FORMAT_OF.values()))
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -36,11 +46,12 @@ class ImageError(ValueError):
 def load_image(path: Path) -> np.ndarray:
     """A photo's pixels [H, W, 3], uint8 RGB, upright.
 
-    Grey, CMYK, 16-bit, palette and transparent photos (laid on white) become RGB; EXIF rotation is applied; of an
-    animation the first frame is taken; the suffix does not matter.
+    Grey, CMYK, 16-bit, palette and transparent photos (laid on white) become RGB; a colour profile, such as Display
+    P3, is converted to sRGB; EXIF rotation is applied; of an animation the first frame is taken; the suffix does not
+    matter.
 
     Raises:
-        PhotoError: missing, no regular file, no photo, truncated, or of more than MAX_PIXELS pixels.
+        ImageError: missing, no regular file, no photo, truncated, or of more than MAX_PIXELS pixels.
     """
     try:
         stat_file(path)
@@ -51,7 +62,7 @@ def load_image(path: Path) -> np.ndarray:
 
 
 def decode_image(data: bytes, path: Path | str = "photo", most: int = MAX_PIXELS) -> np.ndarray:
-    """As load_photo, from a file's bytes of at most `most` pixels; `path` is for the error's message only."""
+    """As load_image, from a file's bytes of at most `most` pixels; `path` is for the error's message only."""
     if not data:
         raise ImageError(path, "is empty")
     size = jpeg_size(data) if data[:2] == b"\xff\xd8" else png_size(data) if data[:8] == PNG else None
@@ -77,31 +88,34 @@ def check_image(path: Path) -> str | None:
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of an 8-bit grey or three-channel JPEG that has its end marker, else None.
+    """(width, height) of an 8-bit grey or three-channel JPEG in sRGB that has its end marker, else None.
 
     Walks the segments of ITU T.81 annex B up to the start of scan. Within the scan FF is followed by 00 or a restart
     marker, so FF D9 after it is the end of the image.
     """
-    size, at = None, 2
+    size, mode, at = None, "RGB", 2
+    profile: dict[bytes, bytes] = {}  # its parts by their number
     while at + 10 <= len(data) and data[at] == 0xFF:
         kind = data[at + 1]
         if kind == 0xFF:  # padding
             at += 1
             continue
         if kind == 0xDA:
-            return size if data.rfind(b"\xff\xd9", at) > 0 else None
+            return size if data.rfind(b"\xff\xd9", at) > 0 and _is_srgb(profile, mode) else None
         (length,) = struct.unpack_from(">H", data, at + 2)
+        if kind == 0xE2 and data.startswith(b"ICC_PROFILE\0", at + 4):
+            profile[data[at + 16 : at + 17]] = data[at + 18 : at + 2 + length]
         if kind in (0xC0, 0xC1, 0xC2):  # baseline, extended, progressive; others are Pillow's business
             bits, height, width, channels = struct.unpack_from(">BHHB", data, at + 4)
             if bits != 8 or channels not in (1, 3):
                 return None
-            size = (width, height)
+            size, mode = (width, height), "RGB" if channels == 3 else "L"
         at += 2 + length
     return None
 
 
 def png_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of a whole 8-bit grey or RGB PNG without transparency, rotation or animation, else None."""
+    """(width, height) of a whole 8-bit grey or RGB PNG in sRGB, not transparent, rotated or animated, else None."""
     if len(data) < 33:
         return None
     width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
@@ -112,10 +126,20 @@ def png_size(data: bytes) -> tuple[int, int] | None:
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind in (b"tRNS", b"eXIf", b"acTL"):
             return None
+        if kind == b"iCCP" and not _is_srgb(
+            {b"": png_profile(data[at + 8 : at + 8 + length])}, "RGB" if colour else "L"
+        ):
+            return None
         if kind == b"IEND":
             return width, height
         at += 12 + length
     return None
+
+
+def _is_srgb(profile: dict[bytes, bytes], mode: str) -> bool:
+    """Whether a profile, given by its numbered parts, leaves a mode's pixels as they are, or there is none."""
+    joined = b"".join(profile[number] for number in sorted(profile))
+    return not joined or srgb_transform(joined, mode) is None
 
 
 def _filled_up(data: bytes) -> bool:
@@ -139,18 +163,21 @@ def _decode_slow(data: bytes, path: Path | str, most: int) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise ImageError(path, "has far too many pixels") from error
     except Image.UnidentifiedImageError as error:
-        raise ImageError(path, "is no photo") from error
+        raise ImageError(path, describe_content(data, FORMATS)) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         raise ImageError(path, f"is truncated or broken ({error})") from error
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
+    profile = image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
-        return np.repeat(_to_8_bit(np.asarray(image))[:, :, None], 3, axis=2)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = Image.fromarray(_to_8_bit(np.asarray(image)))
+    elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    elif image.mode not in ("L", "CMYK"):
+        image = image.convert("RGB")
+    return np.array(to_srgb(image, profile))
 
 
 def _to_8_bit(grey: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The images to predict: a table, a list of names or a folder, in a sample submission's order."""
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from src.common.errors import UserError
 from src.data.csv_table import image_names, image_paths, index_images, read_table, row_label
 from src.data.formats.base import folder_levels, read_text
+from src.data.image_folder import describe_left_out, list_images
 from src.data.image_io import SUFFIXES
 from src.data.sample import Sample
 
@@ -47,13 +47,13 @@ def read_image_list(path: Path) -> list[Sample]:
     Args:
         path: a CSV with img_name and perhaps img_path (test.csv, sample_submission.csv: images without img_path are
             searched beside it and one folder below), a .txt with an image's name on each line, or a folder: all
-            images in and below it, sorted, named by their path within it.
+            images in and below it but hidden ones, sorted, named by their path within it.
 
     Raises:
         UserError: no such file, no images, a name that is there twice.
     """
     if path.is_dir():
-        samples = [Sample(file, file.relative_to(path).as_posix(), path.resolve().name) for file in _walk(path)]
+        samples = _folder_samples(path)
     else:
         if path.suffix == ".txt":
             names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
@@ -111,14 +111,12 @@ def _in_folder(samples: list[Sample], folder: Path) -> list[Sample]:
     return [replace(sample, path=known.get(sample.name, folder / sample.name)) for sample in samples]
 
 
-def _walk(folder: Path) -> list[Path]:
-    """All images in and below a folder, sorted."""
-    return sorted(
-        Path(place, file)
-        for place, _, files in os.walk(folder)
-        for file in files
-        if file.lower().endswith(SUFFIXES) and file[0] != "."
-    )
+def _folder_samples(folder: Path) -> list[Sample]:
+    """The images in and below a folder; the number and kinds of other files go to stderr."""
+    images, left_out = list_images(folder)
+    if left_out:
+        print(f"{folder}: left out {describe_left_out(left_out)}", file=sys.stderr)
+    return [Sample(file, file.relative_to(folder).as_posix(), folder.resolve().name) for file in images]
 
 
 def _refuse_twice(names: list[str], path: Path) -> None:

@@ -19,11 +19,6 @@ HEADERS = {"User-Agent": "multitask-iqa-captioning (fetches single images)", "Ac
 UNICAST, NAT64 = IPv6Network("2000::/3"), IPv6Network("64:ff9b::/96")  # RFC 4291, RFC 6052
 
 
-def is_url(name: str) -> bool:
-    """Whether a name is an address of any scheme rather than a file's path."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) is not None
-
-
 def download_image(url: str, allow_private: bool = False) -> bytes:
     """The content at an address, as it was sent; the reader of images checks whether it is one.
 

@@ -2,14 +2,13 @@
 
 import warnings
 
-import albumentations as A
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 LONGEST, SHORTEST = 1024, 32  # pixels of a photo seen at its own size: memory, and what a network's strides need
-RECIPE = "square or own size, area down, linear up, 1"  # part of the feature cache's key: change it with `view`
+RECIPE = "square or own size, area down, linear up, 2"  # part of the feature cache's key: change it with `view`
 
 
 def resize_for_task(photo: np.ndarray, size: int) -> np.ndarray:
@@ -44,6 +43,8 @@ class Augment:
     """Colour, crop and blur, for photos that carry no mos: all of these change a photo's quality."""
 
     def __init__(self, size: int) -> None:
+        import albumentations as A  # a second, which commands that predict do without
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # albumentations warns that nobody maintains it
             self.compose = A.Compose(

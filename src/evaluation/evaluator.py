@@ -73,8 +73,9 @@ def check_option_conflicts(options: Namespace) -> None:
         raise UserError("--log: a submission has no run in MLflow; leave it out")
     if options.log and len(options.model) > 1:
         raise UserError("--log: the scores are of several runs; leave it out, or name one model")
-    if options.attention and not (options.model and options.details):
-        raise UserError("--attention: is written to --details X.json for a --model; name both")
+    for name in ("attention", "embeddings"):
+        if options[name] and not (options.model and options.details):
+            raise UserError(f"--{name}: is written to --details X.json for a --model; name both")
 
 
 def check_evaluated_models(options: Namespace) -> None:
@@ -95,7 +96,8 @@ def write_outputs(evaluation: Evaluation, options: Namespace) -> list[str]:
         write_scores(Path(options.json), evaluation.evaluation_set, evaluation.scores, comparison)
         messages.append(f"wrote {options.json}")
     if options.details:
-        write_details(Path(options.details), evaluation.evaluation_set, evaluation.scores, options.attention)
+        extras = {"attention": options.attention, "embeddings": options.embeddings}
+        write_details(Path(options.details), evaluation.evaluation_set, evaluation.scores, **extras)
         messages.append(f"wrote {options.details}; docs/details.schema.json describes it")
     if options.log:
         run_id = evaluation.evaluation_set.provenance["run_id"]

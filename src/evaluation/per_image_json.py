@@ -6,20 +6,25 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from src.common.errors import UserError
 from src.common.files import atomic_write, write_text
 from src.evaluation.evaluation_set import EvaluationSet
 from src.evaluation.paired_comparison_tables import scores_to_dict
 from src.evaluation.score_table import ALL, finite_or_none
 from src.inference.caption_attention import caption_attention
+from src.inference.image_embedding import embed_images
 from src.inference.predictor import Predictor
 from src.metrics.base import Scores
 
 VERSION = 1
-ATTENTION_DIGITS = 4
+DIGITS = 4  # of attention and embeddings
+MAX_INLINE = 200  # images whose embeddings stand in the JSON itself
 MODEL_KEYS = ("run", "run_id", "model", "model_hash", "part")
 
 
@@ -38,7 +43,11 @@ def write_scores(
 
 
 def write_details(
-    path: Path, evaluation_set: EvaluationSet, scores: Mapping[str, Scores], attention: bool = False
+    path: Path,
+    evaluation_set: EvaluationSet,
+    scores: Mapping[str, Scores],
+    attention: bool = False,
+    embeddings: bool = False,
 ) -> None:
     """Writes the file of docs/details.schema.json, image by image, whole or not at all.
 
@@ -47,13 +56,23 @@ def write_details(
         evaluation_set: the predictions.
         scores: of all images and of each source.
         attention: add the attention of each word; for models with attention only.
+        embeddings: add each image's embedding; of more than MAX_INLINE images, in X.npz beside X.json.
     """
-    maps = attention_by_image(evaluation_set) if attention else iter([None] * len(evaluation_set.samples))
-    header = json.dumps(details_header(evaluation_set, scores), ensure_ascii=False, allow_nan=False)
+    count = len(evaluation_set.samples)
+    maps = attention_by_image(evaluation_set) if attention else iter([None] * count)
+    vectors = embedding_by_image(evaluation_set) if embeddings else []
+    tree = details_header(evaluation_set, scores)
+    if count > MAX_INLINE and vectors:
+        tree["embeddings"] = path.with_suffix(".npz").name
+        write_embeddings(path.with_suffix(".npz"), evaluation_set, vectors)
+        vectors = []
+    header = json.dumps(tree, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as part, part.open("w", encoding="utf-8") as file:
         file.write(header[:-1] + ', "photos": [')
         for i, attention_map in enumerate(maps):
             entry = image_details(evaluation_set, scores[ALL], i) | ({"attention": attention_map} if attention else {})
+            if vectors:
+                entry["embedding"] = None if (vector := vectors[i]) is None else vector.round(DIGITS).tolist()
             file.write((",\n" if i else "\n") + json.dumps(entry, ensure_ascii=False, allow_nan=False))
         file.write("\n]}\n")
 
@@ -91,6 +110,32 @@ def attention_by_image(evaluation_set: EvaluationSet) -> Iterator[dict[str, Any]
             if following is None or following.row != row:
                 yield None
                 continue
-            weights = following.weights.round(ATTENTION_DIGITS).astype(float).tolist()
+            weights = following.weights.round(DIGITS).astype(float).tolist()
             yield {"words": following.words, "weights": weights}
             following = next(maps, None)
+
+
+def embedding_by_image(evaluation_set: EvaluationSet) -> list[np.ndarray | None]:
+    """For each image its embedding [C] by its model, as `embed_images` gives it; None where it cannot be read."""
+    vectors: list[np.ndarray | None] = []
+    for model in evaluation_set.models:
+        rows, values = embed_images(Predictor.of_model(model.loaded), model.samples, model.options)
+        vector_of_row = dict(zip(rows.tolist(), values.astype(float), strict=True))
+        vectors += [vector_of_row.get(row) for row in range(len(model.samples))]
+    return vectors
+
+
+def write_embeddings(path: Path, evaluation_set: EvaluationSet, vectors: Sequence[np.ndarray | None]) -> None:
+    """Writes `names` and `sources` [n] and `embeddings` [n, C] float32, NaN where there is none.
+
+    Raises:
+        UserError: the models' embeddings have different lengths.
+    """
+    lengths = {len(vector) for vector in vectors if vector is not None}
+    if len(lengths) > 1:
+        raise UserError("--embeddings: these models' embeddings differ in length; evaluate one model at a time")
+    unknown = np.full(max(lengths, default=0), np.nan)
+    rows = np.array([unknown if vector is None else vector for vector in vectors], np.float32)
+    names, sources = ([getattr(sample, key) for sample in evaluation_set.samples] for key in ("name", "source"))
+    with atomic_write(path) as part:
+        np.savez_compressed(part, names=names, sources=sources, embeddings=rows)

@@ -34,8 +34,8 @@ def ensemble_models(options: Namespace, overrides: Overrides) -> tuple[Submissio
     """
     if len(options.models) < 2:
         raise UserError("--models: name at least two")
-    samples = find_images(options.data, options.images, options.sample)
     models = [load_model(name) for name in options.models]
+    samples = find_images(options.data, options.images, options.sample)
     descriptions = [loaded for loaded, _ in models]
     each = [make_predict_options(options, overrides, loaded) for loaded in descriptions]
     check_style_option(options.style, each)

@@ -5,7 +5,6 @@ The folder also holds the model folder's description (config, tokenizer, meta), 
 
 import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from jsonargparse import Namespace
 from torch import Tensor, nn
 
 from src.common.errors import UserError
-from src.common.files import check_output_parent
+from src.common.files import check_output_parent, partial_folder
 from src.data.image_io import load_image
 from src.data.transforms import resize_for_task
 from src.inference.engine import image_pixels
@@ -73,19 +72,15 @@ def export_onnx(loaded: LoadedModel, source: Path, output: Path, calibration: Se
     """
     check_export_folder(output)
     parts = graph_inputs(loaded)
-    part = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
+    with partial_folder(output) as part:
         for name, (module, example, dynamic) in parts.items():
             write_graph(module, example, dynamic, part / f"{name}.onnx")
             if calibration:
                 quantize_graph(part / f"{name}.onnx", calibration)
         for name in DESCRIPTION:
             shutil.copyfile(source / name, part / name)
-        part.chmod(0o755)
         shutil.rmtree(output, ignore_errors=True)
         part.rename(output)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return [output / f"{name}.onnx" for name in parts]
 
 

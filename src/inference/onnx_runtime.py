@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from src.common.errors import UserError
+from src.common.files import check_readable
 from src.inference.engine import GraphEngine
 from src.inference.onnx_graph import Graph, GraphDecoder, state_layout
 from src.inference.predict_options import PredictOptions
@@ -47,6 +48,7 @@ def onnx_session(path: Path, threads: int = 0) -> Graph:
     """An ONNX file as a function of tensors on the CPU."""
     import onnxruntime
 
+    check_readable(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

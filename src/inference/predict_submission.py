@@ -49,8 +49,8 @@ def predict_submission(options: Namespace, overrides: Overrides) -> PredictSumma
     check_submission_path(output)
     if options.workers and options.cache:
         raise UserError(f"--workers {options.workers}: they keep no features; leave --cache out")
-    samples = find_images(options.data, options.images, options.sample)
     loaded, folder = load_model(options.model)
+    samples = find_images(options.data, options.images, options.sample)
     predict_options = make_predict_options(options, overrides, loaded)
     check_style_option(options.style, [predict_options])
     start = time.perf_counter()

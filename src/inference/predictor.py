@@ -5,12 +5,13 @@ Notation: N places of the grid, T words of a caption.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -231,6 +232,18 @@ class Predictor:
         words = list(map(tokenizer.word, generated.tokens))
         attention = None if generated.attention is None else image_attention(self.description, generated.attention)
         return BeamCaption(tokenizer.decode(generated.tokens), generated.score, words, attention)
+
+
+def compare_with_training(place: float | None, meta: Mapping[str, Any]) -> str:
+    """Where a mos lies among the training images, in words; empty where the model folder does not say.
+
+    Args:
+        place: part of the training images with a lower mos, or None.
+        meta: the model folder's, with mos_mean.
+    """
+    if place is not None:
+        return f"above {100 * place:.0f} % of the training photos"
+    return f"mean of the training photos: {meta['mos_mean']:.2f}" if meta.get("mos_mean") is not None else ""
 
 
 def image_note(data: bytes) -> str:

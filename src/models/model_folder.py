@@ -6,7 +6,6 @@ what the run knows of its data and scores).
 
 import json
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from src.common.errors import UserError, one_line
+from src.common.files import atomic_write, check_readable, partial_folder
 from src.config.loader import load_config
 from src.config.schema import Config
 from src.data.tokenizer import Tokenizer
@@ -45,24 +45,20 @@ class LoadedModel(ModelDescription):
 
 def save_model(folder: Path, model: MultitaskModel, tokenizer_json: str, config: Config, meta: dict[str, Any]) -> None:
     """Writes a model folder, whole or not at all; an older one of that name stays until the new one is complete."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with partial_folder(folder) as part:
         _write(part, model, tokenizer_json, config, meta)
-        part.chmod(0o755)
         old = part.with_name(f"{part.name}.old")
         if folder.exists():
             folder.rename(old)
         part.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write(part: Path, model: MultitaskModel, tokenizer_json: str, config: Config, meta: dict[str, Any]) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in _state(model).items()}
     head = {"vocabulary": str(model.vocabulary), "styles": str(len(model.special) - 2)}
-    save_file(state, part / "model.safetensors", metadata=head)
+    with atomic_write(part / "model.safetensors") as file:
+        save_file(state, file, metadata=head)
     # The backbone's own config may hold sizes from files that are not needed again.
     config = replace(config, model=replace(config.model, backbone=model.backbone.config))
     (part / "config.yaml").write_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), "utf-8")
@@ -83,7 +79,7 @@ def load_model_folder(folder: Path) -> LoadedModel:
     """Reads a model folder. It runs no code of the folder, and needs neither the hub nor the backbone's first weights.
 
     Raises:
-        UserError: a file is missing, damaged or of something else (names it), or the folder has another format.
+        UserError: a file is missing, unreadable, damaged or of something else (names it), or of another format.
     """
     folder = Path(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
@@ -98,8 +94,10 @@ def describe_model(folder: Path) -> ModelDescription:
     """Reads all of a model folder but its weights.
 
     Raises:
-        UserError: a file is missing or damaged (names it), or the folder has another format.
+        UserError: a file is missing, unreadable or damaged (names it), or the folder has another format.
     """
+    for name in ("meta.json", "tokenizer.json", "config.yaml"):
+        check_readable(folder / name)
     meta = _meta(folder / "meta.json")
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     return ModelDescription(tokenizer=tokenizer, config=load_config(folder / "config.yaml"), meta=meta)
@@ -119,6 +117,7 @@ def _meta(path: Path) -> dict[str, Any]:
 
 
 def _model(path: Path, config: Config) -> MultitaskModel:
+    check_readable(path)
     try:
         with safe_open(path, framework="pt") as file:
             head = file.metadata() or {}

@@ -12,6 +12,7 @@ from src.common.errors import UserError
 from src.common.files import (
     atomic_write,
     check_output_file,
+    partial_folder,
     remove_partial_files,
     sha256,
     stat_file,
@@ -27,7 +28,37 @@ def test_a_block_that_ends_replaces_the_file(tmp_path: Path) -> None:
     with atomic_write(path) as part:
         part.write_text("new")
         assert (path.read_text(), part.parent, part.suffix) == ("old", path.parent, ".txt")
-    assert (path.read_text(), path.stat().st_mode & 0o777, list(path.parent.iterdir())) == ("new", 0o644, [path])
+    assert (path.read_text(), path.stat().st_mode & 0o777, list(path.parent.iterdir())) == (
+        "new",
+        0o666 & ~current_umask(),
+        [path],
+    )
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_files_and_folders_have_the_permissions_of_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_write(tmp_path / "a.txt") as part:
+            part.unlink()
+            os.close(os.open(part, os.O_CREAT, 0o600))  # as safetensors does
+        with partial_folder(tmp_path / "folder") as folder:
+            folder.rename(tmp_path / "folder")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"a.txt": 0o666 & ~umask, "folder": 0o777 & ~umask}
+
+
+def test_a_partial_folder_that_was_not_moved_is_removed(tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError), partial_folder(tmp_path / "folder") as folder:
+        folder.mkdir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def current_umask() -> int:
+    os.umask(before := os.umask(0))
+    return before
 
 
 def test_a_block_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:

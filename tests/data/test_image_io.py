@@ -1,4 +1,5 @@
 import os
+import struct
 import threading
 import time
 from io import BytesIO
@@ -7,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from src.data.image_hashes import hash_images
 from src.data.image_io import MAX_PIXELS, ImageError, check_image, decode_image, jpeg_size, load_image, png_size
@@ -251,3 +252,78 @@ def test_many_threads_at_once() -> None:
     for thread in threads:
         thread.join()
     assert results == [True] * 8
+
+
+P3_PRIMARIES = {
+    b"rXYZ": (0.51512, 0.2412, -0.00105),
+    b"gXYZ": (0.29198, 0.69225, 0.04189),
+    b"bXYZ": (0.1571, 0.06657, 0.78407),
+}
+P3_TO_SRGB = np.array([[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]])  # of linear light
+
+
+def srgb_profile() -> bytearray:
+    return bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+
+
+def p3_profile() -> bytes:
+    """The profile of sRGB with the primaries of Display P3, whose tone curve is the same."""
+    profile = srgb_profile()
+    for i in range(struct.unpack_from(">I", profile, 128)[0]):
+        tag, at, _ = struct.unpack_from(">4sII", profile, 132 + 12 * i)
+        if tag in P3_PRIMARIES:
+            struct.pack_into(">3i", profile, at + 8, *(round(65536 * value) for value in P3_PRIMARIES[tag]))
+    return bytes(profile)
+
+
+def from_p3(colour: np.ndarray) -> np.ndarray:
+    """A colour of Display P3 in sRGB, by the formulas of IEC 61966-2-1."""
+    encoded = colour / 255
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(P3_TO_SRGB @ linear, 0, 1)
+    return 255 * np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_a_colour_profile_is_converted_to_srgb(format: str) -> None:
+    colour = np.array([190, 110, 80])
+    photo = Image.new("RGB", (32, 32), tuple(colour.tolist()))
+    got = decode_image(saved(photo, format, quality=98, icc_profile=p3_profile()))
+    assert np.abs(got.mean((0, 1)) - from_p3(colour)).max() < 3
+    assert np.abs(from_p3(colour) - colour).max() > 8
+
+
+@pytest.mark.parametrize(
+    "profile", [bytes(srgb_profile()), b"no profile", p3_profile()[:200]], ids=["srgb", "text", "cut"]
+)
+def test_srgb_and_broken_profiles_change_nothing_and_leave_decoding_to_opencv(profile: bytes) -> None:
+    photo = Image.fromarray(smooth())
+    jpeg, png = (saved(photo, format, icc_profile=profile) for format in ("JPEG", "PNG"))
+    assert jpeg_size(jpeg) == png_size(png) == photo.size
+    assert (decode_image(jpeg) == decode_image(saved(photo, "JPEG"))).all()
+    assert (decode_image(png) == smooth()).all()
+
+
+def test_a_grey_photo_with_a_profile_of_colours_stays_grey() -> None:
+    data = saved(Image.fromarray(smooth()[:, :, 0]), "JPEG", icc_profile=p3_profile())
+    assert near(decode_image(data), np.repeat(smooth()[:, :, :1], 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\n<!DOCTYPE HTML><html><body>sign in</body></html>", "a web page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML"),
+        (b'{"error": "no such photo"}', "JSON"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "run git lfs pull"),
+        (b"404: Not Found", "is no photo"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC|HEIF"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(99), "AVIF"),
+        (b"\0\0\0\x18ftypisom" + bytes(99), "a video"),
+        (bytes(999), "only zeros"),
+        (b"\x13\x88\x99" * 99, "is no photo"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(content: bytes, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        decode_image(content)

@@ -65,6 +65,39 @@ def test_folder_is_sorted_and_read_in_depth(tmp_path: Path) -> None:
     assert all(sample.path.is_file() for sample in samples)
 
 
+def test_folder_leaves_out_hidden_files_and_says_how_many_of_which_kinds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(*(tmp_path / name for name in ("a.jpg", "b.jfif", "c.JPE", "d.avif", "notes.txt", "more.txt", "e.cr3", "f")))
+    touch(*(tmp_path / name / "a.jpg" for name in (".ipynb_checkpoints", ".Trash-1000/files", "__MACOSX", "in/.x")))
+    touch(tmp_path / "._a.jpg", tmp_path / "in" / ".hidden.png")
+    assert [sample.name for sample in read_image_list(tmp_path)] == ["a.jpg", "b.jfif", "c.JPE", "d.avif"]
+    assert capsys.readouterr().err == (
+        f"{tmp_path}: left out 4 hidden folders, 2 hidden files, 2 .txt, 1 .cr3, 1 suffixless file\n"
+    )
+
+
+def test_folder_follows_links_without_circles_and_reads_each_photo_once(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    touch(photos / "a.jpg", photos / "z" / "b.jpg", tmp_path / "elsewhere" / "c.jpg", tmp_path / "d.jpg")
+    (tmp_path / "elsewhere" / "back").symlink_to(photos)
+    for link, target in {
+        "link": "elsewhere",
+        "twice": "elsewhere",
+        "self": "photos",
+        "a_link_to_z": "photos/z",
+    }.items():
+        (photos / link).symlink_to(tmp_path / target)
+    (photos / "d.jpg").symlink_to(tmp_path / "d.jpg")
+    assert [sample.name for sample in read_image_list(photos)] == ["a.jpg", "d.jpg", "link/c.jpg", "z/b.jpg"]
+
+
+def test_hidden_files_never_stand_for_a_photo_of_a_table(tmp_path: Path) -> None:
+    touch(tmp_path / ".Trash" / "a.jpg", tmp_path / "__MACOSX" / "a.jpg", tmp_path / "test" / "a.png")
+    (tmp_path / "test.csv").write_text("img_name\na\n")
+    assert read_image_list(tmp_path / "test.csv")[0].path == tmp_path / "test" / "a.png"
+
+
 def test_list_of_names(tmp_path: Path) -> None:
     touch(tmp_path / "Flicker8k_Dataset" / "1_a.jpg", tmp_path / "Flicker8k_Dataset" / "2_b.jpg")
     (tmp_path / "Flickr_8k.testImages.txt").write_text("2_b.jpg\n1_a.jpg\n\n")

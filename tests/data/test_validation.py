@@ -85,7 +85,7 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     assert len(missing.examples) == 5
     assert missing.examples[0].endswith("m0.jpg")
     assert any("t.jpg (is truncated" in text for text in broken.examples)
-    assert any("n.jpg (is no photo)" in text for text in broken.examples)
+    assert any("n.jpg (is no photo, but a web page (HTML)" in text for text in broken.examples)
     assert any("p.jpg (cannot be read (it is no regular file))" in text for text in broken.examples)
     assert missing.remedy in str(report)
 

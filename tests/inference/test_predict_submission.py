@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -188,6 +189,40 @@ def test_the_command_itself_with_odd_names(model: Path, data: Path) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
+def test_single_photos_are_printed_as_a_submission_has_them(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_model(data / "graded", mos_percentiles=[1.0, 5.0, 6.0, 9.0])
+    _, output = run(folder, "test.csv")
+    rows = {row["img_name"]: row for row in rows_of(output)}
+    before = sorted(data.rglob("*"))
+    capsys.readouterr()
+    assert main(["--model", str(folder), "--image", "test/1e5.jpg", "test/00.jpg"]) == 0
+    assert sorted(data.rglob("*")) == before
+    entries = re.split(r"^(?=test/)", capsys.readouterr().out, flags=re.MULTILINE)[1:]
+    for name, entry in zip(["1e5", "00"], entries, strict=True):
+        mos = float(rows[name]["mos"])
+        place = 100 * float(np.interp(mos, [1.0, 5.0, 6.0, 9.0], [0, 1 / 3, 2 / 3, 1]))
+        first, second, caption, *_ = entry.splitlines()
+        assert first == f"test/{name}.jpg"
+        assert second == f"  mos {mos:.2f} (above {place:.0f} % of the training photos)"
+        assert caption.startswith(f"  {rows[name]['comments']} (-")
+
+
+def test_a_single_photo_that_cannot_be_read_leaves_the_others(
+    model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("page.jpg").write_text("<html>sign in</html>")
+    with pytest.raises(UserError) as caught:
+        main(["--model", str(model), "--image", "page.jpg", "http://127.0.0.1/a.jpg", "none.jpg", ".", "test/00.jpg"])
+    for part in (
+        "page.jpg: is no photo, but a web page",
+        "a.jpg: cannot be fetched",
+        "none.jpg: cannot be read",
+        ".: is a folder",
+    ):
+        assert part in str(caught.value)
+    assert "test/00.jpg\n  mos " in capsys.readouterr().out
+
+
 def test_columns_and_heads(model: Path, data: Path) -> None:
     _, whole = run(model, "test.csv", output="whole.csv")
     for column in ("comments", "mos"):
@@ -252,6 +287,9 @@ def test_data_of_other_units(data: Path) -> None:
         (["--data", "test.csv", "--generate.beem", "3"], "beem"),
         (["--data", "test.csv", "--output", "X.txt"], "csv"),
         (["--data", "test.csv", "--model", "nothing"], "no runs yet"),
+        (["--data", "nowhere.csv", "--model", "nothing"], "no runs yet"),
+        (["--data", "test.csv", "--output", ""], "^--output: name the submission"),
+        (["--image", "test/00.jpg"], "^--image: .* leave --output out"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_the_old_file(model: Path, data: Path, words: list[str], message: str) -> None:

@@ -1,7 +1,12 @@
 """Model folders: the same answers after loading, and one clear line for what is no model folder."""
 
 import json
+import os
 import pickle
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,3 +143,36 @@ def test_another_config_is_refused(saved: tuple[Path, MultitaskModel, Tokenizer]
     with pytest.raises(UserError, match=r"model\.safetensors does not fit"):
         load_model_folder(folder)
     assert json.loads((folder / "meta.json").read_text()) == {"format": 1}
+
+
+def test_files_have_the_permissions_of_the_umask(saved: tuple[Path, MultitaskModel, Tokenizer]) -> None:
+    os.umask(umask := os.umask(0))
+    assert {path.stat().st_mode & 0o777 for path in saved[0].iterdir()} == {0o666 & ~umask}
+    assert saved[0].stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.yaml", "meta.json"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    saved: tuple[Path, MultitaskModel, Tokenizer], name: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # of all, where a user other than root can enter it
+        Path(folder).chmod(0o755)
+        shutil.copytree(saved[0], copy := Path(folder, "model"))
+        (copy / name).chmod(0)
+        with (
+            as_plain_user(),
+            pytest.raises(UserError, match=rf"{name}: cannot be read \(Permission denied\); ask its owner"),
+        ):
+            load_model_folder(copy)
+
+
+@contextmanager
+def as_plain_user() -> Iterator[None]:
+    """Root may read every file: takes the rights of `nobody` for the block."""
+    if root := os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from src.inference.predictor import compare_with_training
+
 BARS, BAR_HEIGHT = 30, 44  # number of bars, and pixels of the highest
 MARK, BAR, GREY = "#c44e00", "#a9c3e0", "#777"
 
@@ -23,15 +25,13 @@ def mos_scale_html(mos: float, place: float | None, meta: Mapping[str, Any]) -> 
     low, high = meta.get("mos_range") or (0.0, 10.0)
     low, high = min(low, mos), max(high, mos)
     position = 100 * (mos - low) / max(high - low, 1e-9)
-    mean = f"mean of the training photos: {meta['mos_mean']:.2f}" if meta.get("mos_mean") is not None else ""
-    comparison = f"above {100 * place:.0f} % of the training photos" if place is not None else mean
     bars = "".join(histogram_bar(part) for part in histogram_bars(meta.get("mos_percentiles"), low, high))
     mark = f"left:calc({position:.1f}% - 1px);top:0;width:3px;height:{BAR_HEIGHT + 6}px;background:{MARK}"
     row = f"display:flex;align-items:flex-end;gap:1px;height:{BAR_HEIGHT}px;border-bottom:1px solid {GREY}"
     ends = f"display:flex;justify-content:space-between;color:{GREY};font-size:0.8rem"
     return (
         f'<div style="max-width:380px"><b style="font-size:1.3rem">mos {mos:.2f}</b>&ensp;'
-        f'<span style="color:{GREY}">{comparison}</span>'
+        f'<span style="color:{GREY}">{compare_with_training(place, meta)}</span>'
         f'<div style="position:relative"><div style="padding-top:6px;{row}">{bars}</div>'
         f'<div style="position:absolute;border-radius:2px;{mark}"></div></div>'
         f'<div style="{ends}"><span>{low:.1f}</span><span>{high:.1f}</span></div></div>'
