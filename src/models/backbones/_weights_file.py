@@ -3,6 +3,7 @@
 A file holds a network's tensors under any prefix (`module.`, `backbone.`, `state_dict.model._orig_mod.`), alone or
 beside others: a checkpoint of timm or Lightning, of DataParallel or torch.compile, or with a moving average, or a model
 folder of this project.
+Held by tests/models/backbones/test_weights_file.py.
 """
 
 import argparse

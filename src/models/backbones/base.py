@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -305,10 +305,15 @@ def available_backbone(config: BackboneConfig) -> BackboneConfig:
     try:
         find(config.name)
     except UserError as error:
-        reason = str(error).partition(";")[0]
-        print(f"{reason}; {config.fallback} with its bundled weights takes its place", file=sys.stderr)
+        _say_once(f"{str(error).partition(';')[0]}; {config.fallback} with its bundled weights takes its place")
         return replace(config, name=config.fallback, weights="bundled", options={}, mean=[], std=[], fallback="")
     return config
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Prints a line on stderr; a sweep, for one, resolves its config more than once."""
+    print(line, file=sys.stderr)
 
 
 def _resolve_image_sizes(config: Config) -> Config:

@@ -63,6 +63,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_fallback_takes_the_place_of_a_network_that_cannot_be_fetched(capfd: pytest.CaptureFixture[str]) -> None:
     config = load_config(ROOT / "configs/model/classic.yaml")
     resolved = resolve_backbone(config)
+    resolve_backbone(config)
     line = "cannot be reached .*; tf_efficientnet_lite0 with its bundled weights takes its place\n"
     err = capfd.readouterr().err
     assert err.count("\n") == 1
