@@ -32,7 +32,7 @@ IN_FOLDERS = (
 )  # of a model folder, a run, a library
 # Harmless types that stand beside the tensors in many checkpoints: arguments, paths, scores of numpy.
 NUMPY_SCALAR = [(np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-SAFE_TYPES = [
+SAFE_TYPES: list[Any] = [
     argparse.Namespace,
     PosixPath,
     codecs.encode,
@@ -83,9 +83,10 @@ def load_tensors(
     Raises:
         UserError: the network would be in part random, or the tensors are those of a larger one.
     """
-    state = match_tensors(network, tensors)
+    state: Tensors = match_tensors(network, tensors)
     if problem := find_misfit(network, state, heads):
-        state = next(_conversions(network, (state, tensors, _largest_part(tensors)), heads, convert), {})
+        candidates = (state, tensors, _largest_part(tensors))
+        state = next(_conversions(network, candidates, heads, convert), {}) if convert else {}
         if not state:
             raise UserError(f"{KEY}: {source}: {problem}; the file has {_list_names(tensors)}")
     network.load_state_dict(dict(state), strict=False)
@@ -133,10 +134,10 @@ def find_misfit(network: nn.Module, state: Tensors, heads: tuple[str, ...]) -> s
 
 
 def _conversions(
-    network: nn.Module, candidates: tuple[Tensors, ...], heads: tuple[str, ...], convert: Converter | None
+    network: nn.Module, candidates: tuple[Tensors, ...], heads: tuple[str, ...], convert: Converter
 ) -> Iterator[Tensors]:
     """Those candidates that fit the network once they are converted."""
-    for candidate in candidates if convert else ():
+    for candidate in candidates:
         with suppress(Exception):  # a converter takes the layouts that it knows for granted
             converted = convert(dict(candidate), network)
             if not find_misfit(network, converted, heads):
