@@ -31,9 +31,9 @@ def make_network(config: BackboneConfig) -> nn.Module:
     current = replace(config, name=current_name(config.name))
     options: dict[str, Any] = {"num_classes": 0}
     if config.weights == "imagenet":
-        path = find_imagenet_weights(current.name)
-        options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": path} if path else None}
-    network = _create_model(current, options)
+        cached = find_imagenet_weights(current.name)
+        options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": cached} if cached else None}
+    network: Any = _create_model(current, options)
     if config.weights == "bundled":
         _load(network, bundled_tensors(current.name), f"bundled weights do not fit {config.name}")
     elif config.weights not in ("imagenet", "none"):
