@@ -131,7 +131,10 @@ class BackboneConfig:
 
     Args:
         name: a timm model name, torchvision/googlenet, or blip/ and a BLIP's folder or hub name for its vision tower.
-        weights: imagenet (from the hub; a BLIP's own weights from its folder or the hub), none, or a local file.
+        weights: imagenet (from the hub; a BLIP's own weights from its folder or the hub), bundled (ImageNet weights
+            from a Python package, for tf_efficientnet_lite0, lite1 and lite2), none, or a local file or model folder.
+        fallback: network that takes this one's place, with its bundled weights, where weights is imagenet and the hub
+            does not answer; empty: an error.
         options: arguments of timm.create_model, such as {pad_type: same}; for a BLIP with weights none, the sizes of
             its two parts in transformers' names: {vision: {hidden_size: 768, ..}, text: {..}}.
         mean: mean of the input's normalisation, for RGB in 0..1; empty: from the model's own config.
@@ -146,6 +149,7 @@ class BackboneConfig:
 
     name: str = "mobilenetv2_100"
     weights: str = "imagenet"
+    fallback: str = ""
     options: dict = field(default_factory=dict)
     mean: list[float] = field(default_factory=list)
     std: list[float] = field(default_factory=list)

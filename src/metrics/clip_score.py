@@ -9,7 +9,7 @@ import numpy as np
 
 from src.data.image_io import ImageError, load_image
 from src.metrics.base import MetricOption, OptionalMetric, ScoreInfo
-from src.metrics.text.pretrained_model import in_chunks, load_pretrained, resolve_model_name, row_cosine
+from src.metrics.text.pretrained_model import in_chunks, load_network, load_pretrained, resolve_model_name, row_cosine
 
 WEIGHT = 2.5
 
@@ -24,9 +24,7 @@ def clip_score(paths: Sequence[Path], candidates: Sequence[str], model: str) -> 
     """
     from transformers import CLIPModel, CLIPProcessor
 
-    loaded = load_pretrained(
-        "--clip", model, lambda n: (CLIPModel.from_pretrained(n).eval(), CLIPProcessor.from_pretrained(n))
-    )
+    loaded = load_pretrained("--clip", model, lambda n: (load_network(CLIPModel, n), CLIPProcessor.from_pretrained(n)))
     cosines = [_cosines(chunk, *loaded) for chunk in in_chunks(zip(paths, candidates, strict=True))]
     return WEIGHT * np.maximum(np.concatenate(cosines), 0) if cosines else np.empty(0)
 

@@ -29,7 +29,7 @@ from src.data.sources import challenge_sources, official_splits, read_sources
 from src.data.split import split_images
 from src.data.tokenizer import Tokenizer
 from src.inference.feature_extractor import CacheRequest, CacheResult, fill_feature_stores
-from src.models.backbones.base import Backbone, resolve_image_sizes
+from src.models.backbones.base import Backbone, resolve_backbone
 from src.models.multitask import MultitaskModel
 from src.training.data_summary import commonest_caption, mos_summary
 
@@ -239,7 +239,7 @@ def build_feature_store(config: Config) -> CacheResult:
     Raises:
         UserError: the data, the weights or all images cannot be read, the cache is off, or the disk is too small.
     """
-    config = resolve_image_sizes(config)
+    config = resolve_backbone(config)
     data = DataModule(config, Backbone(config.model.backbone))
     result = data.fill_cache()
     paths = {sample.path for part in ("train", "val") for sample in data.parts[part]}

@@ -18,7 +18,7 @@ from src.data.leaky_split import LEAKING, is_leaky
 from src.data.tokenizer import Tokenizer
 from src.inference.feature_extractor import reuse_memory
 from src.metrics.meteor import optional_meteor
-from src.models.backbones.base import Backbone, resolve_image_sizes
+from src.models.backbones.base import Backbone, resolve_backbone
 from src.models.compilation import compile_blocks
 from src.models.model_folder import load_model_folder
 from src.models.multitask import MultitaskModel
@@ -51,7 +51,7 @@ def train(config: Config, again: bool = False, extra_callbacks: list[Callback] |
         UserError: bad config or data; the loss is not finite; the disk is full.
     """
     check_config(config)
-    config = resolve_image_sizes(config)
+    config = resolve_backbone(config)
     name = run_name(config)
     folder = RunFolder(Path(config.train.runs) / name)
     folder.open(config, again)

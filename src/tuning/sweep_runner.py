@@ -26,6 +26,7 @@ from src.common.ray_cluster import IDLE_CPUS, ray_session
 from src.config.schema import TrackConfig
 from src.data.demo import make_demo
 from src.data.image_list import find_images
+from src.models.backbones.base import resolve_backbone
 from src.tracking.mlflow_client import tracking_uri
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_folder import RunFolder
@@ -245,6 +246,7 @@ def train_best(sweep: SweepConfig, folder: Path, best: FrozenTrial, parent: str)
             config.track.name += f"-fold{fold}"
         config.train.runs = str(folder.parent)
         config.train.workers = sweep.resources.workers
+        config = resolve_backbone(config)  # as the earlier run has it
         earlier = RunFolder(folder.parent / config.track.name)
         results.append(train(config, again=bool(earlier.changed(config))))  # of another best trial
     return results

@@ -1,9 +1,11 @@
 """BERTScore of a tiny random model against its formula and torchmetrics'."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 from torchmetrics.functional.text.bert import bert_score as torchmetrics_bert
 
 from src.common.errors import UserError
@@ -28,3 +30,16 @@ def test_bert_score_is_greedy_matching_of_words(bert: Path) -> None:
 def test_a_model_that_is_missing_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--bert .*: no such folder"):
         bert_score(CANDIDATES, REFERENCES, str(tmp_path / "none"))
+
+
+def test_weights_that_lack_a_layer_are_refused(bert: Path, tmp_path: Path) -> None:
+    """transformers would leave the layer random; the pooler, which no score reads, may be missing."""
+    shutil.copytree(bert, tmp_path / "bert")
+    file = tmp_path / "bert/model.safetensors"
+    state = load_file(file)
+    save_file({name: t for name, t in state.items() if not name.startswith("pooler.")}, file, {"format": "pt"})
+    whole, part = (bert_score(CANDIDATES, REFERENCES, str(folder)) for folder in (bert, tmp_path / "bert"))
+    assert whole == pytest.approx(part)
+    save_file({name: t for name, t in state.items() if "layer.1." not in name}, file, {"format": "pt"})
+    with pytest.raises(UserError, match=r"--bert .*\d+ of its tensors are missing, such as encoder\.layer\.1"):
+        bert_score(CANDIDATES, REFERENCES, str(tmp_path / "bert"))

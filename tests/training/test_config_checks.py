@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
     [
         ("data.sources", [], "data.sources: no data set is named"),
         ("track.name", "best", "track.name: best is what the run with the highest score is called"),
-        ("train.eval_every", 3, "train.eval_every 3: must divide train.epochs 20"),
-        ("train.self_critical.epochs", 21, "train.self_critical.epochs: more than train.epochs"),
+        ("train.eval_every", 3, "train.eval_every 3: must divide train.epochs 40"),
+        ("train.self_critical.epochs", 41, "train.self_critical.epochs: more than train.epochs"),
         ("model.backbone.trainable", 1, "data.cache: a trained backbone's features change"),
         ("train.select", "nonsense", "train.select: nonsense is no score of these heads that rises; choose auto, plcc"),
         ("train.select", "rmse", "train.select: rmse is no score of these heads that rises; choose .*plcc"),

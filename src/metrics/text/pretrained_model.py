@@ -46,9 +46,20 @@ def load_text_model(option: str, name: str) -> tuple[Any, Any]:
     """A transformers model in eval mode, and its tokenizer. Raises as load_pretrained."""
     from transformers import AutoModel, AutoTokenizer
 
-    return load_pretrained(
-        option, name, lambda n: (AutoModel.from_pretrained(n).eval(), AutoTokenizer.from_pretrained(n))
-    )
+    return load_pretrained(option, name, lambda n: (load_network(AutoModel, n), AutoTokenizer.from_pretrained(n)))
+
+
+def load_network(kind: Any, name: str) -> Any:
+    """A network of a transformers class, in eval mode.
+
+    Raises:
+        ValueError: the files lack tensors, which transformers would leave random; the pooler, which no score reads, may
+            be missing.
+    """
+    network, info = kind.from_pretrained(name, output_loading_info=True)
+    if missing := sorted(key for key in info["missing_keys"] if not key.startswith("pooler.")):
+        raise ValueError(f"{len(missing)} of its tensors are missing, such as {missing[0]}")
+    return network.eval()
 
 
 def last_layer(texts: list[str], model: Any, tokenizer: Any) -> "tuple[torch.Tensor, torch.Tensor]":

@@ -12,10 +12,10 @@ Notation: B images, N places of the grid, C channels, L level statistics.
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from src.common.errors import UserError, is_out_of_memory, one_line
 from src.common.plugins import load_plugin, plugin_names
 from src.config.schema import BackboneConfig, Config
+from src.models.backbones._bundled_weights import bundled_package
+from src.models.backbones._weights_file import is_weights_file
 from src.models.layers.freezing import freeze_groups
 from src.models.layers.level_statistics import level_indices, matching_modules, output_statistics, spatial_statistics
 from src.models.layers.lora import add_lora
@@ -32,7 +34,7 @@ from src.models.layers.lora import add_lora
 Pixels = Tensor | list[Tensor]
 PACKAGE, DEFAULT_PLUGIN = "src.models.backbones", "timm"
 REFUSALS = (AssertionError, IndexError, RuntimeError, ValueError)  # what timm's networks raise at a size
-WEIGHTS_REMEDY = "give model.backbone.weights a local file, or none"
+WEIGHTS_REMEDY = "give model.backbone.weights a local file, bundled (tf_efficientnet_lite0 has such weights) or none"
 
 
 @dataclass
@@ -251,11 +253,13 @@ def grid_class_tokens(name: str) -> int:
 
 
 def make_network(config: BackboneConfig) -> nn.Module:
-    """The network with weights from the hub (imagenet), at random (none) or from a file.
+    """The network with weights from the hub (imagenet), from a package (bundled) or a file, or at random (none).
 
     Raises:
         UserError: unknown name or option, weights missing, of another network or not to be had.
     """
+    if config.weights == "bundled":
+        bundled_package(config.name)  # or one line says which networks have bundled weights
     try:
         return backbone_plugin(config.name).make_network(config)
     except UserError:
@@ -264,22 +268,10 @@ def make_network(config: BackboneConfig) -> nn.Module:
         raise UserError(_network_problem(config, error)) from error
 
 
-def weights_file(config: BackboneConfig) -> str:
-    """The local file that model.backbone.weights names, or "".
-
-    Raises:
-        UserError: there is no such file.
-    """
-    path = "" if config.weights in ("imagenet", "none") else config.weights
-    if path and not Path(path).is_file():
-        raise UserError(f"model.backbone.weights: {path} is no file; give a file, imagenet (from the hub) or none")
-    return path
-
-
 def _network_problem(config: BackboneConfig, error: Exception) -> str:
     """One line on why a network could not be made."""
     reason = one_line(error)[:200] or type(error).__name__
-    if config.weights not in ("imagenet", "none"):
+    if is_weights_file(config.weights):
         return f"model.backbone.weights: {config.weights} does not fit {config.name} ({reason})"
     if config.weights == "imagenet" and not isinstance(error, TypeError):
         return f"model.backbone: no weights for {config.name} from the hub ({reason}); give a local file, or none"
@@ -295,12 +287,36 @@ def native_image_size(config: BackboneConfig) -> int:
     return backbone_plugin(config.name).native_image_size(config)
 
 
-def resolve_image_sizes(config: Config) -> Config:
-    """The config with image sizes of -1 replaced by the side that its backbone was made for.
+def resolve_backbone(config: Config) -> Config:
+    """The config with the network that can be had, and image sizes of -1 replaced by the side that it was made for.
 
     Raises:
         UserError: unknown name, or images of no common size for captions.
     """
+    backbone = available_backbone(config.model.backbone)
+    return _resolve_image_sizes(replace(config, model=replace(config.model, backbone=backbone)))
+
+
+def available_backbone(config: BackboneConfig) -> BackboneConfig:
+    """The config, or that of its fallback with bundled weights where the hub does not answer, with a line on stderr."""
+    find = getattr(backbone_plugin(config.name), "find_imagenet_weights", None)
+    if not config.fallback or config.weights != "imagenet" or find is None:
+        return config
+    try:
+        find(config.name)
+    except UserError as error:
+        _say_once(f"{str(error).partition(';')[0]}; {config.fallback} with its bundled weights takes its place")
+        return replace(config, name=config.fallback, weights="bundled", options={}, mean=[], std=[], fallback="")
+    return config
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Prints a line on stderr; a sweep, for one, resolves its config more than once."""
+    print(line, file=sys.stderr)
+
+
+def _resolve_image_sizes(config: Config) -> Config:
     if not (data := config.data).caption_size:
         raise UserError("data.caption_size: is 0, but grids of one batch are of one size; give pixels, or -1")
     if min(data.caption_size, data.mos_size) >= 0:

@@ -55,10 +55,21 @@ def read_blip(name: str, load: Callable[[Any, str], Any]) -> Any:
 
 
 def load_blip(name: str) -> Any:
-    """transformers' BlipForConditionalGeneration with its weights, in fp32; errors as read_blip."""
-    return read_blip(
-        name, lambda library, place: library.BlipForConditionalGeneration.from_pretrained(place, dtype=torch.float32)
-    )
+    """transformers' BlipForConditionalGeneration with its weights, in fp32.
+
+    Raises:
+        UserError: as read_blip, or the files lack tensors, which transformers would leave random.
+    """
+
+    def load(library: Any, place: str) -> Any:
+        network = library.BlipForConditionalGeneration
+        blip, info = network.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
+        if missing := sorted(info["missing_keys"]):
+            of = f"{len(missing)} of its {len(blip.state_dict())} tensors are missing, such as {missing[0]}"
+            raise UserError(f"model.backbone.name: the weights at {place} do not fit a BLIP: {of}; {REMEDY}")
+        return blip
+
+    return read_blip(name, load)
 
 
 def make_network(config: BackboneConfig) -> "VisionTower":

@@ -2,11 +2,11 @@
 Held by tests/models/backbones/test_base.py.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import load_state_dict
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.models import GoogLeNet_Weights, googlenet
@@ -14,10 +14,12 @@ from torchvision.models import GoogLeNet_Weights, googlenet
 from src.common.errors import UserError
 from src.common.hub import require_network
 from src.config.schema import BackboneConfig
-from src.models.backbones.base import WEIGHTS_REMEDY, weights_file
+from src.models.backbones._weights_file import find_weights_file, load_tensors, read_tensors
+from src.models.backbones.base import WEIGHTS_REMEDY
 
 NAME = "torchvision/googlenet"
-UNUSED = ("aux1.", "aux2.", "fc.")  # parameters of heads
+HEADS = ("aux1", "aux2", "fc")
+NESTING = re.compile(r"\bstages\.\d+\.")  # of the modules of the class below, in a model folder of this project
 STAGES = [
     ["conv1", "maxpool1"],
     ["conv2", "conv3", "maxpool2"],
@@ -29,26 +31,14 @@ STAGES = [
 
 def make_network(config: BackboneConfig) -> nn.Module:
     """The network, as base.make_network describes it."""
-    path = weights_file(config)
     _require_name(config.name)
     if config.options:
         raise TypeError("it takes none")
     network = googlenet(weights=None, aux_logits=False, init_weights=False, transform_input=False)
-    if config.weights == "imagenet":
-        address = GoogLeNet_Weights.IMAGENET1K_V1.url
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(address).name
-        if not cached.is_file():
-            require_network(address, config.name, WEIGHTS_REMEDY)
-        state = torch.hub.load_state_dict_from_url(address, weights_only=True, progress=False)
-    elif path:
-        state = load_state_dict(path)
-    else:
-        return GoogLeNet(network)
-    body = {name: value for name, value in state.items() if not name.startswith(UNUSED)}
-    missing, unexpected = network.load_state_dict(body, strict=False)
-    wrong = [name for name in missing if not name.startswith(UNUSED)] + list(unexpected)
-    if wrong:
-        raise ValueError(f"missing or foreign entries: {', '.join(wrong[:3])}")
+    if config.weights != "none":
+        path = find_imagenet_weights(config.name) if config.weights == "imagenet" else find_weights_file(config.weights)
+        tensors = {NESTING.sub("", name): tensor for name, tensor in read_tensors(path).items()}
+        load_tensors(network, tensors, f"{path} does not fit {config.name}", HEADS)
     return GoogLeNet(network)
 
 
@@ -56,6 +46,17 @@ def native_image_size(config: BackboneConfig) -> int:
     """Side in pixels of the images that the network was made for."""
     _require_name(config.name)
     return int(GoogLeNet.pretrained_cfg["input_size"][-1])
+
+
+def find_imagenet_weights(name: str) -> Path:
+    """The file of torchvision's weights, downloaded where the cache lacks it. Raises UserError without a network."""
+    address = GoogLeNet_Weights.IMAGENET1K_V1.url
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(address).name
+    if not cached.is_file():
+        require_network(address, name, WEIGHTS_REMEDY)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(address, str(cached), progress=False)
+    return cached
 
 
 def _require_name(name: str) -> None:

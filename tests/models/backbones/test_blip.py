@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from src import evaluate, predict, train
@@ -379,3 +379,14 @@ def test_without_the_extra_one_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not there
     with pytest.raises(UserError, match=rf"need {package}: make setup, or pip install {package}$"):
         make(blip_config(folder), tokenizer)
+
+
+def test_files_that_lack_tensors_are_refused(folder: Path, tmp_path: Path) -> None:
+    """transformers would leave them random."""
+    shutil.copytree(folder, tmp_path / "part")
+    state = load_file(folder / "model.safetensors")
+    part = {name: tensor for name, tensor in state.items() if not name.startswith("vision_model.encoder.layers.1.")}
+    save_file(part, tmp_path / "part/model.safetensors", {"format": "pt"})
+    message = r"do not fit a BLIP: \d+ of its \d+ tensors are missing, such as vision_model\.encoder\.layers\.1"
+    with pytest.raises(UserError, match=message):
+        Backbone(blip_config(tmp_path / "part").model.backbone)
