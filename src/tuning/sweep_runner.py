@@ -4,7 +4,6 @@ The search's memory is Optuna's study, in a database in the sweep's folder; a tr
 a sweep reads both: finished trials count, those cut short go on from their checkpoints.
 """
 
-import importlib
 import math
 import os
 import statistics
@@ -68,13 +67,6 @@ def prepare_sweep(sweep: SweepConfig, path: Path) -> None:
         build_feature_store(config)
 
 
-def warm_up_workers(sweep: SweepConfig) -> None:
-    """Lets as many of Ray's idle processes as trials will run at once import the training code, in the background."""
-    task = ray.remote(num_cpus=0)(importlib.import_module)
-    for _ in range(trials_at_once(sweep, ray.cluster_resources())):
-        task.remote("src.tuning.trial")
-
-
 def run_sweep(sweep: SweepConfig, path: Path, runs: Path) -> list[dict[str, Any]]:
     """Searches, prints the table of trials, trains the best configuration to its end and registers its model.
 
@@ -91,7 +83,6 @@ def run_sweep(sweep: SweepConfig, path: Path, runs: Path) -> list[dict[str, Any]
     """
     with ExitStack() as session:
         session.enter_context(ray_session(tracking_uri()))
-        warm_up_workers(sweep)
         prepare_sweep(sweep, path)
         return search_and_train(sweep, runs, session)
 
