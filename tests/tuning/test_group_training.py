@@ -99,7 +99,7 @@ def test_the_same_command_repeats_nothing_and_other_settings_are_refused(
     assert {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/result.json")} == times
     for words, message in [
         (
-            ["--folds", "3", "--data.flip", "false"],
+            ["--folds", "3", *SAME],
             "tiny-fold0-seed0: holds a run with another config .data.folds.*--again true",
         ),
         (["--folds", "1"], "folds is 1: set 0"),
