@@ -10,7 +10,7 @@ from src.common.errors import run_command
 from src.config.cli import CommandParser, make_parser
 from src.config.schema import Above0, Count, Port
 from src.serving.page_server import PageOptions, check_port, streamlit_command
-from src.tracking.run_registry import find_model
+from src.tracking.run_group import group_members
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -23,7 +23,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     limits = (parsed.photos, parsed.megabytes, parsed.megapixels, parsed.zip_megabytes, parsed.at_once)
     options = PageOptions(tuple(parsed.model), tuple(parsed.folder), *limits)
     for name in options.models:
-        find_model(name)
+        group_members(name)
     check_port(parsed.host, parsed.port)
     print(f"page: http://{parsed.host}:{parsed.port} (Ctrl-C ends it)", flush=True)
     command = streamlit_command(parsed.host, parsed.port, options)

@@ -7,14 +7,14 @@ from shlex import quote
 from src.common.errors import EXIT_FALLBACKS, UserError, run_command
 from src.config.cli import CommandParser, add_image_options, add_prediction_options, make_parser, parse_with_overrides
 from src.config.schema import AtLeast0
-from src.tracking.run_registry import find_model
+from src.tracking.run_group import group_members
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, joins, and says what was written. 3: some photos could not be read."""
     options, overrides = parse_with_overrides(make_options(), args)
     for name in options.models:
-        find_model(name)  # before scipy and torch load, which takes seconds
+        group_members(name)  # before scipy and torch load, which takes seconds
 
     from src.inference.ensemble_submission import ensemble_submissions
     from src.inference.submission import check_submission_path, write_submission
@@ -40,8 +40,8 @@ def make_options() -> CommandParser:
     """The command's options."""
     parser = make_parser("ensemble", "Joins several submissions, or several models, into one submission.", config=False)
     parser.add_argument("--submissions", nargs="+", default=[], help="submissions to join; the best one first")
-    about = "models to join: folders, run names or ids, or best; where they share a vocabulary, captions come from"
-    about += " their mean probabilities word by word, else by vote"
+    about = "models to join: folders, run names or ids, best, or groups; where they share a vocabulary, captions come"
+    about += " from their mean probabilities word by word, else by vote"
     parser.add_argument("--models", nargs="+", default=[], help=about)
     parser.add_argument("--output", type=str, required=True, help="the submission to write, submissions/X.csv")
     about = "mean of the mos, or of their ranks (where scales differ)"

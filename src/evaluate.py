@@ -10,7 +10,7 @@ from src.config.cli import CommandParser, add_prediction_options, make_parser, p
 from src.config.schema import Whole
 from src.data.split import PARTS
 from src.metrics.compute import optional_metrics
-from src.tracking.run_registry import find_model
+from src.tracking.run_group import group_members
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -18,7 +18,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser = make_options()
     values, overrides = parse_with_overrides(parser, args)
     for name in [*values.model, *(name for name in values.against if not name.endswith(".csv"))]:
-        find_model(name)  # before torch loads, which takes seconds
+        group_members(name)  # before torch loads, which takes seconds
 
     from src.evaluation.evaluator import EvaluationOptions, evaluate, write_outputs
 
@@ -34,7 +34,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def make_options() -> CommandParser:
     """The command's options."""
     parser = make_parser("evaluate", "Every score with its 95 % interval over photos.", config=False)
-    about = "model folder, run name, run id, or best; of several, such as all folds, each predicts its own part"
+    about = "model folder, run name, run id, best, or a group, whose models each predict their own part; or several"
     parser.add_argument("--model", type=str, nargs="+", default=[], help=about)
     parser.add_argument("--part", choices=PARTS, default="val", help="which photos of the config's split")
     parser.add_argument("--config", type=str, default="", help="score on this experiment's data, not the model's own")

@@ -7,7 +7,7 @@ from shlex import quote
 from src.common.errors import EXIT_FALLBACKS, UserError, run_command
 from src.config.cli import CommandParser, add_image_options, add_prediction_options, make_parser, parse_with_overrides
 from src.config.schema import Whole
-from src.tracking.run_registry import find_model
+from src.tracking.run_group import group_members
 
 DESCRIPTION = "Predicts photos with a trained model and writes a submission, checked before it replaces an older one."
 
@@ -17,7 +17,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options, overrides = parse_with_overrides(make_options(), args)
     if not (options.output or options.image):
         raise UserError("--output: name the submission to write (submissions/X.csv), or single photos with --image")
-    find_model(options.model)  # before torch loads, which takes seconds
+    group_members(options.model)  # before torch loads, which takes seconds
     if options.image:
         from src.inference.predict_images import predict_images
 
@@ -38,7 +38,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def make_options() -> CommandParser:
     """The command's options."""
     parser = make_parser("predict", DESCRIPTION, config=False)
-    parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
+    parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, best, or a group")
     parser.add_argument("--output", type=str, default="", help="the submission to write: submissions/X.csv")
     about = "single photos, files or https addresses: prints their predictions and writes no submission"
     parser.add_argument("--image", type=str, nargs="+", default=[], help=about)

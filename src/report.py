@@ -10,7 +10,7 @@ from src.common.files import check_output_file
 from src.config.cli import CommandParser, add_prediction_options, make_parser, parse_with_overrides
 from src.config.schema import Count
 from src.data.split import PARTS
-from src.tracking.run_registry import find_model
+from src.tracking.run_group import group_members
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if sum(map(bool, (values.model, values.sweep, values.comparison))) != 1:
         raise UserError("give one of --model RUN, --sweep NAME or --comparison NAME")
     for name in values.model:
-        find_model(name)  # before torch loads, which takes seconds
+        group_members(name)  # before torch loads, which takes seconds
     if values.output:
         check_output_file(Path(values.output))
 
@@ -39,7 +39,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def make_options() -> CommandParser:
     """The command's options."""
     parser = make_parser("report", "One self-contained HTML file: scores, plots, photos.", config=False)
-    about = "model folder, run name, run id, or best; several are shown side by side"
+    about = "model folder, run name, run id, best, or a group; several are shown side by side"
     parser.add_argument("--model", type=str, nargs="+", default=[], help=about)
     parser.add_argument("--sweep", type=str, default="", help="name of a sweep: its search and its best model")
     parser.add_argument("--comparison", type=str, default="", help="name of a comparison: its table and its models")

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from src.common.errors import run_command
 from src.config.cli import CommandParser, make_parser
 from src.config.schema import Above0, Count, Port
-from src.tracking.run_registry import find_model
+from src.tracking.run_group import group_members
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, loads the models and serves until Ctrl-C."""
     options = make_options().parse_args(args)
     for name in options.model:
-        find_model(name)  # before torch loads, which takes seconds
+        group_members(name)  # before torch loads, which takes seconds
 
     from src.serving.server import serve_api
 

@@ -7,9 +7,8 @@ again, a sweep reads both: finished trials count, those cut short resume from th
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from src import ensemble, predict
+from src import predict
 from src.common.errors import run_command
 from src.config.cli import make_parser
 from src.config.schema import Whole
@@ -35,20 +34,18 @@ def main(args: Sequence[str] | None = None) -> int:
 
     sweep = load_sweep(file, {"trials": options.trials} if options.trials else None)
     start_points(sweep, runs)  # a missing one is refused before anything starts
-    results = run_sweep(sweep, file, runs)
-    code = write_submission(results, sweep.predict, sweep.output) if sweep.predict else 0
-    print(f"next: python -m src.evaluate --model {shlex.join(result['name'] for result in results)}")
+    run_sweep(sweep, file, runs)
+    model = f"{sweep.name}-best"
+    code = write_submission(runs / model, sweep.predict, sweep.output) if sweep.predict else 0
+    print(f"next: python -m src.evaluate --model {shlex.quote(model)}")
     print(f"      python -m src.predict --model {shlex.quote(sweep.name)} --data PHOTOS --output submissions/X.csv")
     print("      make ui")
     return code
 
 
-def write_submission(results: list[dict[str, Any]], data: str, output: str) -> int:
+def write_submission(model: Path, data: str, output: str) -> int:
     """Predicts photos with the best model, or with those of all folds. Returns the command's exit code."""
-    models, options = [result["model"] for result in results], ["--data", data, "--output", output]
-    if len(models) > 1:
-        return ensemble.main(["--models", *models, *options])
-    return predict.main(["--model", *models, *options])
+    return predict.main(["--model", str(model), "--data", data, "--output", output])
 
 
 if __name__ == "__main__":

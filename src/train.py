@@ -1,18 +1,30 @@
-"""python -m src.train --config configs/X.yaml: one run, from images and a table to a model folder."""
+"""python -m src.train --config configs/X.yaml: images and a table to a model folder, or to those of a group of runs."""
 
 from collections.abc import Sequence
 from shlex import quote
 
-from src.common.errors import run_command
+from jsonargparse import Namespace
+
+from src.common.errors import UserError, run_command
 from src.common.text_table import format_table
 from src.config.cli import make_parser, parse_command
+from src.config.schema import Config, Count
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Reads the command line, trains, and prints the scores, the model folder and the next commands."""
-    parser = make_parser("train", "Trains one model. The same command resumes a run that was cut short.")
-    parser.add_argument("--again", type=bool, default=False, help="throw away an earlier run of the same name")
+    about = "Trains one model, or one for each fold and seed. The same command resumes runs that were cut short."
+    parser = make_parser("train", about)
+    parser.add_argument("--again", type=bool, default=False, help="throw away earlier runs of the same name")
+    about = "number of runs of a group at the same time, as far as Ray's resources allow"
+    parser.add_argument("--at-once", type=Count, default=1, help=about)
+    about = "then train on all photos, for the folds' median best epoch; this model has no score of its own"
+    parser.add_argument("--refit", action="store_true", help=about)
     config, options = parse_command(parser, args)
+    if config.folds or config.seeds > 1:
+        return train_folds_and_seeds(config, options)
+    if options.refit or options.at_once > 1:
+        raise UserError("--refit and --at-once: are for a group of runs; give --folds or --seeds too")
 
     from src.training.run import train
 
@@ -23,6 +35,23 @@ def main(args: Sequence[str] | None = None) -> int:
     print(f"next: python -m src.evaluate --model {name}")
     print(f"      python -m src.predict --model {name} --data PHOTOS --output submissions/X.csv")
     print("      make ui")
+    return 0
+
+
+def train_folds_and_seeds(config: Config, options: Namespace) -> int:
+    """Trains a group, and prints its out-of-fold scores and the next commands."""
+    from src.tuning.group_training import train_group
+
+    result = train_group(config, options.again, options.at_once, options.refit)
+    print(result.scores)
+    print(f"wrote {result.group.folder}/group.json and oof.csv: {len(result.group.members)} models")
+    name = quote(result.group.name)
+    if result.group.refit:
+        print(f"wrote {result.group.refit}: trained on all photos, so it has no score; the ones above are the group's")
+    print(f"next: python -m src.evaluate --model {name}")
+    final = quote(result.group.refit or result.group.name)
+    print(f"      python -m src.predict --model {final} --data PHOTOS --output submissions/X.csv")
+    print(f"      python -m src.report --model {name}")
     return 0
 
 

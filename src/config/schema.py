@@ -76,6 +76,9 @@ class DataConfig:
         test: fraction of the photos for the test, where the split is random.
         folds: number of folds of the random sources' train and validation photos, stratified by mos; 0: no folds.
         fold: number of the fold for validation, from 0.
+        train_on_val: train on the validation photos too; the model has no score of its own.
+        near_duplicates: put near-duplicate photos (another size, quality or format, by a perceptual hash) in the same
+            part, as exact copies always are.
         split_seed: seed of random splits.
         split_dir: folder of split files, which keep a split the same between runs.
         caption_size: side of a photo in pixels for captions; -1: the backbone's usual side.
@@ -95,6 +98,8 @@ class DataConfig:
     test: Fraction = 0.0
     folds: Whole = 0
     fold: Whole = 0
+    train_on_val: bool = False
+    near_duplicates: bool = False
     split_seed: Seed = 0
     split_dir: str = "cache/splits"
     caption_size: Annotated[int, Interval(ge=-1)] = -1
@@ -303,6 +308,8 @@ class TrainConfig:
 
     Args:
         epochs: number of passes over the training photos; 0: save the initial model, such as a published BLIP.
+        stop_after: number of epochs after which training ends, with the learning rate that `epochs` gives them; 0: no
+            earlier end.
         minutes: time limit of training in minutes; 0: no limit.
         batch_size: number of photos in a batch.
         lr: peak learning rate of the heads.
@@ -335,6 +342,7 @@ class TrainConfig:
     """
 
     epochs: Whole = 10
+    stop_after: Whole = 0
     minutes: Minutes = 0.0
     batch_size: Count = 64
     lr: Above0 = 1e-3
@@ -417,6 +425,8 @@ class Config:
         train: the training loop.
         generate: generation of captions.
         track: tracking by MLflow.
+        folds: number of folds, each held out by other runs of a group (train alone); 0: no folds.
+        seeds: number of runs of each fold, with the seeds train.seed, train.seed + 1, .. (train alone).
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -424,6 +434,8 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     generate: GenerationConfig = field(default_factory=GenerationConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
+    folds: Whole = 0
+    seeds: Count = 1
 
 
 def to_dict(config: Config) -> dict:

@@ -130,6 +130,8 @@ def load_part(config: Config, part: str) -> list[Sample]:
     Raises:
         UserError: that part is empty, or none of its images has a label.
     """
+    if part == "val" and config.data.train_on_val:
+        raise UserError("--part val: the model was trained on these photos too; score its group, or choose --part test")
     samples = read_sources(config.data)
     chosen = part_samples(samples, split_images(samples, config.data, official_splits(config.data)), part)
     if not any(sample.captions or sample.mos is not None for sample in chosen):

@@ -17,6 +17,7 @@ from src.common.files import atomic_write
 from src.config.schema import DataConfig
 from src.data.image_hashes import hash_image, hash_images, map_in_threads
 from src.data.leaky_split import LEAKING, is_leaky, warn_leaked
+from src.data.near_duplicates import near_duplicate_labels
 from src.data.sample import Sample
 
 Key = tuple[str, str]
@@ -45,11 +46,11 @@ def split_images(samples: Sequence[Sample], config: DataConfig, given: Given) ->
         parts = _read(file, samples)
     else:
         hashes = hash_images([sample.path for sample in samples], Path(config.split_dir))
-        parts = assign_parts(samples, config, given, hashes)
+        parts = assign_parts(samples, config, given, unit_labels(samples, config, hashes))
         _write(file, samples, parts, hashes)
     if is_leaky(config):
         warn_leaked(samples, parts)
-    return parts
+    return _final_parts(parts, config)
 
 
 def planned_split(
@@ -58,7 +59,11 @@ def planned_split(
     """As split_images, without writing: read from its file where that exists, else computed."""
     _check(config)
     file = split_file(samples, config, given)
-    return _read(file, samples) if file.is_file() else assign_parts(samples, config, given, hashes)
+    if file.is_file():
+        parts = _read(file, samples)
+    else:
+        parts = assign_parts(samples, config, given, unit_labels(samples, config, hashes))
+    return _final_parts(parts, config)
 
 
 def split_file(samples: Sequence[Sample], config: DataConfig, given: Given) -> Path:
@@ -69,18 +74,19 @@ def split_file(samples: Sequence[Sample], config: DataConfig, given: Given) -> P
         part = given[source].get(name, "") if source in given else drawn
         names.update(json.dumps([source, name, part]).encode())
     settings = [config.val, config.test, config.folds, config.fold, config.split_seed]
+    settings += ["near duplicates"] if config.near_duplicates else []
     text = json.dumps([settings, names.hexdigest()])
     return Path(config.split_dir) / f"seed{config.split_seed}_{hashlib.sha256(text.encode()).hexdigest()[:16]}.csv"
 
 
 def assign_parts(
-    samples: Sequence[Sample], config: DataConfig, given: Given, hashes: Sequence[str | None]
+    samples: Sequence[Sample], config: DataConfig, given: Given, labels: Sequence[str | None]
 ) -> dict[Key, str]:
     """As split_images, without any file.
 
-    Images with the same bytes are one unit. A unit with officially split images follows their list; where lists
-    disagree, test goes before val before train, and the official images of the other parts are left out of all.
-    An official split without val gives the share config.val of its train to val.
+    Images with the same label, as unit_labels gives them, are one unit. A unit with officially split images follows
+    their list; where lists disagree, test goes before val before train, and the official images of the other parts are
+    left out of all. An official split without val gives the share config.val of its train to val.
     Where the split is by pairs, each pair is a unit.
     """
     official = set(given)
@@ -88,7 +94,7 @@ def assign_parts(
     listed_parts = {source: set(split.values()) for source, split in given.items()}
     free: dict[str, list[list[Sample]]] = defaultdict(list)
     undivided: dict[str, list[list[Sample]]] = defaultdict(list)
-    for unit in _units(samples, [None] * len(samples) if is_leaky(config) else hashes):
+    for unit in _units(samples, [None] * len(samples) if is_leaky(config) else labels):
         listed = [part for sample in unit if (part := given.get(sample.source, {}).get(sample.name))]
         rest = [sample for sample in unit if sample.source not in official]
         if listed:
@@ -107,9 +113,27 @@ def assign_parts(
     return parts
 
 
+def unit_labels(samples: Sequence[Sample], config: DataConfig, hashes: Sequence[str | None]) -> Sequence[str | None]:
+    """A label for each image, equal for those that must be in one part: copies, and near-duplicates where configured.
+
+    Args:
+        samples: the images.
+        config: near_duplicates, split_dir.
+        hashes: SHA-256 of each image; None: it has no file, and is a unit by itself.
+    """
+    if not config.near_duplicates:
+        return hashes
+    return near_duplicate_labels([sample.path for sample in samples], hashes, Path(config.split_dir))
+
+
 def part_samples(samples: Iterable[Sample], parts: Mapping[Key, str], part: str) -> list[Sample]:
     """The samples of one part, in their order."""
     return [sample for sample in samples if parts.get(_key(sample)) == part]
+
+
+def _final_parts(parts: dict[Key, str], config: DataConfig) -> dict[Key, str]:
+    """The parts, with val in train where the config says so."""
+    return {key: "train" if part == "val" and config.train_on_val else part for key, part in parts.items()}
 
 
 def _key(sample: Sample) -> Key:
@@ -125,11 +149,11 @@ def _check(config: DataConfig) -> None:
         raise UserError(f"data.fold is {config.fold}: set one of 0..{config.folds - 1}")
 
 
-def _units(samples: Sequence[Sample], hashes: Sequence[str | None]) -> list[list[Sample]]:
-    """Images by content, in an order that does not depend on the samples'. An image without a file is a unit."""
+def _units(samples: Sequence[Sample], labels: Sequence[str | None]) -> list[list[Sample]]:
+    """Images by label, in an order that does not depend on the samples'. An image without a label is a unit."""
     units: dict[object, list[Sample]] = defaultdict(list)
-    for sample, digest in sorted(zip(samples, hashes, strict=True), key=lambda pair: _key(pair[0])):
-        units[digest or _key(sample)].append(sample)
+    for sample, label in sorted(zip(samples, labels, strict=True), key=lambda pair: _key(pair[0])):
+        units[label or _key(sample)].append(sample)
     return list(units.values())
 
 

@@ -22,7 +22,9 @@ from src.inference.attention import has_attention
 from src.inference.provenance import model_run_id
 from src.metrics.base import Scores
 from src.models.model_folder import describe_model
+from src.tracking.finished_runs import find_group
 from src.tracking.mlflow_client import open_client
+from src.tracking.run_group import group_members
 from src.tracking.run_registry import find_model
 
 
@@ -80,12 +82,21 @@ def check_option_conflicts(options: Namespace) -> None:
 
 def check_evaluated_models(options: Namespace) -> None:
     """Raises UserError where a model does not exist, or lacks the run or the attention that an option needs."""
-    folders = [find_model(name) for name in options.model]
-    if options.log and not model_run_id(folders[0]):
+    folders = [folder for name in options.model for folder in group_members(name)]
+    if options.log and not evaluated_run_id(options.model[0]):
         raise UserError("--log: the model folder has no run in MLflow; leave it out")
+    for name in options.model if options.attention else ():
+        if (group := find_group(name)) and group.seeds > 1:
+            raise UserError(f"--attention: several models of {name} predict each photo; leave it out")
     for folder in folders if options.attention else ():
         if not has_attention(describe_model(folder)):
             raise UserError(f"--attention: the decoder of {folder} has no attention; leave it out")
+
+
+def evaluated_run_id(name: str) -> str:
+    """MLflow's id of the run of a model or a group; empty where there is none."""
+    group = find_group(name)
+    return model_run_id(group.folder / "model" if group else find_model(name))
 
 
 def write_outputs(evaluation: Evaluation, options: Namespace) -> list[str]:
@@ -100,7 +111,7 @@ def write_outputs(evaluation: Evaluation, options: Namespace) -> list[str]:
         write_details(Path(options.details), evaluation.evaluation_set, evaluation.scores, **extras)
         messages.append(f"wrote {options.details}; docs/details.schema.json describes it")
     if options.log:
-        run_id = evaluation.evaluation_set.provenance["run_id"]
+        run_id = evaluated_run_id(options.model[0])
         log_scores(run_id, options.part, evaluation.scores[ALL])
         messages.append(f"logged to run {run_id}: make ui shows it")
     return messages

@@ -14,9 +14,11 @@ from src.data.sources import load_part
 from src.evaluation.evaluation_set import (
     EvaluationOptions,
     EvaluationSet,
+    predict_group,
     predict_with_fallbacks,
     submission_predictions,
 )
+from src.evaluation.out_of_fold import image_rows
 from src.inference.model_loading import load_model
 from src.inference.predict_options import make_predict_options
 from src.inference.predictions import Predictions, score_predictions
@@ -27,7 +29,8 @@ from src.metrics.leaderboard import SCORES as LEADERBOARD_SCORES
 from src.metrics.leaderboard import Kind, LeaderboardPair, simulate_leaderboards
 from src.metrics.meteor import Meteor, optional_meteor
 from src.metrics.subgroups import deciles, score_groups
-from src.tracking.run_registry import find_model
+from src.tracking.finished_runs import find_group
+from src.tracking.run_group import group_members
 
 CUT_KINDS: tuple[Kind, ...] = ("stratified", "shifted")
 
@@ -102,7 +105,7 @@ def check_competitors(names: Sequence[str], first: str) -> None:
         if name.endswith(".csv"):
             read_submission(Path(name))
         else:
-            find_model(name)
+            group_members(name)
 
 
 def score_competitors(
@@ -152,6 +155,10 @@ def score_competitor(name: str, predictions: Predictions, meteor: Meteor | None)
 
 def competitor_predictions(name: str, samples: list[Sample], options: EvaluationOptions) -> Predictions:
     """A model's predictions for the images; warns where it may have been trained on some of them."""
+    if find_group(name):
+        predictions = Predictions.join(model.predictions for model in predict_group(name, options, samples))
+        rows = image_rows(predictions)
+        return predictions.select([rows[sample.source, sample.name] for sample in samples])
     loaded, _ = load_model(name)
     predict_options = make_predict_options(options.values, options.overrides, loaded, labelled=True)
     warn_training_images(name, loaded.config, samples, options.values.part)

@@ -79,7 +79,8 @@ def write_details(
 
 def details_header(evaluation_set: EvaluationSet, scores: Mapping[str, Scores]) -> dict[str, Any]:
     """Version, title, models, and the scores of all images and of each source."""
-    models = [{key: model.provenance[key] for key in MODEL_KEYS} for model in evaluation_set.models]
+    origins = [origin for m in evaluation_set.models for origin in m.provenance.get("members", [m.provenance])]
+    models = [{key: origin[key] for key in MODEL_KEYS} for origin in origins]
     values = scores_to_dict({group: group_scores.scores for group, group_scores in scores.items()})
     return {"version": VERSION, "title": evaluation_set.provenance["title"], "models": models, "scores": values}
 

@@ -1,7 +1,8 @@
 """Several models as one: their mos blended; captions from all decoders at once, or by vote."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,16 @@ import torch
 from jsonargparse import Namespace
 
 from src.common.errors import UserError
+from src.common.progress import progress_bar
 from src.config.cli import Overrides
 from src.data.image_list import find_images
 from src.data.sample import Sample
 from src.inference.blending import blend_mos, consensus_captions
+from src.inference.engine import TorchEngine
 from src.inference.ensemble_decoder import EnsembleDecoder
 from src.inference.fallbacks import complete_submission
 from src.inference.image_features import FeatureBatch
-from src.inference.model_loading import load_model
+from src.inference.model_loading import load_members
 from src.inference.predict_options import PredictOptions, check_style_option, make_predict_options
 from src.inference.predictions import Predictions
 from src.inference.predictor import Predictor
@@ -24,29 +27,38 @@ from src.inference.provenance import model_provenance, prediction_provenance
 from src.inference.submission import Submission
 from src.models.generation import generate
 from src.models.model_folder import ModelDescription
+from src.tracking.run_group import group_members
 
 
 def ensemble_models(options: Namespace, overrides: Overrides) -> tuple[Submission, dict[str, Any]]:
-    """The submission of several models, and its provenance.
+    """The submission of several models, groups by their members, and its provenance.
 
     Raises:
         UserError: fewer than two models, no images, or a model that cannot be found.
     """
-    if len(options.models) < 2:
-        raise UserError("--models: name at least two")
-    models = [load_model(name) for name in options.models]
+    folders = [folder for name in options.models for folder in group_members(name)]
+    if len(folders) < 2:
+        raise UserError("--models: name at least two, or a group")
+    return join_models(folders, options, overrides, options.mos, options.outliers)
+
+
+def join_models(
+    folders: Sequence[Path], options: Namespace, overrides: Overrides, method: str = "mean", outliers: float = 0.0
+) -> tuple[Submission, dict[str, Any]]:
+    """The submission of the models of some folders, and its provenance; `method` and `outliers` as predict_ensemble."""
+    models = load_members(folders)
     samples = find_images(options.data, options.images, options.sample)
     descriptions = [loaded for loaded, _ in models]
     each = [make_predict_options(options, overrides, loaded) for loaded in descriptions]
     check_style_option(options.style, each)
     members = [Predictor.of_model(loaded) for loaded, _ in models]
-    predictions, failed = predict_ensemble(members, samples, each, options.mos, options.outliers)
+    predictions, failed = predict_ensemble(members, samples, each, method, outliers)
     shared = combine_options(each)
     submission, fallbacks = complete_submission(predictions, failed, descriptions, shared)
     provenance = {
         **prediction_provenance(options.data, descriptions, samples, shared, fallbacks),
         "members": [model_provenance(loaded, folder) for loaded, folder in models],
-        "comments": "mean probabilities" if share_vocabulary(descriptions) else "consensus",
+        "comments": "mean probabilities" if len(vocabulary_groups(descriptions)) == 1 else "consensus",
     }
     return submission, provenance
 
@@ -60,22 +72,17 @@ def predict_ensemble(
 ) -> tuple[Predictions, dict[str, str]]:
     """The models' predictions as one, in the samples' order, as `Predictor.predict` gives them.
 
+    Decoders of one vocabulary write together; where there are several vocabularies, their captions then vote.
+
     Args:
         members: the models.
         samples: the images.
-        options: of each model; captions are written as those of the first decoder say.
+        options: of each model; captions are written as those of the first decoder of a vocabulary say.
         method: mean or rank, see `blend_mos`.
         outliers: see `mean_without_outliers`.
     """
-    if share_vocabulary([member.description for member in members]):
-        parts, captions, failed = predict_in_step(members, samples, options)
-    else:
-        pairs = [member.predict(samples, o) for member, o in zip(members, options, strict=True)]
-        parts = [predictions for predictions, _ in pairs]
-        failed = {name: reason for _, reasons in pairs for name, reason in reasons.items()}
-        votes = [part.captions for part, m in zip(parts, members, strict=True) if m.engine.decoder is not None]
-        captions = consensus_captions(votes) if votes else parts[0].captions
-    blended = replace(parts[0], captions=captions)
+    parts, votes, failed = predict_in_step(members, samples, options)
+    blended = replace(parts[0], captions=consensus_captions(votes)) if votes else parts[0]
     enabled = [member.description.config.model.mos.enabled for member in members]
     if any(enabled):
         values = [part.mos for part, has_mos in zip(parts, enabled, strict=True) if has_mos]
@@ -85,20 +92,43 @@ def predict_ensemble(
 
 def predict_in_step(
     members: Sequence[Predictor], samples: Sequence[Sample], options: Sequence[PredictOptions]
-) -> tuple[list[Predictions], list[str], dict[str, str]]:
-    """All models batch by batch: each one's mos, captions of all decoders at once, and why images could not be read."""
+) -> tuple[list[Predictions], list[list[str]], dict[str, str]]:
+    """All models batch by batch: each one's mos, the captions of each vocabulary, and why images could not be read."""
     parts: list[list[Predictions]] = [[] for _ in members]
-    captions: list[str] = []
+    groups = vocabulary_groups([member.description for member in members])
+    votes: list[list[str]] = [[] for _ in groups]
     failed: dict[str, str] = {}
-    shared = combine_options(options)
-    streams = [member.feature_batches(samples, o) for member, o in zip(members, options, strict=True)]
-    for batches in zip(*streams, strict=True):
-        captions += ensemble_captions(members, batches, shared)
-        for part, member, features, member_options in zip(parts, members, batches, options, strict=True):
-            features.features.pop("grid", None)
-            part.append(member.predict_features(features, member_options))
-            failed |= features.reasons()
-    return [Predictions.join(part) for part in parts], captions, failed
+    with progress_bar(len(samples), "predicting", show=options[0].progress) as bar:
+        for batches in shared_features(members, samples, options):
+            for vote, group in zip(votes, groups, strict=True):
+                shared = combine_options([options[i] for i in group])
+                vote += ensemble_captions([members[i] for i in group], [batches[i] for i in group], shared)
+            for part, member, features, member_options in zip(parts, members, batches, options, strict=True):
+                part.append(member.predict_features(features.without_grid(), member_options))
+                failed |= features.reasons()
+            bar.update(len(batches[0].samples))
+    return [Predictions.join(part) for part in parts], votes, failed
+
+
+def shared_features(
+    members: Sequence[Predictor], samples: Sequence[Sample], options: Sequence[PredictOptions]
+) -> Iterator[list[FeatureBatch]]:
+    """Each model's batch of features, computed once for the models that share a backbone and its inputs."""
+    keys = [feature_key(member, o) for member, o in zip(members, options, strict=True)]
+    streams = {keys[i]: members[i].feature_batches(samples, options[i]) for i in reversed(range(len(members)))}
+    for batches in zip(*streams.values(), strict=True):
+        batch_of_key = dict(zip(streams, batches, strict=True))
+        yield [batch_of_key[key] for key in keys]
+
+
+def feature_key(member: Predictor, options: PredictOptions) -> tuple[Any, ...]:
+    """Equal for models that read the same features."""
+    if not isinstance(member.engine, TorchEngine):
+        return (id(member),)
+    data, precision = member.description.config.data, member.description.config.train.precision
+    sizes = [(size, *kinds) for size, kinds in options.feature_sizes(member.description.config).items()]
+    settings = (data.flip, data.cache, precision, data.cache_dir, data.split_dir)
+    return (id(member.engine.model.backbone), *sizes, *settings, options.cache, options.labelled, options.batch_size)
 
 
 @torch.inference_mode()
@@ -121,9 +151,13 @@ def ensemble_captions(
     return captions
 
 
-def share_vocabulary(members: Sequence[ModelDescription]) -> bool:
-    """Whether all decoders of the models have the same vocabulary."""
-    return len({member.tokenizer.to_json() for member in members if member.config.model.decoder.enabled}) == 1
+def vocabulary_groups(members: Sequence[ModelDescription]) -> list[list[int]]:
+    """Indices of the models with a decoder, those of one vocabulary together."""
+    groups: dict[str, list[int]] = {}
+    for i, member in enumerate(members):
+        if member.config.model.decoder.enabled:
+            groups.setdefault(member.tokenizer.to_json(), []).append(i)
+    return list(groups.values())
 
 
 def combine_options(options: Sequence[PredictOptions]) -> PredictOptions:

@@ -8,7 +8,7 @@ C channels, L level statistics.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -49,6 +49,10 @@ class FeatureBatch:
     failed: dict[int, str]
     rows: dict[FeatureKind, list[int]] = field(default_factory=dict)
     features: dict[FeatureKind, Tensor] = field(default_factory=dict)
+
+    def without_grid(self) -> "FeatureBatch":
+        """The batch without the captions' features."""
+        return replace(self, features={kind: x for kind, x in self.features.items() if kind != "grid"})
 
     def reasons(self) -> dict[str, str]:
         """Why images could not be read, by name."""

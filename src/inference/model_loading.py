@@ -1,8 +1,9 @@
-"""A model by its name: folder, run name, run id or best.
+"""A model by its name: folder, run name, run id or best; all models of a group.
 
-Held by tests/data/test_leaky_split.py and tests/inference/test_predict_submission.py.
+Held by tests/data/test_leaky_split.py, tests/inference/test_predict_submission.py and test_ensemble.py.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from src.data.leaky_split import warn_leaky_model
@@ -20,3 +21,15 @@ def load_model(name: str) -> tuple[LoadedModel, Path]:
     loaded = load_model_folder(folder)
     warn_leaky_model(name, loaded.config.data)
     return loaded, folder
+
+
+def load_members(folders: Sequence[Path]) -> list[tuple[LoadedModel, Path]]:
+    """The models of several folders; those with equal backbones share the first one's, and so its features."""
+    members = [load_model(str(folders[0]))]
+    backbones = {members[0][0].model.backbone.fingerprint("levels"): members[0][0].model.backbone}
+    for folder in folders[1:]:
+        loaded, path = load_model(str(folder))
+        backbone = loaded.model.backbone
+        loaded.model.backbone = backbones.setdefault(backbone.fingerprint("levels"), backbone)
+        members.append((loaded, path))
+    return members

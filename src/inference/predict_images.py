@@ -12,7 +12,7 @@ from src.common.errors import UserError
 from src.common.files import check_readable, stat_file
 from src.config.cli import Overrides
 from src.data.image_io import MAX_PIXELS
-from src.inference.model_loading import load_model
+from src.inference.group_predictor import load_predictor
 from src.inference.predict_options import make_predict_options
 from src.inference.predictor import ImageLimits, Prediction, PredictionError, Predictor, compare_with_training
 
@@ -28,9 +28,8 @@ def predict_images(options: Namespace, overrides: Overrides) -> Iterator[str]:
     """
     if others := [f"--{name}" for name in TABLE_OPTIONS if options[name]]:
         raise UserError(f"--image: prints and writes no file; leave {' and '.join(others)} out, or leave it out")
-    loaded, _ = load_model(options.model)
-    predict_options = make_predict_options(options, overrides, loaded)
-    predictor, failed = Predictor.of_model(loaded, LIMITS), []
+    predictor, failed = load_predictor(options.model, LIMITS), []
+    predict_options = make_predict_options(options, overrides, predictor.description)
     for name in options.image:
         try:
             prediction = predictor.predict_bytes([read_image(name)], predict_options)[0]

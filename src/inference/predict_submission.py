@@ -1,6 +1,7 @@
 """A model's predictions as a submission, in this process or in several: the work of the command predict."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from src.common.errors import UserError
 from src.config.cli import Overrides
 from src.data.image_list import find_images
 from src.inference.distributed_prediction import DistributedResult, predict_distributed, remove_parts
+from src.inference.ensemble import join_models
 from src.inference.fallbacks import complete_submission, mos_range
 from src.inference.model_loading import load_model
 from src.inference.predict_options import check_style_option, make_predict_options
 from src.inference.predictor import Predictor
 from src.inference.provenance import model_provenance, prediction_provenance
 from src.inference.submission import check_submission_path, write_submission
+from src.tracking.run_group import group_members
 
 
 @dataclass
@@ -49,6 +52,9 @@ def predict_submission(options: Namespace, overrides: Overrides) -> PredictSumma
     check_submission_path(output)
     if options.workers and options.cache:
         raise UserError(f"--workers {options.workers}: they keep no features; leave --cache out")
+    folders = group_members(options.model)
+    if len(folders) > 1:
+        return predict_group_submission(folders, options, overrides)
     loaded, folder = load_model(options.model)
     samples = find_images(options.data, options.images, options.sample)
     predict_options = make_predict_options(options, overrides, loaded)
@@ -65,3 +71,19 @@ def predict_submission(options: Namespace, overrides: Overrides) -> PredictSumma
     if options.workers:
         remove_parts(output)
     return PredictSummary(len(samples), result.stored, time.perf_counter() - start, fallbacks)
+
+
+def predict_group_submission(folders: Sequence[Path], options: Namespace, overrides: Overrides) -> PredictSummary:
+    """As predict_submission, by all models of a group: mean mos, captions as of an ensemble.
+
+    Raises:
+        UserError: as predict_submission; --workers is given.
+    """
+    if options.workers:
+        raise UserError(f"--workers {options.workers}: a group predicts in one process; leave it out")
+    start = time.perf_counter()
+    submission, provenance = join_models(folders, options, overrides)
+    provenance |= {"group": options.model, "join": "mean"}
+    write_submission(Path(options.output), submission, provenance, provenance["mos_range"])
+    fallbacks = dict.fromkeys(provenance["fallbacks"], "")
+    return PredictSummary(len(submission.names), 0, time.perf_counter() - start, fallbacks)

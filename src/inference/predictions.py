@@ -3,9 +3,11 @@
 Notation: B images, R rows of them that a task predicts, N places of the grid, C channels.
 """
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +25,8 @@ from src.metrics.compute import score_images
 from src.metrics.meteor import Meteor
 from src.models.generation import StepDecoder, generate
 from src.models.multitask import MultitaskModel, MultitaskOutputs
+
+PREDICTIONS = "answers.json"  # in a run's folder: those for its validation images
 
 
 @dataclass
@@ -44,6 +48,11 @@ class Predictions:
     mos_true: list[float] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
     references: list[list[str]] = field(default_factory=list)
+
+    @staticmethod
+    def read(run_folder: Path) -> "Predictions":
+        """A finished run's predictions for its validation images."""
+        return Predictions(**json.loads((run_folder / PREDICTIONS).read_text(encoding="utf-8")))
 
     @staticmethod
     def join(parts: Iterable["Predictions"]) -> "Predictions":

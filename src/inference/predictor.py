@@ -177,7 +177,7 @@ class Predictor:
         samples = [Sample(Path(), "", "") for _ in images]
         with self.lock, torch.inference_mode():
             features = extract_features(self.engine, self.description.config, samples, views, options)
-            mos, beams = self._mos_and_beams(features, options)
+            mos, beams = self.mos_and_beams(features, options)
         seconds = (time.perf_counter() - start) / max(1, len(images) - len(features.failed))
         return [
             PredictionError(features.failed[i])
@@ -211,7 +211,7 @@ class Predictor:
         except ImageError as error:
             return error.reason
 
-    def _mos_and_beams(
+    def mos_and_beams(
         self, features: FeatureBatch, options: PredictOptions
     ) -> tuple[dict[int, float], dict[int, list[BeamCaption]]]:
         """mos and the beam's captions of a batch's images, by row; without those that the model does not predict."""

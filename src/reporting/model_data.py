@@ -9,11 +9,13 @@ from pathlib import Path
 from src.common.errors import UserError
 from src.config.schema import Config
 from src.data.sample import Sample
-from src.evaluation.evaluation_set import EvaluationOptions, ModelPredictions, predict_part
+from src.evaluation.evaluation_set import EvaluationOptions, ModelPredictions, predict_group, predict_part
 from src.evaluation.score_table import ALL, score_by_source
 from src.inference.predictions import Predictions
+from src.inference.provenance import model_run_id
 from src.metrics.base import Scores
-from src.reporting.metric_history import MetricHistory, load_metric_history
+from src.reporting.metric_history import MetricHistory, load_metric_history, metrics_from_file
+from src.tracking.finished_runs import RunGroup, find_group
 
 MAX_FALLBACK_NAMES = 5
 
@@ -29,12 +31,24 @@ class ReportedModel:
 
 @dataclass
 class ModelData:
-    """A model's name in the report, its predictions, scores of all images and of each source, and logged metrics."""
+    """A model's name in the report, its predictions, scores of all images and of each source, and logged metrics.
+
+    Of a group, `model` has its first model and the predictions of all.
+    """
 
     name: str
     model: ModelPredictions
     scores: dict[str, Scores]
     history: MetricHistory
+    group: RunGroup | None = None
+
+    def curves(self) -> dict[str, MetricHistory]:
+        """The logged metrics by run: the model's own, or those of a group's runs as far as their folders are here."""
+        if self.group is None:
+            return {self.name: self.history}
+        return {
+            name: metrics_from_file(self.group.folder.parent / name / "history.jsonl") for name in self.group.members
+        }
 
     @property
     def overall(self) -> Scores:
@@ -78,9 +92,31 @@ def collect_models(reported: Sequence[ReportedModel], options: EvaluationOptions
 
 
 def collect_model(reported: ReportedModel, options: EvaluationOptions, with_meteor: bool) -> ModelData:
-    """The data of one model; a model given by path, id or `best` has the name of its run."""
+    """The data of one model or group; a model given by path, id or `best` has the name of its run."""
+    if group := find_group(reported.model):
+        model = group_predictions(group, options)
+        history = load_metric_history(model.provenance["run_id"], group.folder / "history.jsonl")
+        return ModelData(group.name, model, score_by_source(model.predictions, with_meteor), history, group)
     model = predict_part(reported.model, options, reported.config, cache_as_trained=True)
     history = load_metric_history(model.provenance["run_id"], model.folder.parent / "history.jsonl")
     by_run_name = Path(reported.model).exists() or reported.model in ("best", model.provenance["run_id"])
     name = reported.name or (by_run_name and model.loaded.config.track.name) or reported.model
     return ModelData(name, model, score_by_source(model.predictions, with_meteor), history)
+
+
+def group_predictions(group: RunGroup, options: EvaluationOptions) -> ModelPredictions:
+    """A group's predictions, each image's by the models that did not train on it, as those of one model."""
+    parts = predict_group(str(group.folder), options, cache_as_trained=True)
+    provenance = parts[0].provenance | {
+        "run_id": model_run_id(group.folder / "model"),
+        "fallbacks": [name for part in parts for name in part.provenance["fallbacks"]],
+    }
+    return ModelPredictions(
+        group.name,
+        Predictions.join(part.predictions for part in parts),
+        [sample for part in parts for sample in part.samples],
+        provenance,
+        loaded=parts[0].loaded,
+        folder=group.folder / "model",  # its environment.json and run_id.txt are the group's
+        options=parts[0].options,
+    )

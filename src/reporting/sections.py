@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 
 from src.config.schema import to_dict
+from src.evaluation.out_of_fold import OofScores
 from src.evaluation.paired_comparison_tables import decile_columns
 from src.evaluation.score_table import ALL, score_rows
 from src.inference.predictions import score_predictions
@@ -23,6 +24,7 @@ from src.reporting.html import Block, Page, Section, Table, Text, make_plot
 from src.reporting.metric_history import MetricHistory, loss_panels, resource_panels, score_panels
 from src.reporting.model_data import ModelData
 from src.reporting.model_ranking import ranking_sections
+from src.tracking.finished_runs import RunGroup, read_finished_run
 from src.tracking.mlflow_tracker import flatten_tree
 
 
@@ -38,10 +40,13 @@ def make_page(models: Sequence[ModelData], max_images: int, with_meteor: bool = 
     page = Page(f"Report on {names}", [line for model in models for line in model.summary()])
     if len(models) == 1:
         data = models[0]
-        examples = [gallery_section(data), attention_section(data), embedding_section(data, page, max_images)]
+        examples = [gallery_section(data)]
+        if data.group is None:
+            examples += [attention_section(data), embedding_section(data, page, max_images)]
     else:
         examples = ranking_sections(models, with_meteor)
-    page.sections = [scores_section(models), training_section(models), mos_section(models), *examples]
+    groups = [group_section(model.group) for model in models if model.group]
+    page.sections = [scores_section(models), *groups, training_section(models), mos_section(models), *examples]
     page.sections += [caption_section(models), resource_section(models), config_section(models)]
     return page
 
@@ -62,10 +67,25 @@ def scores_section(models: Sequence[ModelData]) -> Section:
     return section
 
 
+def group_section(group: RunGroup) -> Section:
+    """A group's out-of-fold scores with their spread, and the selected score of each of its runs."""
+    folder = group.folder.parent
+    rows = [[name, f"{read_finished_run(folder / name).selected:.4f}"] for name in group.members]
+    refit = f" {group.refit} is trained on all photos, and has no score of its own." if group.refit else ""
+    about = "mos is the mean over the seeds, a caption their vote. sd: of the scores of folds, and of seeds."
+    header, *scores = OofScores.read(group.folder).rows()
+    blocks: list[Block] = [Table(header, scores), Table(["run", "selected score"], rows)]
+    return Section(f"Folds and seeds of {group.name}", about + refit, blocks)
+
+
 def training_section(models: Sequence[ModelData]) -> Section:
     """Losses and scores over the steps of training."""
     description = "Losses of the training and validation photos, and scores of the validation photos, by step."
-    section = Section("Training", description, curve_blocks({model.name: model.history for model in models}))
+    section = Section(
+        "Training",
+        description,
+        curve_blocks({name: history for model in models for name, history in model.curves().items()}),
+    )
     if not section.blocks:
         section.description = "Unknown: the model folder has no run in MLflow and no history.jsonl beside it."
     return section

@@ -3,12 +3,13 @@
 from jsonargparse import Namespace
 
 from src.common.errors import UserError
+from src.inference.group_predictor import load_predictor
 from src.inference.predict_options import PredictOptions
-from src.inference.predictor import ImageLimits, Predictor
+from src.inference.predictor import ImageLimits
 from src.serving.api import ServedModel, make_app
 from src.serving.limits import RequestLimits
 from src.serving.page_server import check_port
-from src.tracking.run_registry import find_model, short_name
+from src.tracking.run_registry import short_name
 
 
 def serve_api(options: Namespace) -> None:
@@ -60,7 +61,7 @@ def load_served_model(model: str, limits: ImageLimits | None = None, style: str 
     Raises:
         UserError: there is no such model; it does not know the style, or has no default.
     """
-    predictor = Predictor.load(find_model(model), limits)
+    predictor = load_predictor(model, limits)
     if style and predictor.engine.decoder is None:
         raise UserError("--style: no captions are written; leave it out")
     options = PredictOptions(predictor.description.config.generate, style)

@@ -6,14 +6,16 @@ Held by tests/tracking/test_run_registry.py.
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from src.common.errors import UserError
 from src.data.leaky_split import LEAKING
 from src.tracking.mlflow_sync import RUN_ID
 
 RUNS = Path("runs")
 MODEL_FILES = ("model.safetensors", "config.yaml")
+GROUP, GROUP_FORMAT = "group.json", 1
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,27 @@ class FinishedRun:
     def model(self) -> Path:
         """The model folder."""
         return self.folder / "model"
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """A group of runs.
+
+    Attributes:
+        folder: the group's.
+        name: the group's.
+        folds: number of folds; 0: none, all runs share the experiment's own split.
+        seeds: number of seeds.
+        members: names of its runs, by fold and then seed.
+        refit: name of the run on all images; empty: none.
+    """
+
+    folder: Path
+    name: str
+    folds: int
+    seeds: int
+    members: list[str]
+    refit: str = ""
 
 
 def finished_runs(runs: Path = RUNS) -> list[FinishedRun]:
@@ -78,6 +101,28 @@ def find_model_here(name: str, runs: Path = RUNS) -> Path | None:
             return run.model
     folders = [runs / name, *(file.parent for file in runs.glob(f"*/{RUN_ID}") if file.read_text().strip() == name)]
     return next((folder / "model" for folder in folders if is_model_folder(folder / "model")), None)
+
+
+def find_group(name: str, runs: Path = RUNS) -> RunGroup | None:
+    """The group of a name, folder or MLflow id, or of the folds of a sweep's best configuration; None: there is none.
+
+    Raises:
+        UserError: its file is damaged or of a later format.
+    """
+    folders = [Path(name)]
+    if Path(name).name == name:
+        folders += [runs / name, *([runs / f"{name}-best"] if (runs / f"sweep-{name}").is_dir() else [])]
+        folders += [file.parent for file in runs.glob(f"*/{RUN_ID}") if file.read_text().strip() == name]
+    return next((read_group(folder) for folder in folders if (folder / GROUP).is_file()), None)
+
+
+def read_group(folder: Path) -> RunGroup:
+    """The group of a folder; raises as find_group."""
+    tree = read_json(folder / GROUP)
+    if tree.pop("format", None) != GROUP_FORMAT or tree.keys() != {f.name for f in fields(RunGroup)} - {"folder"}:
+        remedy = "give the group's training command again"
+        raise UserError(f"{folder / GROUP}: is damaged, or no group of format {GROUP_FORMAT}; {remedy}")
+    return RunGroup(folder, **tree)
 
 
 def is_best_of_sweep(run: FinishedRun, sweep: str) -> bool:

@@ -125,7 +125,8 @@ def fill_identity(identity: dict[str, Any]) -> dict[str, Any]:
 def config_identity(config: Config) -> dict[str, Any]:
     """The settings that make a run the same run: all but places of files and numbers of processors."""
     tree = to_dict(config)
-    tree.pop("track")
+    for key in ("track", "folds", "seeds"):
+        tree.pop(key)
     for key in ("runs", "threads", "compile", "workers", "cpus"):
         tree["train"].pop(key)
     for key in ("cache_dir", "split_dir", "workers"):

@@ -12,7 +12,7 @@ from typing import Any
 from src.common.errors import UserError, one_line
 from src.common.file_locks import file_lock
 from src.data.leaky_split import LEAKING
-from src.tracking.finished_runs import MODEL_FILES, find_model_here, finished_runs, is_model_folder
+from src.tracking.finished_runs import MODEL_FILES, find_group, find_model_here, finished_runs, is_model_folder
 from src.tracking.mlflow_client import database_names, import_mlflow, open_client, tracking_uri
 
 RUN_ID_FORM = re.compile("[0-9a-f]{32}")
@@ -89,7 +89,7 @@ def find_model(name: str, uri: str = "", cache: Path = Path("cache/models")) -> 
     Where the run's folder is on another machine, the artifact `model` is downloaded into `cache`.
 
     Raises:
-        UserError: no run has this name (the message lists the nearest), or its run has no model.
+        UserError: no run has this name (the message lists the nearest), its run has no model, or it is a group of runs.
     """
     if is_model_folder(Path(name)):
         return Path(name)
@@ -97,6 +97,8 @@ def find_model(name: str, uri: str = "", cache: Path = Path("cache/models")) -> 
         return Path(name) / "model"
     if model := find_model_here(name):
         return model
+    if group := find_group(name):
+        raise UserError(f"{name}: a group of {len(group.members)} models; name one here, such as {group.members[0]}")
     if Path(name).is_dir():
         raise UserError(f"{name}: no model folder; one holds {' and '.join(MODEL_FILES)}")
     check_name(name, uri)

@@ -52,10 +52,13 @@ class StepCheckpoint(MovableCheckpoint):
 
 
 def checkpoint_callbacks(folder: Path, select: str, steps: int) -> list[Callback]:
-    """Callbacks that write last.ckpt (each epoch, and each `steps` steps if not 0) and best.ckpt (highest `select`)."""
+    """Callbacks that write last.ckpt (each epoch, and each `steps` steps if not 0) and best.ckpt (highest `select`).
+
+    Without a `select` there is no best.ckpt.
+    """
     options: dict[str, Any] = {"dirpath": folder, "auto_insert_metric_name": False, "enable_version_counter": False}
-    best = MovableCheckpoint(filename="best", monitor=select, mode="max", save_top_k=1, **options)
+    best = [MovableCheckpoint(filename="best", monitor=select, mode="max", save_top_k=1, **options)] if select else []
     each_epoch = MovableCheckpoint(filename="last", save_on_train_epoch_end=True, **options)
     if not steps:
-        return [best, each_epoch]
-    return [best, each_epoch, StepCheckpoint(filename="last", every_n_train_steps=steps, **options)]
+        return [*best, each_epoch]
+    return [*best, each_epoch, StepCheckpoint(filename="last", every_n_train_steps=steps, **options)]

@@ -27,6 +27,10 @@ def check_config(config: Config) -> None:
         raise UserError(f"{every}: must divide train.epochs {config.train.epochs}, or the last goes without a score")
     if config.train.self_critical.epochs > config.train.epochs:
         raise UserError("train.self_critical.epochs: more than train.epochs, of which they are the last ones; lower it")
+    if config.folds or config.seeds > 1:
+        raise UserError("folds and seeds are keys of src.train alone; remove them, or train the group by itself")
+    if config.data.train_on_val and (config.train.patience or config.train.schedule == "plateau"):
+        raise UserError("data.train_on_val: leaves no score for train.patience or schedule plateau; choose others")
     if config.data.cache and not config.model.backbone.frozen:
         remedy = "set it false, or model.backbone.trainable and .lora.rank 0"
         raise UserError(f"data.cache: a trained backbone's features change; {remedy}")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from src.common.files import write_text
 from src.config.schema import Config
 from src.data.image_io import load_image
-from src.inference.predictions import Predictions, predict_batches, score_predictions
+from src.inference.predictions import PREDICTIONS, Predictions, predict_batches, score_predictions
 from src.models.model_folder import save_model
 from src.plots.curves import plot_curves
 from src.plots.mos import plot_mos_residuals, plot_mos_scatter
@@ -34,25 +35,37 @@ def finalize_run(
 
     A process of a group that is not its first has no tracker, and only predicts its part.
     """
-    part = predict_batches(module.model, data.val_loader(), config.generate, data.tokenizer, config.train.precision)
-    predictions = Predictions.join(module.group.gather(part))
+    predictions = Predictions.join(module.group.gather(predict_validation(config, module, data)))
     if tracker is None:
         return
-    values = score_predictions(predictions, module.meteor, intervals=True).scores
+    values = score_predictions(predictions, module.meteor, intervals=True).scores if len(predictions) else {}
     scores = {name: asdict(score) for name, score in values.items()}
     save_model(folder.model, module.model, data.tokenizer.to_json(), config, data.meta() | {"scores": scores})
-    best = selection_score({name: s["value"] for name, s in scores.items()}, config.train.select)
+    best = selection_score({name: s["value"] for name, s in scores.items()}, config.train.select) if scores else None
     tracker.log_metrics({f"best/{name}": s["value"] for name, s in scores.items()})
     tracker.log_text(json.dumps(scores, indent=1), "scores.json")
-    tracker.log_text(json.dumps(vars(predictions), ensure_ascii=False), "answers.json")
+    tracker.log_text(json.dumps(vars(predictions), ensure_ascii=False), PREDICTIONS)
     for name, figure in run_figures(predictions, folder, data):
         tracker.log_figure(figure, f"plots/{name}.png")
     tracker.log_model(folder.model)
     # Last, since the run `best` is chosen by it, and a run that was killed earlier has no model.
-    tracker.log_metrics({"selected": best, "train_seconds": module.seconds})
-    result = {"name": config.track.name, "model": str(folder.model), "run_id": tracker.run_id, "selected": best}
+    selected = {} if best is None else {"selected": best}
+    tracker.log_metrics({**selected, "train_seconds": module.seconds})
+    result: dict[str, Any] = {
+        "name": config.track.name,
+        "model": str(folder.model),
+        "run_id": tracker.run_id,
+        "selected": best,
+    }
     result |= {"seconds": module.seconds, "captions": module.captions, "scores": scores}
     write_text(folder.result, json.dumps(result, indent=1))
+
+
+def predict_validation(config: Config, module: MultitaskModule, data: DataModule) -> Predictions:
+    """The model's predictions for the validation images; none where it was trained on them."""
+    if config.data.train_on_val:
+        return Predictions()
+    return predict_batches(module.model, data.val_loader(), config.generate, data.tokenizer, config.train.precision)
 
 
 def run_figures(predictions: Predictions, folder: RunFolder, data: DataModule) -> Iterable[tuple[str, Figure]]:
@@ -64,7 +77,8 @@ def run_figures(predictions: Predictions, folder: RunFolder, data: DataModule) -
     if any(value == value for value in predictions.mos):
         yield "mos", plot_mos_scatter(np.array(predictions.mos_true), np.array(predictions.mos))
         yield "residuals", plot_mos_residuals(np.array(predictions.mos_true), np.array(predictions.mos))
-    yield "samples", sample_figure(predictions, {s.name: s.path for s in data.parts["val"]})
+    if len(predictions):
+        yield "samples", sample_figure(predictions, {s.name: s.path for s in data.parts["val"]})
 
 
 def sample_figure(predictions: Predictions, paths: dict[str, Path]) -> Figure:

@@ -75,7 +75,7 @@ def make_trainer(
     train = config.train
     view = [EpochProgress()] if tracker else []
     return Trainer(
-        max_epochs=train.epochs,
+        max_epochs=train.stop_after or train.epochs,
         precision=PRECISION[resolve_precision(train.precision, best_device())],
         accumulate_grad_batches=train.accumulate,
         gradient_clip_val=train.clip or None,
@@ -83,7 +83,7 @@ def make_trainer(
         num_sanity_val_steps=0,  # scores of two batches have no meaning
         log_every_n_steps=10,
         logger=TrackerLogger(tracker) if tracker else False,
-        callbacks=[*trainer_callbacks(train, folder), *view, *(extra_callbacks or [])],
+        callbacks=[*trainer_callbacks(config, folder), *view, *(extra_callbacks or [])],
         default_root_dir=folder.path,
         use_distributed_sampler=False,  # TrainBatchSampler shards by itself
         enable_model_summary=False,
@@ -103,9 +103,10 @@ def device_arguments(world: int) -> dict[str, Any]:
     return {"devices": "auto", "strategy": strategy, "plugins": [AtomicCheckpointIO(), RayLightningEnvironment()]}
 
 
-def trainer_callbacks(train: TrainConfig, folder: RunFolder) -> list[Callback]:
+def trainer_callbacks(config: Config, folder: RunFolder) -> list[Callback]:
     """Checkpoints, and as configured: moving average of weights, early stopping, a time limit."""
-    result = checkpoint_callbacks(folder.checkpoint.parent, "val/selected", train.checkpoint_steps)
+    train, select = config.train, "" if config.data.train_on_val else "val/selected"
+    result = checkpoint_callbacks(folder.checkpoint.parent, select, train.checkpoint_steps)
     if train.ema:
         result.append(WeightEMA(train))
     if train.patience:
@@ -132,7 +133,7 @@ def fit_model(
     trainer.fit(
         module,
         train_dataloaders=batches,
-        val_dataloaders=data.val_loader(config.eval_photos),
+        val_dataloaders=None if data.config.data.train_on_val else data.val_loader(config.eval_photos),
         ckpt_path=str(last) if last.exists() else None,
     )
     if trainer.interrupted:

@@ -14,6 +14,7 @@ from threading import Thread
 from src.common.errors import UserError, one_line
 from src.common.files import write_text
 from src.config.schema import Config, TrackConfig, to_dict
+from src.models.backbones.base import resolve_backbone
 from src.tracking.abandoned_runs import end_when_gone
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_registry import find_model
@@ -36,7 +37,7 @@ def check_runs(tasks: Sequence[VariantTask], path: Path) -> None:
     for task in tasks:
         if task.model:
             find_model(task.model)
-        if not task.model and (changed := task.run.changed(task.config)):
+        if not task.model and (changed := task.run.changed(resolve_backbone(task.config))):
             where = f"{task.run.path} holds a run with another config ({', '.join(changed)})"
             raise UserError(f"{path}: variants: {task.name}: {where}; remove it, or set another track.name")
 

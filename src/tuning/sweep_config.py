@@ -131,7 +131,7 @@ def check_sweep(sweep: SweepConfig, path: Path) -> None:
             with locate_errors(path, name, key):
                 check_keys([key])
     with locate_errors(path, "base"):
-        trial_config(sweep, {})
+        check_single_runs(trial_config(sweep, {}))
     if sweep.final:
         with locate_errors(path, "final"):
             trial_config(sweep, sweep.final)
@@ -191,6 +191,12 @@ def yaml_line(path: Path, *keys: str | int) -> str:
             break
         line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
     return f"{path}:{line}" if line else str(path)
+
+
+def check_single_runs(config: Config) -> None:
+    """Raises UserError where an experiment is a group of runs: a trial is one run."""
+    if config.folds or config.seeds > 1:
+        raise UserError("folds and seeds are keys of src.train; remove them, and set the sweep's own folds")
 
 
 def check_values(sweep: SweepConfig, key: str) -> None:

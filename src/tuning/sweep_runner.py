@@ -32,6 +32,7 @@ from src.tracking.run_folder import RunFolder
 from src.tracking.run_registry import register_model
 from src.training.datamodule import build_feature_store
 from src.training.run import train
+from src.tuning.group_training import train_group
 from src.tuning.search_space import SearchSpace
 from src.tuning.study import (
     best_trial,
@@ -228,16 +229,11 @@ def train_best(sweep: SweepConfig, folder: Path, best: FrozenTrial, parent: str)
         Each run's result.
     """
     print(f"training the best of {sweep.name} out: {best.params}", file=sys.stderr)
-    results = []
-    for fold in range(max(1, sweep.folds)):
-        config = trial_config(sweep, {**best.params, **sweep.final})
-        config.track.name, config.track.parent = f"{sweep.name}-best", parent
-        if sweep.folds:
-            config.data.folds, config.data.fold = sweep.folds, fold
-            config.track.name += f"-fold{fold}"
-        config.train.runs = str(folder.parent)
-        config.train.workers = sweep.resources.workers
-        config = resolve_backbone(config)  # as the earlier run has it
-        earlier = RunFolder(folder.parent / config.track.name)
-        results.append(train(config, again=bool(earlier.changed(config))))  # of another best trial
-    return results
+    config = resolve_backbone(trial_config(sweep, {**best.params, **sweep.final}))
+    config.track.name, config.track.parent = f"{sweep.name}-best", parent
+    config.train.runs, config.train.workers = str(folder.parent), sweep.resources.workers
+    config.folds = sweep.folds
+    if sweep.folds:
+        return train_group(config, replace_changed=True).results
+    earlier = RunFolder(folder.parent / config.track.name)
+    return [train(config, again=bool(earlier.changed(config)))]  # of another best trial

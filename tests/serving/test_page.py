@@ -34,6 +34,8 @@ from src.serving.page.model_list import MlflowRuns, available_models
 from src.serving.page.model_selection import SelectedModel
 from src.serving.page.mos_scale import histogram_bars
 from src.serving.page_server import PageOptions, streamlit_command
+from src.tracking.finished_runs import RunGroup
+from src.tracking.run_group import write_group
 from src.tracking.run_registry import RunRecord
 from tests.servers import free_port, wait_until_up
 from tests.tiny import make_model, tiny_config, write_photo
@@ -128,11 +130,17 @@ def test_a_photo_gets_mos_beam_and_time_of_each_model(page: AppTest, photo: byte
     assert beams(page)[0].options[0] != first
 
 
-def test_a_model_that_is_named_is_offered_once(elsewhere: Path) -> None:
+def test_a_model_or_group_that_is_named_is_offered_once(elsewhere: Path) -> None:
     make_model(elsewhere / "runs" / "demo" / "model")
     make_model(elsewhere / "runs" / "other" / "model")
+    write_group(RunGroup(Path("runs/both"), "both", 0, 2, ["demo", "other"]))
     page = AppTest.from_function(script, args=(PageOptions(("runs/demo",)),), default_timeout=60)
-    assert run(page).multiselect[0].options == ["demo", "other"]
+    assert run(page).multiselect[0].options == ["demo", "other", "both"]
+    page = AppTest.from_function(script, args=(PageOptions(("both",)),), default_timeout=60)
+    assert run(page).multiselect[0].options == ["both", "demo", "other"]
+    page.toggle[0].set_value(True)
+    run(page)
+    assert "mos " in texts(page)
 
 
 def make_run(runs: Path, name: str, score: float | None = None, split: str = "random", model: bool = True) -> None:

@@ -116,21 +116,21 @@ class Killed(Exception):
     """Ends a run as a kill does: nothing runs after it that would save anything."""
 
 
-def cut_short(monkeypatch: pytest.MonkeyPatch, place: str, at: int, file: str) -> None:
+def cut_short(monkeypatch: pytest.MonkeyPatch, place: str, at: int, file: str, *more: str) -> None:
     """Trains until a function has been entered so many times."""
     owner, name = place.rsplit(".", 1)
     found = pkgutil.resolve_name(owner)
     whole, entered = getattr(found, name), iter(range(1, 99))
 
-    def entering(*args: object, **more: object) -> object:
+    def entering(*args: object, **settings: object) -> object:
         if next(entered) == at:
             raise Killed
-        return whole(*args, **more)
+        return whole(*args, **settings)
 
     with monkeypatch.context() as patch:
         patch.setattr(found, name, entering)
         with pytest.raises(Killed):
-            main(["--config", file, *QUALITY])
+            main(["--config", file, *QUALITY, *more])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from threading import Thread
 import streamlit as st
 
 from src.common.errors import UserError, one_line
-from src.tracking.finished_runs import finished_runs, is_model_folder
+from src.tracking.finished_runs import GROUP, find_group, finished_runs, is_model_folder
 from src.tracking.mlflow_client import tracking_uri
 from src.tracking.mlflow_sync import RUN_ID
 from src.tracking.run_registry import (
@@ -68,13 +68,14 @@ def cached_mlflow_runs(uri: str) -> MlflowRuns:
 
 
 def available_models(named: tuple[str, ...], mlflow: list[RunRecord]) -> dict[str, str]:
-    """Label -> name for find_model: the named models, then the runs here and those that only MLflow has, best first.
+    """Label -> name: the named models and groups, then the runs and groups here and the runs that only MLflow has.
 
     Raises:
         UserError: a named model does not exist.
     """
     folders = [named_folder(name) for name in named]
-    runs_here = [path for path in local_models(Path("runs").resolve()) if path not in folders]
+    local = [*local_models(runs := Path("runs").resolve()), *sorted(path.parent for path in runs.glob(f"*/{GROUP}"))]
+    runs_here = [path for path in local if path not in folders]
     models: dict[str, str] = {}
     for name in [*named, *map(str, runs_here)]:
         label = short_name(name)
@@ -84,11 +85,13 @@ def available_models(named: tuple[str, ...], mlflow: list[RunRecord]) -> dict[st
 
 
 def named_folder(name: str) -> Path:
-    """The model folder of a name for find_model.
+    """The folder of a model, by its name for find_model, or of a group.
 
     Raises:
         UserError: there is none.
     """
+    if group := find_group(name):
+        return group.folder.resolve()
     return (find_model(name) if Path(name).is_dir() else cached_folder(name)).resolve()
 
 

@@ -5,16 +5,17 @@ Held by tests/serving/test_page.py.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from threading import BoundedSemaphore
 
 import streamlit as st
 
 from src.common.errors import UserError
+from src.inference.group_predictor import load_predictor
 from src.inference.predict_options import PredictOptions, with_beam
 from src.inference.predictor import ImageLimits, Prediction, PredictionError, Predictor
 from src.serving.page.model_list import MlflowRuns, available_models, mlflow_runs, named_folder
 from src.serving.page_server import PageOptions
+from src.tracking.finished_runs import GROUP
 
 MAX_WAIT = 30.0  # seconds that a visitor waits for others
 
@@ -25,7 +26,7 @@ class SelectedModel:
 
     Attributes:
         label: name on the page.
-        folder: the model folder.
+        folder: the model's or group's folder.
         modified: time at which its weights were written; a model that is trained again is loaded again.
         predictor: predicts images.
         options: beam and style that the visitor chose.
@@ -135,8 +136,9 @@ def select_model(options: PageOptions, label: str, name: str) -> SelectedModel:
         UserError: it has no model folder, or the folder cannot be read.
     """
     folder = named_folder(name)
+    file = folder / GROUP if (folder / GROUP).is_file() else folder / "model.safetensors"
     try:
-        modified = (folder / "model.safetensors").stat().st_mtime
+        modified = file.stat().st_mtime
     except OSError as error:
         raise UserError(f"{label}: its folder is gone; choose another model") from error
     predictor = cached_predictor(str(folder), modified, options.megabytes, options.megapixels)
@@ -145,8 +147,8 @@ def select_model(options: PageOptions, label: str, name: str) -> SelectedModel:
 
 @st.cache_resource(max_entries=6, show_spinner="loading the model")
 def cached_predictor(folder: str, modified: float, megabytes: float, megapixels: float) -> Predictor:
-    """The predictor of a model folder, shared by all visitors."""
-    return Predictor.load(Path(folder), ImageLimits(megabytes, megapixels))
+    """The predictor of a model's or a group's folder, shared by all visitors."""
+    return load_predictor(folder, ImageLimits(megabytes, megapixels))
 
 
 @st.cache_resource
