@@ -23,14 +23,19 @@ def main(args: Sequence[str] | None = None) -> int:
     check_submission_path(output)
     if bool(options.submissions) == bool(options.models):
         raise UserError("give either --submissions A.csv B.csv ... or --models RUN RUN ... with --data PHOTOS")
+    if options.learn and not options.models:
+        raise UserError("--learn: weighs --models by their held-out predictions; a submission has none")
     if options.submissions:
         submission, provenance = ensemble_submissions([Path(name) for name in options.submissions], options)
+    elif options.learn:
+        from src.evaluation.learned_blend import ensemble_learned
+
+        submission, provenance = ensemble_learned(options, overrides)
     else:
         from src.inference.ensemble import ensemble_models
 
         submission, provenance = ensemble_models(options, overrides)
-    provenance |= {"join": options.mos, "outliers": options.outliers}
-    write_submission(output, submission, provenance, provenance["mos_range"])
+    write_submission(output, submission, provenance | {"outliers": options.outliers}, provenance["mos_range"])
     print(f"wrote {output} and {output.with_suffix('.json')}: {len(submission.names)} photos")
     print(f"next: python -m src.evaluate --predictions {quote(options.output)} --truth TABLE.csv")
     return EXIT_FALLBACKS if provenance.get("fallbacks") else 0
@@ -49,6 +54,8 @@ def make_options() -> CommandParser:
     about = "leave out of a photo's mos those more than this many quartile ranges outside the quartiles (1.5, say);"
     about += " 0: none"
     parser.add_argument("--outliers", type=AtLeast0, default=0.0, help=about)
+    about = "learn the weights of the models' mos from predictions for photos that none of them was trained on"
+    parser.add_argument("--learn", action="store_true", help=about)
     add_image_options(parser)
     add_prediction_options(
         parser, "style of the captions, by data set; default: the challenge's, where a model knows it"

@@ -203,7 +203,7 @@ def predict_with_members(
     models = [loaded for loaded, _ in members]
     each = [evaluation_predict_options(loaded, options, cache_as_trained) for loaded in models]
     predictors = [Predictor.of_model(loaded) for loaded in models]
-    predictions, failed = predict_ensemble(predictors, samples, each, "mean", 0.0)
+    predictions, failed = predict_ensemble(predictors, samples, each)
     shared = combine_options(each)
     fallbacks = list(fill_missing(predictions, failed, ensemble_fallback(models, shared), shared))
     origins = [model_provenance(loaded, folder) | {"part": options.values.part} for loaded, folder in members]

@@ -12,23 +12,34 @@ from src.metrics.text.ptb_tokenizer import tokenize
 MIN_CIDER_IMAGES = 10  # below, document frequencies, and so CIDEr-D, say nothing
 
 
-def blend_mos(values: np.ndarray, method: str = "mean", outliers: float = 0.0) -> np.ndarray:
+def blend_mos(
+    values: np.ndarray, method: str = "mean", outliers: float = 0.0, weights: np.ndarray | None = None
+) -> np.ndarray:
     """One mos for each image, in the members' units.
 
     Args:
         values: [M, P], M members.
         method: mean; or rank, where members' scales differ: the mean of each image's ranks, then the value at that rank
             of the sorted mos, a mean over the members.
-        outliers: see `mean_without_outliers`.
+        outliers: see `mean_without_outliers`; not with weights.
+        weights: [M] of the members in all means; None: equal.
 
     Returns:
         [P].
     """
+    scaled = rankdata(values, axis=1) if method == "rank" else values
+    if weights is None:
+        blended = mean_without_outliers(scaled, outliers)
+    else:
+        blended = np.average(scaled, axis=0, weights=weights)
     if method == "mean":
-        return mean_without_outliers(values, outliers)
-    rank = mean_without_outliers(rankdata(values, axis=1), outliers)
-    typical = np.sort(values, axis=1).mean(axis=0)
-    return np.interp(rank, np.arange(1, values.shape[1] + 1), typical)
+        return blended
+    return value_at_rank(blended, np.average(np.sort(values, axis=1), axis=0, weights=weights))
+
+
+def value_at_rank(rank: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """The values at ranks [P], from 1 and between two as between their values, of values in their order [P]."""
+    return np.interp(rank, np.arange(1, len(ordered) + 1), ordered)
 
 
 def mean_without_outliers(values: np.ndarray, outliers: float = 0.0) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Several models as one: their mos blended; captions from all decoders at once, or by vote."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,30 +30,39 @@ from src.models.generation import generate
 from src.models.model_folder import ModelDescription
 from src.tracking.run_group import group_members
 
+Blender = Callable[[np.ndarray], np.ndarray]
+"""mos [P] from the mos [M, P] of M models, all known."""
+
 
 def ensemble_models(options: Namespace, overrides: Overrides) -> tuple[Submission, dict[str, Any]]:
     """The submission of several models, groups by their members, and its provenance.
 
     Raises:
-        UserError: fewer than two models, no images, or a model that cannot be found.
+        UserError: fewer than two models, no images, or a model that cannot be loaded.
     """
     folders = [folder for name in options.models for folder in group_members(name)]
     if len(folders) < 2:
         raise UserError("--models: name at least two, or a group")
-    return join_models(folders, options, overrides, options.mos, options.outliers)
+    samples = find_images(options.data, options.images, options.sample)
+    blender = partial(blend_mos, method=options.mos, outliers=options.outliers)
+    submission, provenance = join_models(folders, samples, options, overrides, blender)
+    return submission, provenance | {"join": options.mos}
 
 
 def join_models(
-    folders: Sequence[Path], options: Namespace, overrides: Overrides, method: str = "mean", outliers: float = 0.0
+    folders: Sequence[Path],
+    samples: Sequence[Sample],
+    options: Namespace,
+    overrides: Overrides,
+    blender: Blender = blend_mos,
 ) -> tuple[Submission, dict[str, Any]]:
-    """The submission of the models of some folders, and its provenance; `method` and `outliers` as predict_ensemble."""
+    """The submission of the models of some folders for some images, and its provenance."""
     models = load_members(folders)
-    samples = find_images(options.data, options.images, options.sample)
     descriptions = [loaded for loaded, _ in models]
     each = [make_predict_options(options, overrides, loaded) for loaded in descriptions]
     check_style_option(options.style, each)
     members = [Predictor.of_model(loaded) for loaded, _ in models]
-    predictions, failed = predict_ensemble(members, samples, each, method, outliers)
+    predictions, failed = predict_ensemble(members, samples, each, blender)
     shared = combine_options(each)
     submission, fallbacks = complete_submission(predictions, failed, descriptions, shared)
     provenance = {
@@ -67,8 +77,7 @@ def predict_ensemble(
     members: Sequence[Predictor],
     samples: Sequence[Sample],
     options: Sequence[PredictOptions],
-    method: str,
-    outliers: float,
+    blender: Blender = blend_mos,
 ) -> tuple[Predictions, dict[str, str]]:
     """The models' predictions as one, in the samples' order, as `Predictor.predict` gives them.
 
@@ -78,15 +87,14 @@ def predict_ensemble(
         members: the models.
         samples: the images.
         options: of each model; captions are written as those of the first decoder of a vocabulary say.
-        method: mean or rank, see `blend_mos`.
-        outliers: see `mean_without_outliers`.
+        blender: of the mos of the models with that head.
     """
     parts, votes, failed = predict_in_step(members, samples, options)
     blended = replace(parts[0], captions=consensus_captions(votes)) if votes else parts[0]
     enabled = [member.description.config.model.mos.enabled for member in members]
     if any(enabled):
         values = [part.mos for part, has_mos in zip(parts, enabled, strict=True) if has_mos]
-        blended.mos = blend_known_mos(np.array(values), method, outliers)
+        blended.mos = blend_known_mos(np.array(values), blender)
     return blended, failed
 
 
@@ -166,10 +174,10 @@ def combine_options(options: Sequence[PredictOptions]) -> PredictOptions:
     return replace(first, mos=any(o.mos for o in options), captions=any(o.captions for o in options))
 
 
-def blend_known_mos(values: np.ndarray, method: str, outliers: float) -> list[float]:
+def blend_known_mos(values: np.ndarray, blender: Blender) -> list[float]:
     """Blended mos [P] of [M, P], NaN where a model gives none."""
     known = np.isfinite(values).all(axis=0)
     blended = np.full(values.shape[1], np.nan)
     if known.any():
-        blended[known] = blend_mos(values[:, known], method, outliers)
+        blended[known] = blender(values[:, known])
     return blended.tolist()

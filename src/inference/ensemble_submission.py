@@ -29,7 +29,7 @@ def ensemble_submissions(paths: list[Path], options: Namespace) -> tuple[Submiss
             print(f"{path}: was changed after its json was written", file=sys.stderr)
     blended = blend_submissions(members, [str(path) for path in paths], options.mos, options.outliers)
     origins = [member_origin(path) for path in paths]
-    return blended, {"members": origins, "comments": "consensus", "mos_range": mos_span(members)}
+    return blended, {"members": origins, "join": options.mos, "comments": "consensus", "mos_range": mos_span(members)}
 
 
 def member_origin(path: Path) -> dict[str, Any]:

@@ -82,7 +82,8 @@ def predict_group_submission(folders: Sequence[Path], options: Namespace, overri
     if options.workers:
         raise UserError(f"--workers {options.workers}: a group predicts in one process; leave it out")
     start = time.perf_counter()
-    submission, provenance = join_models(folders, options, overrides)
+    samples = find_images(options.data, options.images, options.sample)
+    submission, provenance = join_models(folders, samples, options, overrides)
     provenance |= {"group": options.model, "join": "mean"}
     write_submission(Path(options.output), submission, provenance, provenance["mos_range"])
     fallbacks = dict.fromkeys(provenance["fallbacks"], "")

@@ -55,27 +55,40 @@ def write_group(group: RunGroup) -> None:
 
 
 def write_oof(folder: Path, table: pd.DataFrame) -> None:
-    """Writes out-of-fold predictions into a group's folder.
+    """Writes out-of-fold predictions into a group's folder, see `write_oof_file`."""
+    write_oof_file(folder / OOF, table)
+
+
+def write_oof_file(path: Path, table: pd.DataFrame) -> None:
+    """Writes out-of-fold predictions.
 
     Args:
-        folder: the group's.
+        path: of the file.
         table: OOF_COLUMNS, one row an image and seed; NaN or empty where a head or a label is missing.
     """
-    with atomic_write(folder / OOF) as part:
+    with atomic_write(path) as part:
         table[OOF_COLUMNS].to_csv(part, index=False, encoding="utf-8", lineterminator="\n")
 
 
 def read_oof(folder: Path) -> pd.DataFrame:
-    """The out-of-fold predictions of a group's folder, as write_oof takes them; mos and mos_true in the data's units.
+    """The out-of-fold predictions of a group's folder, see `read_oof_file`."""
+    return read_oof_file(folder / OOF, "give the group's training command again")
+
+
+def read_oof_file(path: Path, remedy: str) -> pd.DataFrame:
+    """Out-of-fold predictions, as `write_oof_file` takes them; mos and mos_true in the data's units.
 
     Raises:
         UserError: the file is missing or no such table.
     """
-    path, text = folder / OOF, dict.fromkeys(["source", "img_name", "comments"], str)
+    text = dict.fromkeys(["source", "img_name", "comments"], str)
     try:
         table = pd.read_csv(path, keep_default_na=False, na_values={"mos": "", "mos_true": ""}, dtype=text)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read; give the group's training command again") from error
+        raise UserError(f"{path}: cannot be read; {remedy}") from error
     if list(table.columns) != OOF_COLUMNS:
-        raise UserError(f"{path}: must have the columns {','.join(OOF_COLUMNS)}; give the training command again")
-    return table.astype({"mos": float, "mos_true": float})
+        raise UserError(f"{path}: must have the columns {','.join(OOF_COLUMNS)}; {remedy}")
+    try:
+        return table.astype({"mos": float, "mos_true": float})
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; {remedy}") from error
