@@ -140,7 +140,7 @@ def quality(predicted: np.ndarray, true: np.ndarray) -> float:
 def qualities(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """`quality` of each row of predicted mos [M, P]: [M]."""
     ranks = rankdata(predicted, axis=1)
-    return quality_score(_row_correlations(predicted, true), _row_correlations(ranks, rankdata(true)))
+    return np.asarray(quality_score(_row_correlations(predicted, true), _row_correlations(ranks, rankdata(true))))
 
 
 def _row_correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -105,6 +105,16 @@ def from_oof(table: pd.DataFrame, references: Mapping[Image, list[str]]) -> Held
     )
 
 
+def pool_held_out(parts: Sequence[HeldOutPredictions]) -> HeldOutPredictions:
+    """The mean mos of several models' predictions, for the images that most of the models hold out; no captions."""
+    columns = [(*image, mos, true) for p in parts for image, mos, true in zip(p.images, p.mos, p.mos_true, strict=True)]
+    table = pd.DataFrame(columns, columns=["source", "img_name", "mos", "mos_true"]).dropna(subset="mos")
+    grouped = table.groupby(["source", "img_name"], sort=False)
+    counts = grouped.size()
+    pooled = grouped.agg({"mos": "mean", "mos_true": "first"})[counts == counts.max()].assign(comments="")
+    return from_oof(pooled.reset_index(), {})
+
+
 def run_references(folder: Path) -> dict[Image, list[str]]:
     """The captions, as written by people, of a run's validation images."""
     columns = read_json(folder / ANSWERS) or {"sources": [], "names": [], "references": []}
