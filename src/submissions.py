@@ -44,10 +44,13 @@ def note_response(folder: Path, options: Namespace) -> None:
     from src.evaluation.submission_ledger import BoardResponse, append_response, find_entry, log_response, read_entries
 
     entry = find_entry(read_entries(folder), options.file, folder)
-    own = {task: score.value for task, score in entry.scores.items()}
+    scores = {task: score.value for task, score in entry.scores.items()}
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    quality, captioning = options.public
-    response = BoardResponse(entry.file, entry.sha256, quality, captioning, options.rank, date, own)
+    try:
+        quality, captioning = map(float, options.public)
+    except ValueError as error:
+        raise UserError(f"--public {' '.join(options.public)}: are no scores; type quality and captioning") from error
+    response = BoardResponse(entry.file, entry.sha256, quality, captioning, options.rank, date, scores)
     append_response(folder, response)
     print(f"noted in {folder}/ledger.jsonl; {log_response(entry, response)}\n")
 
@@ -58,7 +61,7 @@ def make_options() -> CommandParser:
     parser = make_parser("submissions", about, config=False)
     parser.add_argument("file", nargs="?", type=str, default="", help="the submission that --public is about")
     about = "the board's scores of FILE: quality and captioning; 0 for a score that the board does not have"
-    parser.add_argument("--public", nargs=2, type=float, default=[], metavar=("QUALITY", "CAPTIONING"), help=about)
+    parser.add_argument("--public", nargs=2, type=str, default=[], metavar=("QUALITY", "CAPTIONING"), help=about)
     parser.add_argument("--rank", type=Whole, default=0, help="its rank on the board; 0: unknown")
     about = "a CSV with team, quality and captioning: their ranks and ours, and the sums of ranks"
     parser.add_argument("--rivals", type=str, default="", help=about)

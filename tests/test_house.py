@@ -13,7 +13,7 @@ import pytest
 from src.common.plugins import plugin_names
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = "train evaluate predict ensemble sweep compare prepare report export serve app ui".split()
+COMMANDS = "train evaluate predict ensemble submissions sweep compare prepare report export serve app ui".split()
 PLUGINS = "data/formats metrics models/backbones models/decoders models/losses".split()
 FILLERS = set("one found own kept there asked told seen further wish more looks".split())
 

@@ -77,6 +77,14 @@ def test_a_command_that_predicts_loads_no_package_of_training(command: str, fold
     assert [line for line in done.stdout.splitlines() if line.startswith("loaded:")] == ["loaded: []"] * 2
 
 
+def test_the_ledger_starts_without_torch(folder: Path) -> None:
+    script = "import sys; from src.submissions import main; assert main([]) == 0; assert 'torch' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def environment() -> dict[str, str]:
     """This process's environment, with the repository on the path and no tracking server."""
     variables = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}

@@ -18,6 +18,7 @@ from src.metrics.base import Score
 from src.metrics.challenge import TASKS, combined_score
 from src.metrics.correlation import plcc, srcc
 from src.metrics.leaderboard import PUBLIC, Leaderboard, challenge_ranks, simulate_leaderboards
+from src.metrics.leaderboard import SCORES as BOARD_SCORES
 
 CUTS = 200  # of each kind
 MIN_IMAGES = 30
@@ -53,7 +54,8 @@ class SimulatedBoards:
 
 def simulate_boards(entries: Sequence[LedgerEntry]) -> SimulatedBoards:
     """Boards of the submissions with held-out predictions, each alone and all on the images common to them."""
-    known = {entry.file: entry.held_out for entry in entries if entry.held_out and len(entry.held_out.images) > 1}
+    twins = earlier_twins(entries)
+    known = {entry.file: entry.held_out for entry in entries if entry.held_out and entry.file not in twins}
     public = {}
     for file, held_out in known.items():
         scores = score_held_out(held_out)
@@ -77,7 +79,8 @@ def simulate_boards(entries: Sequence[LedgerEntry]) -> SimulatedBoards:
 def format_board(board: Leaderboard, file: str) -> str:
     """0.78 [0.75, 0.81]; CIDEr-D stands for captioning, and says so."""
     texts = []
-    for name, (value, low, high) in board.scores[file].items():
+    scores = board.scores[file]
+    for name, (value, low, high) in ((name, scores[name]) for name in BOARD_SCORES if name in scores):
         label = "" if name == "quality" else f"{name} "
         texts.append(f"{label}{value:.3f} [{low:.3f}, {high:.3f}]")
     return ", ".join(texts)
@@ -109,16 +112,25 @@ def format_own_score(score: Score | None) -> str:
 
 def ledger_warnings(entries: Sequence[LedgerEntry]) -> list[str]:
     """A line for each file that equals an earlier one, or that has a problem."""
-    lines, first = [], dict[str, LedgerEntry]()
-    for entry in sorted(
-        entries, key=lambda entry: (entry.board is None, str(entry.facts.get("date", "~")), entry.file)
-    ):
-        if entry.content and (earlier := first.setdefault(entry.content, entry)) is not entry:
+    twins = earlier_twins(entries)
+    lines = []
+    for entry in entries:
+        if earlier := twins.get(entry.file):
             scored = ", which the board has scored" if earlier.board else ""
             lines.append(f"{entry.file}: holds the same predictions as {earlier.file}{scored}; do not hand it in again")
         if entry.problem and entry.sha256:
             lines.append(f"{entry.file}: {entry.problem}")
     return lines
+
+
+def earlier_twins(entries: Sequence[LedgerEntry]) -> dict[str, LedgerEntry]:
+    """File -> the earlier one of the same predictions: one that the board has scored, else the older one."""
+    first: dict[str, LedgerEntry] = {}
+    twins = {}
+    for entry in sorted(entries, key=lambda e: (e.board is None, str(e.facts.get("date", "~")), e.file)):
+        if entry.content and first.setdefault(entry.content, entry) is not entry:
+            twins[entry.file] = first[entry.content]
+    return twins
 
 
 def format_correlations(entries: Sequence[LedgerEntry]) -> str:
@@ -127,13 +139,13 @@ def format_correlations(entries: Sequence[LedgerEntry]) -> str:
     lines = []
     for task in TASKS:
         pairs = [(e.scores[task].value, getattr(e.board, task)) for e in scored if task in e.scores]
-        pairs = [(own, public) for own, public in pairs if public]
+        pairs = [(ours, public) for ours, public in pairs if public]
         if not pairs:
             continue
-        own, public = np.array(pairs).T
-        text = f"{task}: own scores of {len(pairs)} submissions exceed the board's by {(own - public).mean():+.4f}"
+        ours, public = np.array(pairs).T
+        text = f"{task}: own scores of {len(pairs)} submissions exceed the board's by {(ours - public).mean():+.4f}"
         if len(pairs) >= MIN_PAIRS:
-            text += f"; PLCC {plcc(own, public):.2f}, SRCC {srcc(own, public):.2f} between them"
+            text += f"; PLCC {plcc(ours, public):.2f}, SRCC {srcc(ours, public):.2f} between them"
         else:
             text += f"; a correlation needs {MIN_PAIRS}"
         lines.append(text)

@@ -80,10 +80,14 @@ class LedgerEntry:
 
     @property
     def model(self) -> str:
-        """Name of its run or group, or how many members it joins."""
+        """Name of its run or group, or those of the members that it joins."""
         members = self.facts.get("members", [])
-        joined = f"{len(members)} members" if members else ""
-        return self.facts.get("group") or self.facts.get("run") or joined
+        names = " + ".join(self.facts.get("blend", {}).get("weights", [m.get("run") or "?" for m in members]))
+        return (
+            self.facts.get("group")
+            or self.facts.get("run")
+            or (names if len(members) < 4 else f"{len(members)} models")
+        )
 
 
 def read_entries(folder: Path) -> list[LedgerEntry]:
