@@ -68,9 +68,8 @@ def read_held_out(folder: Path) -> HeldOutPredictions | None:
         return from_oof(
             read_oof(folder), {image: texts for run in runs for image, texts in run_references(run).items()}
         )
-    if columns := read_json(folder / ANSWERS):
-        return from_columns(columns)
-    return None
+    columns = read_json(folder / ANSWERS)
+    return from_columns(columns) if columns.get("names") else None  # a run on all images has none
 
 
 def read_blend(path: Path) -> HeldOutPredictions:
