@@ -143,7 +143,7 @@ def format_correlations(entries: Sequence[LedgerEntry]) -> str:
         if not pairs:
             continue
         ours, public = np.array(pairs).T
-        text = f"{task}: own scores of {len(pairs)} submissions exceed the board's by {(ours - public).mean():+.4f}"
+        text = f"{task}: own less the board's score {(ours - public).mean():+.4f}, mean of {len(pairs)}"
         if len(pairs) >= MIN_PAIRS:
             text += f"; PLCC {plcc(ours, public):.2f}, SRCC {srcc(ours, public):.2f} between them"
         else:

@@ -15,7 +15,7 @@ from typing import Any
 from src.common.errors import UserError, one_line
 from src.common.files import sha256
 from src.data.formats.base import read_text
-from src.inference.submission import Submission, matches_json, read_submission
+from src.inference.submission import COMMENTS, MOS, Submission, matches_json, read_submission
 from src.metrics.base import Score, Scores
 from src.metrics.challenge import TASKS
 from src.metrics.compute import score_images
@@ -156,10 +156,12 @@ def run_folder(facts: Mapping[str, Any]) -> Path | None:
 
 
 def own_scores(entry: LedgerEntry) -> tuple[dict[str, Score], str]:
-    """Quality and captioning of our own, and where they are from.
+    """Quality and captioning of our own, of the columns that the file has, and where they are from.
 
     The first of: the blend's out of fold, the group's, the model's on validation images, the held-out predictions'.
     """
+    columns = entry.facts.get("columns", [])
+    tasks = [task for task, column in zip(TASKS, (MOS, COMMENTS), strict=True) if column in columns]
     folder = run_folder(entry.facts)
     group = read_json(folder / OOF_SCORES) if folder else {}
     for scores, origin in (
@@ -168,10 +170,10 @@ def own_scores(entry: LedgerEntry) -> tuple[dict[str, Score], str]:
         (entry.facts.get("validation_scores"), "validation"),
     ):
         if scores:
-            return {name: Score(**scores[name]) for name in TASKS if name in scores}, origin
+            return {name: Score(**scores[name]) for name in tasks if name in scores}, origin
     if entry.held_out:
         scores = score_held_out(entry.held_out, intervals=True).scores
-        return {name: scores[name] for name in TASKS if name in scores}, "held out"
+        return {name: scores[name] for name in tasks if name in scores}, "held out"
     return {}, ""
 
 

@@ -57,6 +57,12 @@ def test_a_list_of_scores_and_a_suggestion(submissions: Path, capsys: pytest.Cap
     assert "hand in last: fine.csv, since it wins 100% of 400 simulated private boards on 60 photos" in lines["hand"]
 
 
+def test_scores_are_those_of_the_files_columns(submissions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = json.loads((submissions / "fine.json").read_text())
+    write_submission(submissions / "words.csv", Submission(NAMES, None, ["a photo"] * PHOTOS), facts)
+    assert "0.900" not in printed(capsys)["words.csv"]
+
+
 def test_the_boards_response_is_noted_beside_the_file(submissions: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (submissions / "poor.json").read_bytes()
     words = ["poor", "--public", "0.7874", "1.359", "--rank", "6"]
@@ -77,7 +83,7 @@ def test_the_boards_response_is_noted_beside_the_file(submissions: Path, capsys:
 def test_own_scores_against_the_boards(submissions: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, quality in [("fine", 0.85), ("middling", 0.7)]:
         lines = printed(capsys, name, "--public", str(quality), "0")
-    assert "exceed the board's by +0.0750; a correlation needs 3" in lines["quality:"]
+    assert "own less the board's score +0.0750, mean of 2; a correlation needs 3" in lines["quality:"]
     lines = printed(capsys, "poor", "--public", "0.9", "0")
     assert "PLCC -0.54, SRCC -0.50" in lines["quality:"]  # (0.9, 0.8, 0.4) and (0.85, 0.7, 0.9)
     assert "captioning:" not in lines
