@@ -81,13 +81,10 @@ class LedgerEntry:
     @property
     def model(self) -> str:
         """Name of its run or group, or those of the members that it joins."""
-        members = self.facts.get("members", [])
-        names = " + ".join(self.facts.get("blend", {}).get("weights", [m.get("run") or "?" for m in members]))
-        return (
-            self.facts.get("group")
-            or self.facts.get("run")
-            or (names if len(members) < 4 else f"{len(members)} models")
-        )
+        weights = self.facts.get("blend", {}).get("weights", {})
+        names = list(weights) or [member.get("run") or "?" for member in self.facts.get("members", [])]
+        joined = " + ".join(names) if len(names) < 4 else f"{len(names)} models"
+        return self.facts.get("group") or self.facts.get("run") or joined
 
 
 def read_entries(folder: Path) -> list[LedgerEntry]:
