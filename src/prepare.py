@@ -5,15 +5,19 @@ commands:
   demo    make the demo data: a few hundred rendered scenes in the challenge's and in Flickr's layout
   split   cut the photos into train, val and test, and write the split down
   cache   compute the features of a frozen backbone once, for all later runs
+  neighbours
+          put the training captions beside a trained model, for generate.rerank
   biq2021 turn BIQ2021's own download into the challenge's layout
   spice   fetch what src.evaluate --spice needs (some 400 MB)
 """
 
 import sys
 from collections.abc import Sequence
+from shlex import quote
 
 from src.common.errors import UserError, run_command
-from src.data.prepare_options import parse_data_options, parse_demo_options
+from src.data.prepare_options import parse_data_options, parse_demo_options, parse_neighbours_options
+from src.tracking.run_registry import find_model
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -22,7 +26,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if command in ("-h", "--help"):
         print(__doc__, end="")
         return 0
-    commands = {"check": check, "demo": demo, "split": split, "cache": cache, "biq2021": biq2021, "spice": spice}
+    commands = {"check": check, "demo": demo, "split": split, "cache": cache}
+    commands |= {"neighbours": neighbours, "biq2021": biq2021, "spice": spice}
     if command not in commands:
         raise UserError(f"no command {command!r}; type one of {', '.join(commands)}")
     return commands[command](words) or 0
@@ -60,6 +65,17 @@ def cache(args: Sequence[str]) -> None:
     for path, reason in list(result.failed.items())[:5]:
         print(f"left out: {path}: {reason}", file=sys.stderr)
     print(f"{result}\nthey are in {config.data.cache_dir}; next: python -m src.train --config {next_config}")
+
+
+def neighbours(args: Sequence[str]) -> None:
+    options = parse_neighbours_options(args)
+    find_model(options.model)  # before torch loads, which takes seconds
+
+    from src.inference.neighbour_builder import add_neighbours
+
+    print(add_neighbours(options))
+    state = "" if options.enable else " --generate.rerank.enabled true"
+    print(f"next: python -m src.evaluate --model {quote(options.model)}{state}")
 
 
 def biq2021(args: Sequence[str]) -> None:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
+from jsonargparse import Namespace
+
 from src.common.plugins import plugin_names
 from src.config.cli import make_parser, parse_command
 from src.config.schema import Config, Count, Seed, SourceConfig
@@ -39,6 +41,16 @@ def parse_data_options(command: str, args: Sequence[str]) -> tuple[Config, bool,
     config = replace(config, data=replace(config.data, sources=[source]))
     next_config = f"X.yaml, where X.yaml lists {folder} under data.sources"
     return config, True, next_config
+
+
+def parse_neighbours_options(args: Sequence[str]) -> Namespace:
+    """The model and whether to enable the choice of captions for it."""
+    about = "Puts captions and features of the training photos beside a trained model, for generate.rerank."
+    parser = make_parser("prepare neighbours", about, config=False)
+    parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
+    about = "make the choice the model's own setting, also on the page and in the API"
+    parser.add_argument("--enable", type=bool, default=False, help=about)
+    return parser.parse_args(args)
 
 
 def parse_demo_options(args: Sequence[str]) -> tuple[Path, int | None, int | None, str]:

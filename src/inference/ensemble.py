@@ -15,12 +15,13 @@ from src.data.sample import Sample
 from src.inference.blending import blend_mos, consensus_captions
 from src.inference.ensemble_decoder import EnsembleDecoder
 from src.inference.fallbacks import complete_submission
-from src.inference.image_features import FeatureBatch
+from src.inference.image_features import FeatureBatch, make_batch
 from src.inference.model_loading import load_model
 from src.inference.predict_options import PredictOptions, check_style_option, make_predict_options
 from src.inference.predictions import Predictions
 from src.inference.predictor import Predictor
 from src.inference.provenance import model_provenance, prediction_provenance
+from src.inference.reranking import rank_candidates
 from src.inference.submission import Submission
 from src.models.generation import generate
 from src.models.model_folder import ModelDescription
@@ -46,7 +47,7 @@ def ensemble_models(options: Namespace, overrides: Overrides) -> tuple[Submissio
     provenance = {
         **prediction_provenance(options.data, descriptions, samples, shared, fallbacks),
         "members": [model_provenance(loaded, folder) for loaded, folder in models],
-        "comments": "mean probabilities" if share_vocabulary(descriptions) else "consensus",
+        "comments": caption_method(descriptions, shared),
     }
     return submission, provenance
 
@@ -67,7 +68,8 @@ def predict_ensemble(
         method: mean or rank, see `blend_mos`.
         outliers: see `mean_without_outliers`.
     """
-    if share_vocabulary([member.description for member in members]):
+    descriptions = [member.description for member in members]
+    if caption_method(descriptions, combine_options(options)) != "consensus":
         parts, captions, failed = predict_in_step(members, samples, options)
     else:
         pairs = [member.predict(samples, o) for member, o in zip(members, options, strict=True)]
@@ -105,20 +107,52 @@ def predict_in_step(
 def ensemble_captions(
     members: Sequence[Predictor], batches: Sequence[FeatureBatch], options: PredictOptions
 ) -> list[str]:
-    """One caption for each image of a batch from all decoders at once, empty where it could not be read."""
+    """One caption for each image of a batch from all decoders, empty where it could not be read."""
     captions = [""] * len(batches[0].samples)
     pairs = [(member, batch) for member, batch in zip(members, batches, strict=True) if "grid" in batch.features]
     if not pairs:
         return captions
-    member, batch = pairs[0]
+    written = choose_captions(pairs, options) if options.generation.rerank.enabled else joint_captions(pairs, options)
+    for row, caption in zip(pairs[0][1].rows["grid"], written, strict=True):
+        captions[row] = caption
+    return captions
+
+
+def joint_captions(pairs: Sequence[tuple[Predictor, FeatureBatch]], options: PredictOptions) -> list[str]:
+    """The caption of each image with a grid from all decoders at once, which share a vocabulary."""
+    member = pairs[0][0]
     engine, tokenizer = member.engine, member.description.tokenizer
     grids = [batch.features["grid"][:, 0].to(engine.device) for _, batch in pairs]
     decoder = EnsembleDecoder([m.engine.decoder for m, _ in pairs if m.engine.decoder is not None], grids)
     style = torch.full((len(grids[0]),), tokenizer.style(options.style), device=engine.device)
     generated = generate(decoder, grids[0], style, options.generation, engine.special)
-    for row, caption in zip(batch.rows["grid"], generated, strict=True):
-        captions[row] = tokenizer.decode(caption.tokens)
-    return captions
+    return [tokenizer.decode(caption.tokens) for caption in generated]
+
+
+def choose_captions(pairs: Sequence[tuple[Predictor, FeatureBatch]], options: PredictOptions) -> list[str]:
+    """The caption of each image with a grid whose expected reward is highest among the candidates of all models.
+
+    A reward is the mean over the models, each with its own neighbours. Where they share a vocabulary, their joint
+    caption is a candidate too.
+    """
+    shared = share_vocabulary([member.description for member, _ in pairs])
+    texts = [[caption] for caption in joint_captions(pairs, options)] if shared else [[] for _ in pairs[0][1].rows["grid"]]
+    inputs = []
+    for member, features in pairs:
+        batch = make_batch(member.description, features, options).to(member.engine.device)
+        grid = batch.caption_input.features
+        inputs.append((member, grid, batch, features))
+        texts = [all_texts + own for all_texts, own in zip(texts, member.candidates(grid, batch, options)[1], strict=True)]
+    rewards = [m.candidate_rewards(texts, grid, batch, features, options) for m, grid, batch, features in inputs]
+    totals = [np.sum(values, axis=0) for values in zip(*rewards, strict=True)]
+    return [captions[rank_candidates(captions, total)[0]] for captions, total in zip(texts, totals, strict=True)]
+
+
+def caption_method(members: Sequence[ModelDescription], options: PredictOptions) -> str:
+    """How the models' captions become one, for the provenance."""
+    if options.generation.rerank.enabled:
+        return "expected reward"
+    return "mean probabilities" if share_vocabulary(members) else "consensus"
 
 
 def share_vocabulary(members: Sequence[ModelDescription]) -> bool:
