@@ -136,13 +136,17 @@ def choose_captions(pairs: Sequence[tuple[Predictor, FeatureBatch]], options: Pr
     caption is a candidate too.
     """
     shared = share_vocabulary([member.description for member, _ in pairs])
-    texts = [[caption] for caption in joint_captions(pairs, options)] if shared else [[] for _ in pairs[0][1].rows["grid"]]
+    texts = (
+        [[caption] for caption in joint_captions(pairs, options)] if shared else [[] for _ in pairs[0][1].rows["grid"]]
+    )
     inputs = []
     for member, features in pairs:
         batch = make_batch(member.description, features, options).to(member.engine.device)
         grid = batch.caption_input.features
         inputs.append((member, grid, batch, features))
-        texts = [all_texts + own for all_texts, own in zip(texts, member.candidates(grid, batch, options)[1], strict=True)]
+        texts = [
+            all_texts + own for all_texts, own in zip(texts, member.candidates(grid, batch, options)[1], strict=True)
+        ]
     rewards = [m.candidate_rewards(texts, grid, batch, features, options) for m, grid, batch, features in inputs]
     totals = [np.sum(values, axis=0) for values in zip(*rewards, strict=True)]
     return [captions[rank_candidates(captions, total)[0]] for captions, total in zip(texts, totals, strict=True)]

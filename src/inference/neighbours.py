@@ -4,7 +4,6 @@ Notation: P training images with captions, C channels of the grid, R other image
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path

@@ -27,7 +27,11 @@ from src.serving.schemas import ErrorResponse, ModelSchema, PredictResponse, pre
 PREDICT = "/predict"
 MAX_BEAM = 20
 FILES: dict[str, Any] = {"items": {"type": "string", "format": "binary"}}  # for /docs to offer files
-REFUSALS = {400: "no such model or style, or nothing to choose captions by", 413: "too many photos or bytes", 429: "the queue is full"}
+REFUSALS = {
+    400: "no such model or style, or nothing to choose captions by",
+    413: "too many photos or bytes",
+    429: "the queue is full",
+}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": reason} for status, reason in REFUSALS.items()
 }
@@ -108,7 +112,8 @@ def add_predict_routes(
         style: Annotated[str, Query(description="of the captions, by data set; empty: the model's own")] = "",
         attention: Annotated[bool, Query(description="also where the decoder attended for each word")] = False,
         rerank: Annotated[
-            bool | None, Query(description="choose captions by those of similar training photos; null: as the model says")
+            bool | None,
+            Query(description="choose captions by those of similar training photos; null: as the model says"),
         ] = None,
     ) -> PredictResponse:
         if len(photos) > limits.images:
