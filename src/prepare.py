@@ -1,22 +1,10 @@
-"""usage: python -m src.prepare COMMAND [options]; --help after a command explains its options
-
-commands:
-  check   say what is in a data set and what is wrong with it (exit code 1 where training would go wrong)
-  demo    make the demo data: a few hundred rendered scenes in the challenge's and in Flickr's layout
-  split   cut the photos into train, val and test, and write the split down
-  cache   compute the features of a frozen backbone once, for all later runs
-  neighbours
-          put the training captions beside a trained model, for generate.rerank
-  biq2021 turn BIQ2021's own download into the challenge's layout
-  spice   fetch what src.evaluate --spice needs (some 400 MB)
-"""
+"""python -m src.prepare: sub-commands that make, check and prepare data."""
 
 import sys
 from collections.abc import Sequence
-from shlex import quote
 
 from src.common.errors import UserError, run_command
-from src.data.prepare_options import parse_data_options, parse_demo_options, parse_neighbours_options
+from src.data.prepare_options import USAGE, parse_data_options, parse_demo_options, parse_neighbours_options
 from src.tracking.run_registry import find_model
 
 
@@ -24,10 +12,9 @@ def main(args: Sequence[str] | None = None) -> int:
     """Hands the command line to one of the commands. Returns the exit code."""
     command, *words = (sys.argv[1:] if args is None else args) or ["--help"]
     if command in ("-h", "--help"):
-        print(__doc__, end="")
+        print(USAGE, end="")
         return 0
-    commands = {"check": check, "demo": demo, "split": split, "cache": cache}
-    commands |= {"neighbours": neighbours, "biq2021": biq2021, "spice": spice}
+    commands = {run.__name__: run for run in (check, demo, split, cache, neighbours, biq2021, spice)}
     if command not in commands:
         raise UserError(f"no command {command!r}; type one of {', '.join(commands)}")
     return commands[command](words) or 0
@@ -70,12 +57,9 @@ def cache(args: Sequence[str]) -> None:
 def neighbours(args: Sequence[str]) -> None:
     options = parse_neighbours_options(args)
     find_model(options.model)  # before torch loads, which takes seconds
-
     from src.inference.neighbour_builder import add_neighbours
 
     print(add_neighbours(options))
-    state = "" if options.enable else " --generate.rerank.enabled true"
-    print(f"next: python -m src.evaluate --model {quote(options.model)}{state}")
 
 
 def biq2021(args: Sequence[str]) -> None:

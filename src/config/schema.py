@@ -372,8 +372,8 @@ class RerankConfig:
     """Choice of a caption among candidates, the beam's captions and samples, by its expected reward.
 
     Args:
-        enabled: choose so; the model folder needs neighbours.safetensors and neighbours.json, which training then writes
-            at its end, and `python -m src.prepare neighbours` writes for a trained model.
+        enabled: choose so. The model folder then holds the training captions and features, which training writes at its
+            end and `python -m src.prepare neighbours` writes for a trained model.
         neighbours: number of nearest training photos whose captions stand for the photo's own.
         consensus: weight of the reward against the other candidates, 0 to 1; the rest is that against the neighbours'
             captions.

@@ -15,6 +15,18 @@ from src.config.cli import make_parser, parse_command
 from src.config.schema import Config, Count, Seed, SourceConfig
 from src.data.formats.base import FORMATS
 
+USAGE = """\
+usage: python -m src.prepare COMMAND [options]; --help after a command explains its options
+
+commands:
+  check       say what is in a data set and what is wrong with it (exit code 1 where training would go wrong)
+  demo        make the demo data: a few hundred rendered scenes in the challenge's and in Flickr's layout
+  split       cut the photos into train, val and test, and write the split down
+  cache       compute the features of a frozen backbone once, for all later runs
+  neighbours  put the training captions beside a trained model, for generate.rerank
+  biq2021     turn BIQ2021's own download into the challenge's layout
+  spice       fetch what src.evaluate --spice needs (some 400 MB)
+"""
 ABOUT = {
     "check": "Says what is in a data set and what is wrong with it. Writes nothing.",
     "split": "Cuts the photos into train, val and test, and writes that down.",

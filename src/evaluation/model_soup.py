@@ -1,7 +1,7 @@
 """Model soup: the average of several runs' weights, chosen greedily on validation images (Wortsman et al. 2022).
 
-Runs that started alike lie in one valley of the loss, where the average of their weights is often better than each, at the
-cost of one model: https://arxiv.org/abs/2203.05482.
+Runs that started alike lie in one valley of the loss, where the average of their weights is often better than each, at
+the cost of one model: https://arxiv.org/abs/2203.05482.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,8 +34,8 @@ from src.training.lightning_module import selection_score
 FOLDS = 5  # of the validation images, for the score of the choice itself
 METEOR_SCORES = ("meteor", "captioning", "combined")
 TRAINING_KEYS = set(
-    "dropout word_dropout grid_dropout label_smoothing doubly_stochastic losses weights fallback trainable checkpointing"
-    " mos_weight caption_weight".split()
+    "dropout word_dropout grid_dropout label_smoothing doubly_stochastic losses mos_weight caption_weight"
+    " weights fallback trainable checkpointing".split()
 )  # of model: they say how weights are trained, not what they compute
 
 
@@ -102,9 +102,8 @@ def check_alike(first: str, model: LoadedModel, name: str, other: LoadedModel) -
     settings, others = (dict(architecture(member)) for member in (model, other))
     for key in settings.keys() | others.keys():
         if settings.get(key) != others.get(key):
-            raise UserError(
-                f"--models {name}: {key} is {others.get(key)}, but {settings.get(key)} in {first}; name runs of one model"
-            )
+            values = f"{key} is {others.get(key)}, but {settings.get(key)} in {first}"
+            raise UserError(f"--models {name}: {values}; name runs of one model")
     if model.tokenizer.to_json() != other.tokenizer.to_json():
         raise UserError(f"--models {name}: has another tokenizer than {first}; name runs on the same captions")
     if model.meta.get("data_hash") != other.meta.get("data_hash"):

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from jsonargparse import Namespace
+from torch import Tensor
 
 from src.common.errors import UserError
 from src.config.cli import Overrides
+from src.data.batch import Batch
 from src.data.image_list import find_images
 from src.data.sample import Sample
 from src.inference.blending import blend_mos, consensus_captions
@@ -136,20 +138,23 @@ def choose_captions(pairs: Sequence[tuple[Predictor, FeatureBatch]], options: Pr
     caption is a candidate too.
     """
     shared = share_vocabulary([member.description for member, _ in pairs])
-    texts = (
-        [[caption] for caption in joint_captions(pairs, options)] if shared else [[] for _ in pairs[0][1].rows["grid"]]
-    )
-    inputs = []
-    for member, features in pairs:
-        batch = make_batch(member.description, features, options).to(member.engine.device)
-        grid = batch.caption_input.features
-        inputs.append((member, grid, batch, features))
-        texts = [
-            all_texts + own for all_texts, own in zip(texts, member.candidates(grid, batch, options)[1], strict=True)
-        ]
-    rewards = [m.candidate_rewards(texts, grid, batch, features, options) for m, grid, batch, features in inputs]
+    count = len(pairs[0][1].rows["grid"])
+    candidates = [[caption] for caption in joint_captions(pairs, options)] if shared else [[] for _ in range(count)]
+    inputs = [(member, *caption_inputs(member, features, options), features) for member, features in pairs]
+    for member, grid, batch, _ in inputs:
+        for captions, others in zip(candidates, member.candidates(grid, batch, options)[1], strict=True):
+            captions += others
+    rewards = [m.candidate_rewards(candidates, grid, batch, features, options) for m, grid, batch, features in inputs]
     totals = [np.sum(values, axis=0) for values in zip(*rewards, strict=True)]
-    return [captions[rank_candidates(captions, total)[0]] for captions, total in zip(texts, totals, strict=True)]
+    return [captions[rank_candidates(captions, total)[0]] for captions, total in zip(candidates, totals, strict=True)]
+
+
+def caption_inputs(member: Predictor, features: FeatureBatch, options: PredictOptions) -> tuple[Tensor, Batch]:
+    """The grid [R, N, C] of a batch's images that have one, and the batch."""
+    batch = make_batch(member.description, features, options).to(member.engine.device)
+    assert batch.caption_input is not None
+    assert batch.caption_input.features is not None
+    return batch.caption_input.features, batch
 
 
 def caption_method(members: Sequence[ModelDescription], options: PredictOptions) -> str:

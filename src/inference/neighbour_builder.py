@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from shlex import quote
 
 import yaml
 from jsonargparse import Namespace
@@ -35,7 +36,9 @@ def add_neighbours(options: Namespace) -> str:
     if options.enable:
         enable_rerank(folder, loaded.config)
     captions = sum(len(image.captions) for image in neighbours.images)
-    return f"wrote {captions:,} captions of {len(neighbours.images):,} training photos into {folder}"
+    command = f"python -m src.evaluate --model {quote(options.model)}"
+    command += "" if options.enable else " --generate.rerank.enabled true"
+    return f"wrote {captions:,} captions of {len(neighbours.images):,} training photos into {folder}\nnext: {command}"
 
 
 def collect_neighbours(predictor: Predictor, samples: Sequence[Sample]) -> CaptionNeighbours:

@@ -98,8 +98,8 @@ def predict_batch(
 ) -> Predictions:
     """A model's predictions for the images that the batch's task inputs hold, in eval mode; none for unreadable ones.
 
-    mos is NaN and the caption empty of an image that the task's input does not hold. Without `write`, captions are those
-    of `generate`, without a choice among candidates.
+    mos is NaN and the caption empty of an image that the task's input does not hold. Without `write`, captions are
+    those of `generate`, without a choice among candidates.
     """
     outputs = model(batch)
     captions = [""] * len(batch)

@@ -207,7 +207,7 @@ class Predictor:
     def candidates(
         self, grid: Tensor, batch: Batch, options: PredictOptions
     ) -> tuple[list[list[GeneratedCaption]], list[list[str]]]:
-        """The candidates of each image that the batch's caption input holds, from its grid [R, N, C], and their texts."""
+        """The candidates of each image that the batch's caption input holds, and their texts; grid [R, N, C]."""
         candidates = generate_candidates(*self._generation_inputs(grid, batch, options))
         decode = self.description.tokenizer.decode
         return candidates, [[decode(caption.tokens) for caption in captions] for captions in candidates]
@@ -262,7 +262,7 @@ class Predictor:
     def check_captions(self, options: PredictOptions) -> None:
         """Raises UserError where captions cannot be written as the options say.
 
-        The model does not know the style or has none by default, or its folder lacks the training captions to choose by.
+        The model does not know the style or has none by default, or its folder lacks the captions to choose by.
         """
         if self.engine.decoder is not None:
             style_token(self.description, options.style)

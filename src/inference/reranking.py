@@ -1,7 +1,7 @@
 """Choice of captions by expected reward, against the captions of the nearest training images and against one another.
 
-The first is the consensus of Devlin et al. 2015, "Exploring nearest neighbor approaches for image captioning"; the second
-is minimum Bayes risk (Kumar and Byrne 2004), whose distribution is that of the candidates.
+The first is the consensus of Devlin et al. 2015, "Exploring nearest neighbor approaches for image captioning"; the
+second is minimum Bayes risk (Kumar and Byrne 2004), whose distribution is that of the candidates.
 
 Notation: R images, P training images, C channels of the grid, A distinct candidates of an image, B references.
 """

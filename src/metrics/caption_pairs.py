@@ -1,7 +1,7 @@
 """Scores of pairs of captions, one as candidate and one as its only reference, for many pairs at a time.
 
-The scores are those of cider.py, bleu.py and rouge.py. The minimum of two counts is a product of vectors: an n-gram that a
-caption has c times is c columns, its first to its c-th occurrence, and two captions share the columns that both have.
+The scores are those of cider.py, bleu.py and rouge.py. The minimum of two counts is a product of vectors: an n-gram
+that a caption has c times is c columns, its first to its c-th occurrence; two captions share the columns of both.
 
 Notation: C captions, E entries of a count table, A candidates, B references, N = 4 lengths of n-grams.
 """
