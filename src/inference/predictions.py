@@ -105,10 +105,8 @@ def predict_batch(
     captions = [""] * len(batch)
     if model.decoder is not None and outputs.grid is not None and batch.caption_input is not None:
         rows = batch.caption_input.rows
-        if write is None:
-            written = generate(model.decoder, outputs.grid, batch.style[rows], generation, model.special)
-        else:
-            written = write(outputs.grid, batch)
+        inputs = model.decoder, outputs.grid, batch.style[rows], generation, model.special
+        written = write(outputs.grid, batch) if write else generate(*inputs)
         for row, caption in zip(rows.tolist(), written, strict=True):
             captions[row] = tokenizer.decode(caption.tokens)
     predictions = Predictions(
