@@ -1,4 +1,4 @@
-"""python -m src.ensemble: several submissions, or several models, into one submission."""
+"""python -m src.ensemble: several submissions, or several models, into one submission; runs of one model into one."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,17 @@ def main(args: Sequence[str] | None = None) -> int:
     options, overrides = parse_with_overrides(make_options(), args)
     for name in options.models:
         group_members(name)  # before scipy and torch load, which takes seconds
+    if options.soup:
+        from src.evaluation.model_soup import make_soup
+
+        print(f"{make_soup(options)}\nnext: python -m src.evaluate --model {quote(options.soup)} --part test")
+        return 0
 
     from src.inference.ensemble_submission import ensemble_submissions
     from src.inference.submission import check_submission_path, write_submission
 
+    if not options.output:
+        raise UserError("missing on the command line: --output (the submission to write, submissions/X.csv)")
     output = Path(options.output)
     check_submission_path(output)
     if bool(options.submissions) == bool(options.models):
@@ -48,7 +55,10 @@ def make_options() -> CommandParser:
     about = "models to join: folders, run names or ids, best, or groups; where they share a vocabulary, captions come"
     about += " from their mean probabilities word by word, else by vote"
     parser.add_argument("--models", nargs="+", default=[], help=about)
-    parser.add_argument("--output", type=str, required=True, help="the submission to write, submissions/X.csv")
+    parser.add_argument("--output", type=str, default="", help="the submission to write, submissions/X.csv")
+    about = "instead of a submission, write this model folder: the average of the --models' weights, greedily chosen on"
+    about += " their validation photos; they must be runs of one model on one split"
+    parser.add_argument("--soup", type=str, default="", help=about)
     about = "mean of the mos, or of their ranks (where scales differ)"
     parser.add_argument("--mos", choices=["mean", "rank"], default="mean", help=about)
     about = "leave out of a photo's mos those more than this many quartile ranges outside the quartiles (1.5, say);"

@@ -1,28 +1,20 @@
-"""usage: python -m src.prepare COMMAND [options]; --help after a command explains its options
-
-commands:
-  check   say what is in a data set and what is wrong with it (exit code 1 where training would go wrong)
-  demo    make the demo data: a few hundred rendered scenes in the challenge's and in Flickr's layout
-  split   cut the photos into train, val and test, and write the split down
-  cache   compute the features of a frozen backbone once, for all later runs
-  biq2021 turn BIQ2021's own download into the challenge's layout
-  spice   fetch what src.evaluate --spice needs (some 400 MB)
-"""
+"""python -m src.prepare: sub-commands that make, check and prepare data."""
 
 import sys
 from collections.abc import Sequence
 
 from src.common.errors import UserError, run_command
-from src.data.prepare_options import parse_data_options, parse_demo_options
+from src.data.prepare_options import USAGE, parse_data_options, parse_demo_options, parse_neighbours_options
+from src.tracking.run_registry import find_model
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Hands the command line to one of the commands. Returns the exit code."""
     command, *words = (sys.argv[1:] if args is None else args) or ["--help"]
     if command in ("-h", "--help"):
-        print(__doc__, end="")
+        print(USAGE, end="")
         return 0
-    commands = {"check": check, "demo": demo, "split": split, "cache": cache, "biq2021": biq2021, "spice": spice}
+    commands = {run.__name__: run for run in (check, demo, split, cache, neighbours, biq2021, spice)}
     if command not in commands:
         raise UserError(f"no command {command!r}; type one of {', '.join(commands)}")
     return commands[command](words) or 0
@@ -60,6 +52,14 @@ def cache(args: Sequence[str]) -> None:
     for path, reason in list(result.failed.items())[:5]:
         print(f"left out: {path}: {reason}", file=sys.stderr)
     print(f"{result}\nthey are in {config.data.cache_dir}; next: python -m src.train --config {next_config}")
+
+
+def neighbours(args: Sequence[str]) -> None:
+    options = parse_neighbours_options(args)
+    find_model(options.model)  # before torch loads, which takes seconds
+    from src.inference.neighbour_builder import add_neighbours
+
+    print(add_neighbours(options))
 
 
 def biq2021(args: Sequence[str]) -> None:

@@ -376,6 +376,30 @@ class TrainConfig:
 
 
 @dataclass
+class RerankConfig:
+    """Choice of a caption among candidates, the beam's captions and samples, by its expected reward.
+
+    Args:
+        enabled: choose so. The model folder then holds the training captions and features, which training writes at its
+            end and `python -m src.prepare neighbours` writes for a trained model.
+        neighbours: number of nearest training photos whose captions stand for the photo's own.
+        consensus: weight of the reward against the other candidates, 0 to 1; the rest is that against the neighbours'
+            captions.
+        reward: cider_d (CIDEr-D), or challenge (the challenge's sum without METEOR: 4 CIDEr-D + BLEU-3 + BLEU-4 +
+            ROUGE-L).
+        samples: number of samples beside the beam's captions.
+        temperature: temperature of the samples.
+    """
+
+    enabled: bool = False
+    neighbours: Count = 60
+    consensus: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    reward: Literal["cider_d", "challenge"] = "cider_d"
+    samples: Whole = 20
+    temperature: Above0 = 0.7
+
+
+@dataclass
 class GenerationConfig:
     """Generation of captions.
 
@@ -388,6 +412,7 @@ class GenerationConfig:
         temperature: temperature of nucleus sampling; 0: greedy.
         top_p: probability mass of nucleus sampling.
         seed: seed of nucleus sampling.
+        rerank: choice among candidates by expected reward.
     """
 
     method: Literal["greedy", "beam", "nucleus"] = "beam"
@@ -398,6 +423,7 @@ class GenerationConfig:
     temperature: AtLeast0 = 1.0
     top_p: Annotated[float, Interval(gt=0, le=1)] = 0.9
     seed: Seed = 0
+    rerank: RerankConfig = field(default_factory=RerankConfig)
 
 
 @dataclass

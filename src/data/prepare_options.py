@@ -8,11 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
+from jsonargparse import Namespace
+
 from src.common.plugins import plugin_names
 from src.config.cli import make_parser, parse_command
 from src.config.schema import Config, Count, Seed, SourceConfig
 from src.data.formats.base import FORMATS
 
+USAGE = """\
+usage: python -m src.prepare COMMAND [options]; --help after a command explains its options
+
+commands:
+  check       say what is in a data set and what is wrong with it (exit code 1 where training would go wrong)
+  demo        make the demo data: a few hundred rendered scenes in the challenge's and in Flickr's layout
+  split       cut the photos into train, val and test, and write the split down
+  cache       compute the features of a frozen backbone once, for all later runs
+  neighbours  put the training captions beside a trained model, for generate.rerank
+  biq2021     turn BIQ2021's own download into the challenge's layout
+  spice       fetch what src.evaluate --spice needs (some 400 MB)
+"""
 ABOUT = {
     "check": "Says what is in a data set and what is wrong with it. Writes nothing.",
     "split": "Cuts the photos into train, val and test, and writes that down.",
@@ -39,6 +53,16 @@ def parse_data_options(command: str, args: Sequence[str]) -> tuple[Config, bool,
     config = replace(config, data=replace(config.data, sources=[source]))
     next_config = f"X.yaml, where X.yaml lists {folder} under data.sources"
     return config, True, next_config
+
+
+def parse_neighbours_options(args: Sequence[str]) -> Namespace:
+    """The model and whether to enable the choice of captions for it."""
+    about = "Puts captions and features of the training photos beside a trained model, for generate.rerank."
+    parser = make_parser("prepare neighbours", about, config=False)
+    parser.add_argument("--model", type=str, required=True, help="model folder, run name, run id, or best")
+    about = "make the choice the model's own setting, also on the page and in the API"
+    parser.add_argument("--enable", type=bool, default=False, help=about)
+    return parser.parse_args(args)
 
 
 def parse_demo_options(args: Sequence[str]) -> tuple[Path, int | None, int | None, str]:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,7 @@ def split_file(samples: Sequence[Sample], config: DataConfig, given: Given) -> P
     for source, name in sorted(map(_key, samples)):
         part = given[source].get(name, "") if source in given else drawn
         names.update(json.dumps([source, name, part]).encode())
-    settings = [config.val, config.test, config.folds, config.fold, config.split_seed]
+    settings: list[Any] = [config.val, config.test, config.folds, config.fold, config.split_seed]
     settings += ["near duplicates"] if config.near_duplicates else []
     text = json.dumps([settings, names.hexdigest()])
     return Path(config.split_dir) / f"seed{config.split_seed}_{hashlib.sha256(text.encode()).hexdigest()[:16]}.csv"

@@ -14,7 +14,6 @@ from src.inference.attention import image_attention
 from src.inference.image_features import FeatureBatch, make_batch
 from src.inference.predict_options import PredictOptions
 from src.inference.predictor import Predictor
-from src.models.generation import generate
 
 
 @dataclass
@@ -50,12 +49,12 @@ def batch_attention(
     predictor: Predictor, features: FeatureBatch, options: PredictOptions, start: int
 ) -> list[CaptionAttention]:
     """As `caption_attention`, of a batch whose first image has the row `start`."""
-    decoder, tokenizer = predictor.engine.decoder, predictor.description.tokenizer
+    tokenizer = predictor.description.tokenizer
     batch = make_batch(predictor.description, features, options).to(predictor.engine.device)
-    if decoder is None or batch.caption_input is None or batch.caption_input.features is None:
+    if predictor.engine.decoder is None or batch.caption_input is None or batch.caption_input.features is None:
         return []
-    rows, special = batch.caption_input.rows, predictor.engine.special
-    captions = generate(decoder, batch.caption_input.features, batch.style[rows], options.generation, special, True)
+    grid, rows = batch.caption_input.features, batch.caption_input.rows
+    captions = predictor.write_captions(grid, batch, features, replace(options, attention=True))
     attention = []
     for row, caption in zip(rows.tolist(), captions, strict=True):
         words = [tokenizer.decode([token]) or tokenizer.word(token) for token in caption.tokens]

@@ -9,27 +9,31 @@ from typing import Any
 import numpy as np
 import torch
 from jsonargparse import Namespace
+from torch import Tensor
 
 from src.common.errors import UserError
 from src.common.progress import progress_bar
 from src.config.cli import Overrides
+from src.data.batch import Batch
 from src.data.image_list import find_images
 from src.data.sample import Sample
 from src.inference.blending import blend_mos, consensus_captions
 from src.inference.engine import TorchEngine
 from src.inference.ensemble_decoder import EnsembleDecoder
 from src.inference.fallbacks import complete_submission
-from src.inference.image_features import FeatureBatch
+from src.inference.image_features import FeatureBatch, make_batch
 from src.inference.model_loading import load_members
 from src.inference.predict_options import PredictOptions, check_style_option, make_predict_options
 from src.inference.predictions import Predictions
 from src.inference.predictor import Predictor
 from src.inference.provenance import model_provenance, prediction_provenance
+from src.inference.reranking import rank_candidates
 from src.inference.submission import Submission
 from src.models.generation import generate
 from src.models.model_folder import ModelDescription
 from src.tracking.run_group import group_members
 
+RERANKED = "expected reward"  # how captions become one, where they are chosen among candidates
 Blender = Callable[[np.ndarray], np.ndarray]
 """mos [P] from the mos [M, P] of M models, all known."""
 
@@ -68,7 +72,7 @@ def join_models(
     provenance = {
         **prediction_provenance(options.data, descriptions, samples, shared, fallbacks),
         "members": [model_provenance(loaded, folder) for loaded, folder in models],
-        "comments": "mean probabilities" if len(vocabulary_groups(descriptions)) == 1 else "consensus",
+        "comments": caption_method(descriptions, shared),
     }
     return submission, provenance
 
@@ -103,7 +107,9 @@ def predict_in_step(
 ) -> tuple[list[Predictions], list[list[str]], dict[str, str]]:
     """All models batch by batch: each one's mos, the captions of each vocabulary, and why images could not be read."""
     parts: list[list[Predictions]] = [[] for _ in members]
-    groups = vocabulary_groups([member.description for member in members])
+    descriptions = [member.description for member in members]
+    reranked = caption_method(descriptions, combine_options(options)) == RERANKED
+    groups = decoder_indices(descriptions) if reranked else vocabulary_groups(descriptions)
     votes: list[list[str]] = [[] for _ in groups]
     failed: dict[str, str] = {}
     with progress_bar(len(samples), "predicting", show=options[0].progress) as bar:
@@ -143,20 +149,65 @@ def feature_key(member: Predictor, options: PredictOptions) -> tuple[Any, ...]:
 def ensemble_captions(
     members: Sequence[Predictor], batches: Sequence[FeatureBatch], options: PredictOptions
 ) -> list[str]:
-    """One caption for each image of a batch from all decoders at once, empty where it could not be read."""
+    """One caption for each image of a batch from all decoders, empty where it could not be read."""
     captions = [""] * len(batches[0].samples)
     pairs = [(member, batch) for member, batch in zip(members, batches, strict=True) if "grid" in batch.features]
     if not pairs:
         return captions
-    member, batch = pairs[0]
+    written = choose_captions(pairs, options) if options.generation.rerank.enabled else joint_captions(pairs, options)
+    for row, caption in zip(pairs[0][1].rows["grid"], written, strict=True):
+        captions[row] = caption
+    return captions
+
+
+def joint_captions(pairs: Sequence[tuple[Predictor, FeatureBatch]], options: PredictOptions) -> list[str]:
+    """The caption of each image with a grid from all decoders at once, which share a vocabulary."""
+    member = pairs[0][0]
     engine, tokenizer = member.engine, member.description.tokenizer
     grids = [batch.features["grid"][:, 0].to(engine.device) for _, batch in pairs]
     decoder = EnsembleDecoder([m.engine.decoder for m, _ in pairs if m.engine.decoder is not None], grids)
     style = torch.full((len(grids[0]),), tokenizer.style(options.style), device=engine.device)
     generated = generate(decoder, grids[0], style, options.generation, engine.special)
-    for row, caption in zip(batch.rows["grid"], generated, strict=True):
-        captions[row] = tokenizer.decode(caption.tokens)
-    return captions
+    return [tokenizer.decode(caption.tokens) for caption in generated]
+
+
+def choose_captions(pairs: Sequence[tuple[Predictor, FeatureBatch]], options: PredictOptions) -> list[str]:
+    """The caption of each image with a grid whose expected reward is highest among the candidates of all models.
+
+    A reward is the mean over the models, each with its own neighbours. Where they share a vocabulary, their joint
+    caption is a candidate too.
+    """
+    shared = len(vocabulary_groups([member.description for member, _ in pairs])) == 1
+    count = len(pairs[0][1].rows["grid"])
+    candidates = [[caption] for caption in joint_captions(pairs, options)] if shared else [[] for _ in range(count)]
+    inputs = [(member, *caption_inputs(member, features, options), features) for member, features in pairs]
+    for member, grid, batch, _ in inputs:
+        for captions, others in zip(candidates, member.candidates(grid, batch, options)[1], strict=True):
+            captions += others
+    rewards = [m.candidate_rewards(candidates, grid, batch, features, options) for m, grid, batch, features in inputs]
+    totals = [np.sum(values, axis=0) for values in zip(*rewards, strict=True)]
+    return [captions[rank_candidates(captions, total)[0]] for captions, total in zip(candidates, totals, strict=True)]
+
+
+def caption_inputs(member: Predictor, features: FeatureBatch, options: PredictOptions) -> tuple[Tensor, Batch]:
+    """The grid [R, N, C] of a batch's images that have one, and the batch."""
+    batch = make_batch(member.description, features, options).to(member.engine.device)
+    assert batch.caption_input is not None
+    assert batch.caption_input.features is not None
+    return batch.caption_input.features, batch
+
+
+def caption_method(members: Sequence[ModelDescription], options: PredictOptions) -> str:
+    """How the models' captions become one, for the provenance."""
+    if options.generation.rerank.enabled:
+        return RERANKED
+    return "mean probabilities" if len(vocabulary_groups(members)) == 1 else "consensus"
+
+
+def decoder_indices(members: Sequence[ModelDescription]) -> list[list[int]]:
+    """Indices of all models with a decoder, as one group; no group where there is none."""
+    indices = [i for i, member in enumerate(members) if member.config.model.decoder.enabled]
+    return [indices] if indices else []
 
 
 def vocabulary_groups(members: Sequence[ModelDescription]) -> list[list[int]]:

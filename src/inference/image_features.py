@@ -19,7 +19,7 @@ from torch import Tensor
 from src.config.schema import Config
 from src.data.batch import Batch, TaskInput
 from src.data.feature_store import FeatureKind, FeatureSpec, FeatureStore
-from src.data.image_hashes import hash_images
+from src.data.image_hashes import hash_image, hash_images
 from src.data.image_io import ImageError, check_image, load_image
 from src.data.sample import Sample
 from src.data.transforms import resize_for_task
@@ -43,12 +43,19 @@ class FeatureBatch:
         failed: why an image could not be read, by its row.
         rows: the images that `features` are of, by kind.
         features: grid [R, views, N, C] and levels [R, views, L].
+        hashes: SHA-256 of images given as bytes; empty: the samples have files.
     """
 
     samples: list[Sample]
     failed: dict[int, str]
     rows: dict[FeatureKind, list[int]] = field(default_factory=dict)
     features: dict[FeatureKind, Tensor] = field(default_factory=dict)
+    hashes: list[str] = field(default_factory=list)
+
+    def grid_hashes(self) -> list[str | None]:
+        """SHA-256 of the images that have a grid; None where a file cannot be read."""
+        rows = self.rows.get("grid", [])
+        return [self.hashes[row] if self.hashes else hash_image(str(self.samples[row].path)) for row in rows]
 
     def without_grid(self) -> "FeatureBatch":
         """The batch without the captions' features."""

@@ -21,6 +21,7 @@ from src.data.transforms import resize_for_task
 from src.inference.engine import image_pixels
 from src.inference.export_check import ExportDifference, compare_predictions, labelled_images, load_float32
 from src.inference.model_loading import load_model
+from src.inference.neighbours import CAPTIONS, VECTORS
 from src.inference.onnx_graph import EncoderGraph, StartGraph, StepGraph, exportable_decoder, state_layout
 from src.inference.onnx_runtime import DESCRIPTION, is_export, load_onnx
 from src.inference.predict_options import PredictOptions
@@ -77,7 +78,7 @@ def export_onnx(loaded: LoadedModel, source: Path, output: Path, calibration: Se
             write_graph(module, example, dynamic, part / f"{name}.onnx")
             if calibration:
                 quantize_graph(part / f"{name}.onnx", calibration)
-        for name in DESCRIPTION:
+        for name in (*DESCRIPTION, *(name for name in (VECTORS, CAPTIONS) if (source / name).is_file())):
             shutil.copyfile(source / name, part / name)
         shutil.rmtree(output, ignore_errors=True)
         part.rename(output)

@@ -14,6 +14,7 @@ from src.config.schema import Config, GenerationConfig
 from src.data.feature_store import FeatureKind
 from src.data.sample import Sample
 from src.inference.caption_style import check_style, default_style
+from src.inference.neighbours import check_neighbours
 from src.inference.submission import COMMENTS, MOS, NAME
 from src.models.model_folder import ModelDescription
 
@@ -73,7 +74,7 @@ def make_predict_options(
         The options, without a style where no captions are written.
 
     Raises:
-        UserError: the model does not know the style, or cannot fill the columns.
+        UserError: the model does not know the style, cannot fill the columns, or lacks the captions to choose by.
     """
     columns = choose_columns(options.get("columns", ""), description)
     style = ""
@@ -81,10 +82,18 @@ def make_predict_options(
         style = options.style or ("" if labelled else default_style(description))
         if style:
             check_style(description, style)
-    typed = {key.removeprefix("generate."): value for key, value in overrides.items() if key.startswith("generate.")}
-    generation = replace(description.config.generate, **typed)
+    generation = override_generation(description.config.generate, overrides)
+    if COMMENTS in columns and generation.rerank.enabled:
+        check_neighbours(description.folder)
     heads = {"mos": MOS in columns, "captions": COMMENTS in columns}
     return PredictOptions(generation, style, options.batch_size, options.cache, labelled, **heads)
+
+
+def override_generation(generation: GenerationConfig, overrides: Overrides) -> GenerationConfig:
+    """The settings with those that a person typed as --generate.KEY or --generate.rerank.KEY."""
+    typed = {key.removeprefix("generate."): value for key, value in overrides.items() if key.startswith("generate.")}
+    rerank = {key.removeprefix("rerank."): typed.pop(key) for key in list(typed) if key.startswith("rerank.")}
+    return replace(generation, **typed, rerank=replace(generation.rerank, **rerank))
 
 
 def check_style_option(style: str, options: Sequence[PredictOptions]) -> None:
@@ -108,6 +117,11 @@ def choose_columns(names: str, description: ModelDescription) -> list[str]:
         if column not in able:
             raise UserError(f"--columns: this model gives no {column}; it gives {','.join(able)}")
     return columns
+
+
+def with_rerank(generation: GenerationConfig, enabled: bool) -> GenerationConfig:
+    """The same settings with the choice among candidates on or off."""
+    return replace(generation, rerank=replace(generation.rerank, enabled=enabled))
 
 
 def with_beam(generation: GenerationConfig, beam: int) -> GenerationConfig:

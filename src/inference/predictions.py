@@ -5,7 +5,7 @@ Notation: B images, R rows of them that a task predicts, N places of the grid, C
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,7 @@ from src.data.tokenizer import Tokenizer
 from src.metrics.base import Scores
 from src.metrics.compute import score_images
 from src.metrics.meteor import Meteor
+from src.models.beam_search import GeneratedCaption
 from src.models.generation import StepDecoder, generate
 from src.models.multitask import MultitaskModel, MultitaskOutputs
 
@@ -92,19 +93,29 @@ class PredictionModel(Protocol):
         """mos [R] or [R, views], and grid [R, N, C]."""
 
 
+CaptionWriter = Callable[[Tensor, Batch], Sequence[GeneratedCaption]]
+"""A caption of each image that the batch's caption input holds, from its grid [R, N, C]."""
+
+
 @torch.inference_mode()
 def predict_batch(
-    model: PredictionModel, batch: Batch, generation: GenerationConfig, tokenizer: Tokenizer
+    model: PredictionModel,
+    batch: Batch,
+    generation: GenerationConfig,
+    tokenizer: Tokenizer,
+    write: CaptionWriter | None = None,
 ) -> Predictions:
     """A model's predictions for the images that the batch's task inputs hold, in eval mode; none for unreadable ones.
 
-    mos is NaN and the caption empty of an image that the task's input does not hold.
+    mos is NaN and the caption empty of an image that the task's input does not hold. Without `write`, captions are
+    those of `generate`, without a choice among candidates.
     """
     outputs = model(batch)
     captions = [""] * len(batch)
     if model.decoder is not None and outputs.grid is not None and batch.caption_input is not None:
         rows = batch.caption_input.rows
-        written = generate(model.decoder, outputs.grid, batch.style[rows], generation, model.special)
+        inputs = model.decoder, outputs.grid, batch.style[rows], generation, model.special
+        written = write(outputs.grid, batch) if write else generate(*inputs)
         for row, caption in zip(rows.tolist(), written, strict=True):
             captions[row] = tokenizer.decode(caption.tokens)
     predictions = Predictions(

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -16,9 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from src.common.errors import UserError
 from src.common.progress import progress_bar
+from src.config.schema import GenerationConfig
+from src.data.batch import Batch
 from src.data.image_io import FORMATS, ImageError, decode_image
 from src.data.sample import Sample
 from src.inference.attention import image_attention
@@ -33,9 +38,12 @@ from src.inference.image_features import (
     make_batch,
     resize_views,
 )
+from src.inference.neighbours import CaptionNeighbours, check_neighbours
 from src.inference.predict_options import PredictOptions
 from src.inference.predictions import Predictions, image_mos, predict_batch
-from src.models.generation import GeneratedCaption, generate_beams
+from src.inference.reranking import CaptionReranker, RerankImages, rank_candidates
+from src.models.beam_search import GeneratedCaption
+from src.models.generation import StepDecoder, generate, generate_beams, generate_candidates
 from src.models.model_folder import LoadedModel, ModelDescription, load_model_folder
 
 
@@ -76,7 +84,7 @@ class Prediction:
     Attributes:
         mos: in the training data's units; None without that head.
         place: part of the training images whose mos is lower, 0..1; None where the model folder does not say.
-        captions: the beam's, the best first; none without a decoder.
+        captions: the beam's, the best first, or with generate.rerank as many candidates; none without a decoder.
         seconds: from bytes to prediction; of images in one batch, an equal share.
         note: a change of the image that its owner may not expect; empty: none.
     """
@@ -112,6 +120,15 @@ class Predictor:
     def of_model(cls, loaded: LoadedModel, limits: ImageLimits | None = None) -> "Predictor":
         """A predictor of a loaded model, computed by torch on the best device."""
         return cls(loaded, TorchEngine(loaded), limits)
+
+    @cached_property
+    def reranker(self) -> CaptionReranker:
+        """Chooses captions by the model folder's training captions.
+
+        Raises:
+            UserError: the folder lacks them.
+        """
+        return CaptionReranker(CaptionNeighbours.load(self.description.folder), self.description.tokenizer)
 
     @classmethod
     def load(cls, folder: Path, limits: ImageLimits | None = None) -> "Predictor":
@@ -158,10 +175,65 @@ class Predictor:
     def predict_features(self, features: FeatureBatch, options: PredictOptions) -> Predictions:
         """Predictions for a batch of features."""
         batch = make_batch(self.description, features, options).to(self.engine.device)
-        predictions = predict_batch(self.engine, batch, options.generation, self.description.tokenizer)
+
+        def write(grid: Tensor, batch: Batch) -> list[GeneratedCaption]:
+            return self.write_captions(grid, batch, features, options)
+
+        predictions = predict_batch(self.engine, batch, options.generation, self.description.tokenizer, write)
         # As written, not rounded to float32.
         predictions.mos_true = [math.nan if sample.mos is None else sample.mos for sample in features.samples]
         return predictions
+
+    def write_captions(
+        self, grid: Tensor, batch: Batch, features: FeatureBatch, options: PredictOptions
+    ) -> list[GeneratedCaption]:
+        """The caption of each image that the batch's caption input holds, from its grid [R, N, C]."""
+        if options.generation.rerank.enabled:
+            return [captions[0] for captions in self.rank_captions(grid, batch, features, options)]
+        return generate(*self._generation_inputs(grid, batch, options))
+
+    def rank_captions(
+        self, grid: Tensor, batch: Batch, features: FeatureBatch, options: PredictOptions
+    ) -> list[list[GeneratedCaption]]:
+        """Captions of each image, the best first: the beam, or with generate.rerank the distinct candidates."""
+        inputs = self._generation_inputs(grid, batch, options)
+        if not options.generation.rerank.enabled:
+            return generate_beams(*inputs)
+        candidates, texts = self.candidates(grid, batch, options)
+        rewards = self.candidate_rewards(texts, grid, batch, features, options)
+        ranking = map(rank_candidates, texts, rewards)
+        return [[captions[i] for i in order] for captions, order in zip(candidates, ranking, strict=True)]
+
+    def candidates(
+        self, grid: Tensor, batch: Batch, options: PredictOptions
+    ) -> tuple[list[list[GeneratedCaption]], list[list[str]]]:
+        """The candidates of each image that the batch's caption input holds, and their texts; grid [R, N, C]."""
+        candidates = generate_candidates(*self._generation_inputs(grid, batch, options))
+        decode = self.description.tokenizer.decode
+        return candidates, [[decode(caption.tokens) for caption in captions] for captions in candidates]
+
+    def candidate_rewards(
+        self,
+        texts: Sequence[Sequence[str]],
+        grid: Tensor,
+        batch: Batch,
+        features: FeatureBatch,
+        options: PredictOptions,
+    ) -> list[np.ndarray]:
+        """The expected reward of each candidate, of this model or of others, from the images' grid [R, N, C]."""
+        assert batch.caption_input is not None
+        styles = batch.style[batch.caption_input.rows].cpu().numpy()
+        images = RerankImages(grid.float().mean(1).cpu().numpy(), styles, features.grid_hashes())
+        return self.reranker.rewards(texts, images, options.generation.rerank)
+
+    def _generation_inputs(
+        self, grid: Tensor, batch: Batch, options: PredictOptions
+    ) -> tuple[StepDecoder, Tensor, Tensor, GenerationConfig, list[int], bool]:
+        """The arguments of `generate` and its like."""
+        assert self.engine.decoder is not None
+        assert batch.caption_input is not None
+        style = batch.style[batch.caption_input.rows]
+        return self.engine.decoder, grid, style, options.generation, self.engine.special, options.attention
 
     def predict_bytes(self, images: Sequence[bytes], options: PredictOptions) -> list[Prediction | PredictionError]:
         """A prediction with the whole beam for each image, or why there is none.
@@ -169,7 +241,7 @@ class Predictor:
         Raises:
             UserError: the model knows no such style.
         """
-        self.check_style(options)
+        self.check_captions(options)
         start = time.perf_counter()
         sizes = list(options.feature_sizes(self.description.config))
         with ThreadPoolExecutor(min(4, len(images) or 1)) as pool:
@@ -177,6 +249,7 @@ class Predictor:
         samples = [Sample(Path(), "", "") for _ in images]
         with self.lock, torch.inference_mode():
             features = extract_features(self.engine, self.description.config, samples, views, options)
+            features.hashes = [sha256(data).hexdigest() for data in images]
             mos, beams = self.mos_and_beams(features, options)
         seconds = (time.perf_counter() - start) / max(1, len(images) - len(features.failed))
         return [
@@ -186,10 +259,15 @@ class Predictor:
             for i, data in enumerate(images)
         ]
 
-    def check_style(self, options: PredictOptions) -> None:
-        """Raises UserError where the model does not know the style of the captions, or has none by default."""
+    def check_captions(self, options: PredictOptions) -> None:
+        """Raises UserError where captions cannot be written as the options say.
+
+        The model does not know the style or has none by default, or its folder lacks the captions to choose by.
+        """
         if self.engine.decoder is not None:
             style_token(self.description, options.style)
+            if options.generation.rerank.enabled:
+                check_neighbours(self.description.folder)
 
     def styles(self) -> list[str]:
         """The styles that captions can be written in; none without a decoder."""
@@ -219,12 +297,11 @@ class Predictor:
         outputs = self.engine(batch)
         mos = image_mos(outputs, batch).tolist()
         beams: dict[int, list[BeamCaption]] = {}
-        decoder, task = self.engine.decoder, batch.caption_input
-        if decoder is not None and task is not None and outputs.grid is not None:
-            style, special = batch.style[task.rows], self.engine.special
-            generated = generate_beams(decoder, outputs.grid, style, options.generation, special, options.attention)
-            pairs = zip(task.rows.tolist(), generated, strict=True)
-            beams = {row: [self._caption(caption) for caption in beam] for row, beam in pairs}
+        task = batch.caption_input
+        if self.engine.decoder is not None and task is not None and outputs.grid is not None:
+            pairs = zip(task.rows.tolist(), self.rank_captions(outputs.grid, batch, features, options), strict=True)
+            width = options.generation.beam
+            beams = {row: [self._caption(caption) for caption in captions[:width]] for row, captions in pairs}
         return {i: mos[i] for i in features.rows.get("levels", [])}, beams
 
     def _caption(self, generated: GeneratedCaption) -> BeamCaption:

@@ -1,8 +1,9 @@
-"""Captions from any decoder, in batches: greedy, beam search, nucleus sampling.
+"""Captions from any decoder, in batches: greedy, beam search, nucleus sampling, and candidates to choose from.
 
 Notation: P images, W unfinished captions an image (the beam), R = P W of them, V tokens, N places of the grid, S steps.
 """
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -74,6 +75,27 @@ def generate_beams(
     hypotheses = AllHypotheses(len(grid), grid.device)
     _decode(decoder, grid, style, config, special, hypotheses, attention, 1)
     return hypotheses.ranking(config.beam)
+
+
+def generate_candidates(
+    decoder: StepDecoder,
+    grid: Tensor,
+    style: Tensor,
+    config: GenerationConfig,
+    special: list[int],
+    attention: bool = False,
+) -> list[list[GeneratedCaption]]:
+    """The captions of `generate_beams`, then config.rerank.samples samples of each image. Arguments as `generate`'s.
+
+    Samples are scored as the beam's captions, over length ** length_penalty.
+    """
+    candidates, each = generate_beams(decoder, grid, style, config, special, attention), config.rerank.samples
+    if each:
+        sampling = replace(config, method="nucleus", temperature=config.rerank.temperature, top_p=1.0)
+        for i, sample in enumerate(generate(decoder, grid, style, sampling, special, attention, each)):
+            score = sample.score / (len(sample.tokens) + 1) ** config.length_penalty
+            candidates[i // each].append(replace(sample, score=score))
+    return candidates
 
 
 def _decode(

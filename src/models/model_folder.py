@@ -29,11 +29,12 @@ FILES = ("model.safetensors", "config.yaml", "tokenizer.json", "meta.json")
 
 @dataclass(kw_only=True)
 class ModelDescription:
-    """A model folder's content without the weights."""
+    """A model folder's content without the weights, and the folder."""
 
     tokenizer: Tokenizer
     config: Config
     meta: dict[str, Any]
+    folder: Path
 
 
 @dataclass(kw_only=True)
@@ -100,7 +101,8 @@ def describe_model(folder: Path) -> ModelDescription:
         check_readable(folder / name)
     meta = _meta(folder / "meta.json")
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    return ModelDescription(tokenizer=tokenizer, config=load_config(folder / "config.yaml"), meta=meta)
+    config = load_config(folder / "config.yaml")
+    return ModelDescription(tokenizer=tokenizer, config=config, meta=meta, folder=folder)
 
 
 def _meta(path: Path) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from src.config.schema import GenerationConfig
 from src.inference.attention import has_attention
-from src.inference.predict_options import PredictOptions, with_beam
+from src.inference.neighbours import has_neighbours
+from src.inference.predict_options import PredictOptions, with_beam, with_rerank
 from src.inference.predictor import Prediction, PredictionError, Predictor
 from src.serving.batching import Batcher, QueueFull
 from src.serving.limits import RequestGuard, RequestLimits
@@ -25,7 +27,11 @@ from src.serving.schemas import ErrorResponse, ModelSchema, PredictResponse, pre
 PREDICT = "/predict"
 MAX_BEAM = 20
 FILES: dict[str, Any] = {"items": {"type": "string", "format": "binary"}}  # for /docs to offer files
-REFUSALS = {400: "no such model or style", 413: "too many photos or bytes", 429: "the queue is full"}
+REFUSALS = {
+    400: "no such model or style, or nothing to choose captions by",
+    413: "too many photos or bytes",
+    429: "the queue is full",
+}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": reason} for status, reason in REFUSALS.items()
 }
@@ -48,12 +54,14 @@ class PredictRequest:
         beam: how wide; 0: as the model was trained to.
         style: of the captions; empty: the model's own.
         attention: also where the decoder attended for each word.
+        rerank: choose captions by the training captions; None: as the model's own settings say.
     """
 
     model: str
     beam: int
     style: str
     attention: bool
+    rerank: bool | None = None
 
 
 PredictBatcher = Batcher[tuple[PredictRequest, bytes], Prediction | PredictionError]
@@ -103,10 +111,14 @@ def add_predict_routes(
         beam: Annotated[int, Query(ge=0, le=MAX_BEAM, description="captions kept at each step; 0: as trained")] = 0,
         style: Annotated[str, Query(description="of the captions, by data set; empty: the model's own")] = "",
         attention: Annotated[bool, Query(description="also where the decoder attended for each word")] = False,
+        rerank: Annotated[
+            bool | None,
+            Query(description="choose captions by those of similar training photos; null: as the model says"),
+        ] = None,
     ) -> PredictResponse:
         if len(photos) > limits.images:
             raise HTTPException(413, f"{len(photos)} photos: send at most {limits.images} at once")
-        request = PredictRequest(model, beam, style, attention)
+        request = PredictRequest(model, beam, style, attention, rerank)
         check_request(models, request)
         try:
             predictions = await batcher.submit([(request, await photo.read()) for photo in photos])
@@ -141,13 +153,15 @@ def add_health_routes(app: FastAPI, ready: asyncio.Event, metrics: ServingMetric
 
 
 def check_request(models: dict[str, ServedModel], request: PredictRequest) -> None:
-    """Raises HTTPException 400 where there is no such model or style."""
+    """Raises HTTPException 400 where there is no such model or style, or no training captions to choose by."""
     if request.model not in models:
         raise HTTPException(400, f"model {request.model}: there are {', '.join(models)}; choose one of these")
     styles = models[request.model].predictor.styles()
     if request.style and request.style not in styles:
         remedy = f"{', '.join(styles)}; choose one of these" if styles else "none; leave it out"
         raise HTTPException(400, f"style {request.style}: {request.model} has {remedy}")
+    if request.rerank and styles and not has_neighbours(models[request.model].predictor.description.folder):
+        raise HTTPException(400, f"rerank: {request.model} has no training captions to choose by; leave it out")
 
 
 def describe_served_model(name: str, served: ServedModel) -> ModelSchema:
@@ -184,7 +198,7 @@ def predict_request(
     start, options = time.perf_counter(), served.options
     options = replace(
         options,
-        generation=with_beam(options.generation, request.beam) if request.beam else options.generation,
+        generation=request_generation(options.generation, request),
         style=request.style or options.style,
         attention=request.attention and has_attention(served.predictor.description),
     )
@@ -194,6 +208,12 @@ def predict_request(
     for prediction in predictions:
         metrics.images.labels("predicted" if isinstance(prediction, Prediction) else "refused").inc()
     return predictions
+
+
+def request_generation(generation: GenerationConfig, request: PredictRequest) -> GenerationConfig:
+    """A model's settings with those of a request."""
+    generation = with_beam(generation, request.beam) if request.beam else generation
+    return generation if request.rerank is None else with_rerank(generation, request.rerank)
 
 
 async def warm_up(models: dict[str, ServedModel], ready: asyncio.Event) -> None:

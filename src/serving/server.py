@@ -65,5 +65,5 @@ def load_served_model(model: str, limits: ImageLimits | None = None, style: str 
     if style and predictor.engine.decoder is None:
         raise UserError("--style: no captions are written; leave it out")
     options = PredictOptions(predictor.description.config.generate, style)
-    predictor.check_style(options)
+    predictor.check_captions(options)
     return ServedModel(predictor, options)

@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from src.common.files import write_text
 from src.config.schema import Config
 from src.data.image_io import load_image
+from src.inference.neighbour_builder import collect_neighbours
 from src.inference.predictions import PREDICTIONS, Predictions, predict_batches, score_predictions
+from src.inference.predictor import Predictor
 from src.models.model_folder import save_model
 from src.plots.curves import plot_curves
 from src.plots.mos import plot_mos_residuals, plot_mos_scatter
@@ -47,6 +49,8 @@ def finalize_run(
     tracker.log_text(json.dumps(vars(predictions), ensure_ascii=False), PREDICTIONS)
     for name, figure in run_figures(predictions, folder, data):
         tracker.log_figure(figure, f"plots/{name}.png")
+    if config.model.decoder.enabled and config.generate.rerank.enabled:
+        collect_neighbours(Predictor.load(folder.model), data.parts["train"]).save(folder.model)
     tracker.log_model(folder.model)
     # Last, since the run `best` is chosen by it, and a run that was killed earlier has no model.
     selected = {} if best is None else {"selected": best}

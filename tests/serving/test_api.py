@@ -18,12 +18,14 @@ from fastapi.testclient import TestClient
 
 from src.common.errors import UserError
 from src.inference.predict_options import PredictOptions
+from src.prepare import main as prepare
 from src.serve import make_options
 from src.serving.api import make_app
 from src.serving.limits import RequestLimits
 from src.serving.server import load_served_model, load_served_models
 from tests.servers import free_port, wait_until_up
 from tests.tiny import make_model, tiny_config, write_photo
+from tests.training.test_run import make_data
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +210,15 @@ def test_the_page_of_docs_takes_a_photo_and_shows_its_caption(address: str, phot
         page.click("text=Execute")
         expect(page.locator(".live-responses-table")).to_contain_text('"captions"', timeout=90_000)
         browser.close()
+
+
+def test_a_request_may_choose_captions_by_training_captions(elsewhere: Path, photo: bytes) -> None:
+    make_data(elsewhere / "data")
+    folder = make_model(elsewhere / "run" / "model")
+    with TestClient(make_app({"tiny": load_served_model(str(folder))})) as client:
+        assert "rerank: tiny has no training captions" in send(client, photo, rerank="true").json()["error"]
+        beam = send(client, photo, beams=2).json()["predictions"][0]["captions"]
+        prepare(["neighbours", "--model", str(folder)])
+        chosen = send(client, photo, beams=2, rerank="true").json()["predictions"][0]["captions"]
+        assert [one["text"] for one in chosen] != [one["text"] for one in beam]
+        assert send(client, photo, beams=2).json()["predictions"][0]["captions"] == beam

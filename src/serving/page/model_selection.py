@@ -5,13 +5,15 @@ Held by tests/serving/test_page.py.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import BoundedSemaphore
 
 import streamlit as st
 
 from src.common.errors import UserError
 from src.inference.group_predictor import load_predictor
-from src.inference.predict_options import PredictOptions, with_beam
+from src.inference.neighbours import has_neighbours
+from src.inference.predict_options import PredictOptions, with_beam, with_rerank
 from src.inference.predictor import ImageLimits, Prediction, PredictionError, Predictor
 from src.serving.page.model_list import MlflowRuns, available_models, mlflow_runs, named_folder
 from src.serving.page_server import PageOptions
@@ -112,9 +114,20 @@ def choose_captions(models: list[SelectedModel]) -> None:
     beam = st.slider("Beam: captions kept at each step", 1, 10, min(max(1, default_beam), 10))
     styles = dict.fromkeys(style for model in models for style in model.predictor.styles())
     style = st.selectbox("Style of the captions", ["as trained", *styles]) if len(styles) > 1 else ""
+    rerank = choose_rerank(models)
     for model in models:
         generation = with_beam(model.predictor.description.config.generate, beam)
+        generation = with_rerank(generation, rerank and has_neighbours(Path(model.folder)))
         model.options = PredictOptions(generation, style_for_model(model.predictor, style or ""), attention=True)
+
+
+def choose_rerank(models: list[SelectedModel]) -> bool:
+    """Shows the choice of captions by training captions where a model has these."""
+    able = [model for model in models if has_neighbours(Path(model.folder))]
+    if not able:
+        return False
+    enabled = any(model.predictor.description.config.generate.rerank.enabled for model in able)
+    return st.toggle("Choose captions by those of similar training photos", enabled)
 
 
 def style_for_model(predictor: Predictor, style: str) -> str:
@@ -123,7 +136,7 @@ def style_for_model(predictor: Predictor, style: str) -> str:
     if style in styles:
         return style
     try:
-        predictor.check_style(PredictOptions())
+        predictor.check_captions(PredictOptions())
     except UserError:  # trained in several styles without a default
         return styles[0]
     return ""
@@ -163,8 +176,9 @@ def predict_photo(options: PageOptions, model: SelectedModel, data: bytes, diges
     Raises:
         UserError: too many other predictions are running.
     """
-    beam, style = model.options.generation.beam, model.options.style
-    return cached_prediction(options, model, data, digest, model.folder, model.modified, beam, style)
+    generation, style = model.options.generation, model.options.style
+    choice = (generation.beam, generation.rerank.enabled, style)
+    return cached_prediction(options, model, data, digest, model.folder, model.modified, choice)
 
 
 @st.cache_data(max_entries=500, show_spinner="predicting")
@@ -175,8 +189,7 @@ def cached_prediction(
     digest: str,
     folder: str,
     modified: float,
-    beam: int,
-    style: str,
+    choice: tuple[int, bool, str],
 ) -> Prediction | PredictionError:
     """As predict_photo; the arguments without underscore are the cache's key."""
     return _model.predict(_options, [_data])[0]
