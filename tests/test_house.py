@@ -14,7 +14,7 @@ from src.common.plugins import plugin_names
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = "train evaluate predict ensemble sweep compare prepare report export serve app ui".split()
-PLUGINS = "data/formats metrics models/backbones models/decoders models/losses".split()
+PLUGINS = "data/formats metrics models/backbones models/decoders models/losses models/mos_heads".split()
 FILLERS = set("one found own kept there asked told seen further wish more looks".split())
 
 
