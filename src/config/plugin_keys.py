@@ -1,8 +1,8 @@
 """Config keys that plug-ins bring: the options of a kind of decoder or of mos head, and the weights of mos losses.
 
-All have a short form: model.decoder.KIND stands for model.decoder.options where model.decoder.kind is KIND, model.mos.KIND
-likewise, and model.mos.LOSS for model.mos.losses.LOSS. A plug-in's file, and torch with it, is imported when a config is
-checked. Held by tests/models/test_plugins.py.
+All have a short form: model.decoder.KIND stands for model.decoder.options where model.decoder.kind is KIND,
+model.mos.KIND likewise, and model.mos.LOSS for model.mos.losses.LOSS. A plug-in's file, and torch with it, is imported
+when a config is checked. Held by tests/models/test_plugins.py.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def mos_head_class(kind: str) -> type[Any]:
 
 
 def short_keys() -> dict[str, Any]:
-    """The short forms with their types: model.decoder.KIND and model.mos.KIND, mappings, and model.mos.LOSS, a weight."""
+    """The short forms with their types: model.HEAD.KIND, a mapping, and model.mos.LOSS, a weight."""
     kinds = {f"model.{head}.{kind}": dict for head in HEADS for kind in _kinds(head)}
     return {**kinds, **{f"model.mos.{name}": AtLeast0 for name in _losses()}}
 

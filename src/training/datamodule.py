@@ -158,7 +158,7 @@ class DataModule:
         model.fit_scale(levels, torch.from_numpy(images.mos[rated]))
 
     def mos_views(self) -> tuple[Tensor, Tensor]:
-        """Cached level statistics [n, views, L] of the training images with mos, mirror images included, and mos [n]."""
+        """Cached level statistics [n, views, L] of the training images with mos, mirrored too, and mos [n]."""
         images = self.dataset("train")
         if images.levels is None:
             raise UserError("model.mos.kind: this kind reads the feature store; set data.cache true")

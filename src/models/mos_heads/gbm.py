@@ -72,8 +72,9 @@ class GBMHead(FittedHead):
             UserError: LightGBM is not installed.
         """
         booster = self._train(inputs.flatten(0, 1).numpy(), targets.repeat_interleave(inputs.shape[1]).numpy())
-        trees = [tree_arrays(tree["tree_structure"], self.options.leaves) for tree in booster.dump_model()["tree_info"]]
-        self.feature, self.threshold, self.branches, self.value = (torch.stack(part) for part in zip(*trees, strict=True))
+        roots = [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]
+        arrays = zip(*(tree_arrays(root, self.options.leaves) for root in roots), strict=True)
+        self.feature, self.threshold, self.branches, self.value = map(torch.stack, arrays)
 
     def _train(self, rows: Any, targets: Any) -> Any:
         try:

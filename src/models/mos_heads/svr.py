@@ -1,4 +1,6 @@
-"""Support vector regression (Drucker et al. 1997), with an RBF kernel. Held by tests/models/mos_heads/test_mos_heads.py.
+"""Support vector regression with an RBF kernel (Drucker et al. 1997).
+
+Held by tests/models/mos_heads/test_mos_heads.py.
 
 Notation: R rows, S support vectors, L level statistics.
 """
@@ -60,8 +62,9 @@ class SVRHead(FittedHead):
             UserError: the kernel of so many rows does not fit into memory.
         """
         if (rows := len(inputs) * inputs.shape[1]) > MOST_ROWS:
-            remedy = "choose ridge or gbm, or set data.flip false for half of them"
-            raise UserError(f"model.mos.kind: svr takes {MOST_ROWS:,} photos with their mirror images, not {rows:,}; {remedy}")
+            count = f"{MOST_ROWS:,} photos with their mirror images, not {rows:,}"
+            remedy = "choose ridge or gbm, or halve them by data.flip false"
+            raise UserError(f"model.mos.kind: svr takes {count}; {remedy}")
         views = inputs.flatten(0, 1).half()
         kernel = rbf_kernel(views.float(), views.float(), self.gamma).double().numpy()
         model = SVR(kernel="precomputed", C=self.options.c, epsilon=self.options.epsilon)

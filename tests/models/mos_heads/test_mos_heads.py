@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.stats import energy_distance
 from sklearn.linear_model import Ridge
 from sklearn.svm import SVR
 
 from src.common.errors import UserError
 from src.config.schema import MosConfig
-from src.models.mos_heads import gbm, svr
+from src.models.mos_heads import gbm, ordinal, svr
 from src.models.mos_heads.base import FittedHead, make_mos_head
 
-KINDS = ["ridge", "svr", "gbm"]
+KINDS = ["ridge", "svr", "gbm", "ordinal"]
 IMAGES, SIZE = 120, 8
 
 
@@ -75,6 +76,23 @@ def leave_one_out(inputs: np.ndarray, targets: torch.Tensor, alpha: float) -> fl
     penalty = alpha * np.diag([0.0] + [1.0] * inputs.shape[1])
     hat = centred @ np.linalg.solve(centred.T @ centred + penalty, centred.T)
     return float(np.mean(((y - hat @ y) / (1 - np.diag(hat))) ** 2))
+
+
+def test_the_error_of_an_ordinal_head_is_the_earth_movers_distance() -> None:
+    levels, mos = make_views()
+    head = fitted("ordinal", levels, mos, bins=6)
+    assert isinstance(head, ordinal.OrdinalHead)
+    above = head.probabilities_above(head.standard(mos))
+    torch.testing.assert_close(head.low + head.width * above.sum(dim=1), head.standard(mos))  # the mean is mos
+    edges = np.arange(7)
+    masses = [-np.diff([1.0, *row, 0.0]) for row in above.double().numpy()]  # of the edges of the bins
+    squares = [cramer_distance(edges, masses[i], masses[i + 1]) for i in range(20)]
+    np.testing.assert_allclose((above[:20] - above[1:21]).square().sum(dim=1), squares, atol=1e-4)
+
+
+def cramer_distance(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+    """The sum of squared differences of two cumulative distributions: half the square of SciPy's energy distance."""
+    return float(energy_distance(values, values, np.clip(first, 0, None), np.clip(second, 0, None)) ** 2 / 2)
 
 
 def test_trees_are_those_of_lightgbm() -> None:
