@@ -45,9 +45,9 @@ def test_learns_in_the_datas_units(kind: str) -> None:
     predicted = head(levels[150:].flatten(0, 1)).view(50, 2).mean(dim=1)
     assert torch.corrcoef(torch.stack([predicted, mos[150:]]))[0, 1] > 0.9
     assert (predicted - mos[150:]).abs().mean() < 0.3
-    shuffled = fitted(kind, levels[:150], mos[torch.randperm(150)])
+    shuffled = fitted(kind, levels[:150], mos[:150].flip(0))
     chance = shuffled(levels[150:].flatten(0, 1)).view(50, 2).mean(dim=1)
-    assert torch.corrcoef(torch.stack([chance, mos[150:]]))[0, 1].abs() < 0.5
+    assert (chance - mos[150:]).square().mean() > 0.8 * mos[150:].var()
 
 
 def test_support_vectors_are_those_of_scikit_learn() -> None:
