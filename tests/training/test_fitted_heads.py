@@ -71,12 +71,12 @@ def test_beside_a_fitted_head_the_decoder_trains_on_captions_alone(elsewhere: Pa
     assert {name for batch in batches for name in batch.names} == captioned < {s.name for s in data.parts["train"]}
     assert all(batch.mos_input is None for batch in batches)
 
-    # Its decoder is a start for a run whose head is fitted to other images.
-    more = ["--train.start_from", "tiny", "--track.name", "second", "--train.epochs", "0", "--data.val", "0.5"]
-    assert train([*CACHED, "--model.mos.kind", "svr", *more]) == 0
+    # Its decoder is a start for a run with another head.
+    more = ["--train.start_from", "tiny", "--track.name", "second", "--train.epochs", "0"]
+    assert train([*CACHED, "--model.mos.kind", "ridge", *more]) == 0
     first, second = (load_model_folder(Path(f"runs/{name}/model")).model for name in ("tiny", "second"))
     assert torch.equal(first.decoder.words.weight, second.decoder.words.weight)  # type: ignore[union-attr, arg-type]
-    assert len(second.mos.support) < len(first.mos.support)  # type: ignore[union-attr, arg-type]
+    assert second.mos.weight.any()  # type: ignore[union-attr, operator]
 
 
 @pytest.mark.parametrize(
