@@ -68,6 +68,6 @@ bundle: setup ## project, wheels and weights for a machine without internet, int
 	@du -sh bundle
 
 lock: setup ## resolve pyproject.toml's ranges anew into requirements.lock
-	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra blip --extra app --extra export --extra weights --extra docs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
+	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra blip --extra app --extra export --extra gbm --extra weights --extra docs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
 
 .PHONY: help setup sweep test test-all lint bench docs ui app bundle lock

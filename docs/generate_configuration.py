@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import yaml
 
 from src.common.plugins import load_plugin, plugin_names
+from src.config.plugin_keys import HEADS
 from src.config.schema import Config
 from src.tuning.comparison_config import load_comparison
 from src.tuning.sweep_config import load_sweep
 
-DECODERS = "src.models.decoders"
 PAGE = Path(__file__).with_name("configuration.md")
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 NAMES = {bool: "true or false", int: "integer", float: "number", str: "text", dict: "mapping", Any: "any value"}
@@ -64,19 +64,20 @@ def render() -> str:
         INTRODUCTION,
         "## Keys of an experiment\n",
         *sections(Config),
-        *decoder_options(),
+        *head_options(),
         SWEEPS,
         *sections(sweep, title="keys of a sweep"),
     ]
     return "\n".join([*parts, COMPARISONS, *sections(comparison, title="keys of a comparison")])
 
 
-def decoder_options() -> Iterator[str]:
-    """The section of each decoder that has options of its own."""
-    for kind in plugin_names(DECODERS):
-        options = getattr(load_plugin(DECODERS, kind, "model.decoder.kind"), "Options", None)
-        if options and fields(options):
-            yield from sections(options, title=f"model.decoder.{kind}")
+def head_options() -> Iterator[str]:
+    """The section of each kind of decoder or mos head that has options of its own."""
+    for head, (package, _) in HEADS.items():
+        for kind in plugin_names(package):
+            options = getattr(load_plugin(package, kind, f"model.{head}.kind"), "Options", None)
+            if options and fields(options):
+                yield from sections(options, title=f"model.{head}.{kind}")
 
 
 def sections(cls: type, prefix: str = "", title: str = "", default: Any = None) -> Iterator[str]:

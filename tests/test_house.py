@@ -14,7 +14,7 @@ from src.common.plugins import plugin_names
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = "train evaluate predict ensemble submissions sweep compare prepare report export serve app ui".split()
-PLUGINS = "data/formats metrics models/backbones models/decoders models/losses".split()
+PLUGINS = "data/formats metrics models/backbones models/decoders models/losses models/mos_heads".split()
 FILLERS = set("one found own kept there asked told seen further wish more looks".split())
 
 
@@ -119,7 +119,7 @@ def test_functions_are_short() -> None:
 
 def test_src_does_not_grow() -> None:
     """Raise this limit for a feature alone; lower it with each cut."""
-    assert sum(map(text_lines, files())) <= 25_500
+    assert sum(map(text_lines, files())) <= 28_000
 
 
 def test_each_file_with_logic_names_its_test() -> None:

@@ -175,16 +175,24 @@ class MosConfig:
 
     Args:
         enabled: train the head.
-        hidden: number of hidden units; 0: a linear head.
-        dropout: dropout after normalisation and after the hidden layer.
-        losses: weights by name: mse (mean squared error, in standard deviations of the training mos), huber (in the
-            same unit), plcc (1 - PLCC over the batch), rank (pairwise rank hinge over the batch), or any file of
-            src/models/losses. `plcc: 1` beside this key is short for `losses: {plcc: 1}`. mse has weight 1 by default.
+        kind: mlp (a perceptron, trained by the losses), or a regression that is fitted once to the cached features of
+            all training photos: ridge, svr (support vectors), gbm (gradient-boosted trees), ordinal (ridge for a
+            distribution over bins), or any file of src/models/mos_heads.
+        hidden: number of hidden units of mlp; 0: a linear head.
+        dropout: dropout of mlp after normalisation and after the hidden layer.
+        options: settings of this kind only, from the dataclass Options in its file. A key of the kind's name is short
+            for it: `svr: {c: 10}`. The settings of another kind are checked and ignored.
+        losses: of mlp, weights by name: mse (mean squared error, in standard deviations of the training mos), huber
+            (in the same unit), plcc (1 - PLCC over the batch), rank (pairwise rank hinge over the batch), or any file
+            of src/models/losses. `plcc: 1` beside this key is short for `losses: {plcc: 1}`. mse has weight 1 by
+            default.
     """
 
     enabled: bool = True
+    kind: str = "mlp"
     hidden: Whole = 64
     dropout: Fraction = 0.3
+    options: dict = field(default_factory=dict)
     losses: dict[str, AtLeast0] = field(default_factory=lambda: {"mse": 1.0})
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from src.config.plugin_keys import mos_head_class
 from src.config.schema import Config
 from src.data import transforms
 from src.data.batch import Batch, TaskInput
@@ -58,8 +59,9 @@ class InputOptions:
     def of(config: Config, training: bool = False, labelled: bool = False) -> "InputOptions":
         """The options of a config."""
         data, model = config.data, config.model
+        is_fitted = not mos_head_class(model.mos.kind).trained  # to all images before training
         return InputOptions(
-            mos=model.mos.enabled,
+            mos=model.mos.enabled and not (training and is_fitted),
             captions=model.decoder.enabled,
             mos_size=data.mos_size,
             caption_size=data.caption_size,
@@ -192,6 +194,10 @@ class ImageDataset(Dataset[Batch]):
             batch.mos_input, batch.caption_input, unreadable = self._live(index, turn, flip, mos_rows, caption_rows)
         batch.unreadable = sorted(unreadable)
         return batch
+
+    def labelled(self) -> np.ndarray:
+        """The images that an input of a batch may hold, int64, in order."""
+        return np.union1d(*self._rows(np.arange(len(self))))
 
     def _choose(self, index: np.ndarray, turn: np.ndarray) -> np.ndarray:
         if self.options.training:

@@ -21,7 +21,7 @@ from src.models.beam_search import GeneratedCaption
 from src.models.decoders.base import make_decoder
 from src.models.generation import generate
 from src.models.losses.base import load_losses
-from src.models.mos_head import MosHead
+from src.models.mos_heads.base import make_mos_head
 
 Mean = tuple[Tensor, int]  # and the number of its terms
 
@@ -80,12 +80,17 @@ class MultitaskModel(nn.Module):
             raise UserError("model: both heads are off; enable model.mos or model.decoder")
         self.config = config
         self.backbone = backbone
-        self.mos = MosHead(config.mos, backbone.level_size) if config.mos.enabled else None
+        self.mos = make_mos_head(config.mos, backbone.level_size) if config.mos.enabled else None
         sizes = (vocabulary, backbone.grid_channels, backbone.config, styles)
         self.decoder = make_decoder(config.decoder, *sizes) if config.decoder.enabled else None
         self.vocabulary = vocabulary
         self.special = [PAD, UNK, *range(3, 3 + styles)]
         self.log_variance = nn.Parameter(torch.zeros(2)) if config.task_weights == "learned" else None
+
+    @property
+    def learns_mos(self) -> bool:
+        """Whether the losses train the mos head: there is such a head, and it is not fitted at once."""
+        return self.mos is not None and self.mos.trained
 
     def fit_scale(self, levels: Tensor, mos: Tensor) -> None:
         """Sets the mos head's scales from the training images: levels [R, L], mos [R], NaN where unknown."""
@@ -120,7 +125,7 @@ class MultitaskModel(nn.Module):
         """
         group = group or ProcessGroup()
         outputs = self(batch)
-        with_mos, with_grid = group.sum(int(outputs.mos is not None), int(outputs.grid is not None))
+        with_mos, with_grid = group.sum(int(outputs.mos is not None and self.learns_mos), int(outputs.grid is not None))
         parts: dict[str, Tensor] = {}
         tasks: dict[str, Tensor] = {}
         if with_mos:

@@ -5,8 +5,8 @@ from pathlib import Path
 from src.common.errors import UserError
 from src.common.java import find_java
 from src.common.plugins import plugin_names
-from src.config.plugin_keys import LOSSES, decoder_class
-from src.config.schema import Config, MosConfig
+from src.config.plugin_keys import LOSSES, decoder_class, mos_head_class
+from src.config.schema import Config
 from src.data.formats.base import source_folder
 from src.metrics.compute import selectable_scores
 from src.metrics.meteor import NO_JAVA
@@ -35,7 +35,7 @@ def check_config(config: Config) -> None:
         remedy = "set it false, or model.backbone.trainable and .lora.rank 0"
         raise UserError(f"data.cache: a trained backbone's features change; {remedy}")
     check_selection_score(config)
-    check_losses(config.model.mos)
+    check_mos_head(config)
     check_decoder(config)
 
 
@@ -58,9 +58,14 @@ def check_selection_score(config: Config) -> None:
         raise UserError(f"train.select: {NO_JAVA}")
 
 
-def check_losses(mos: MosConfig) -> None:
-    """Raises UserError where the mos head has no loss."""
-    if mos.enabled and not any(mos.losses.values()):
+def check_mos_head(config: Config) -> None:
+    """Raises UserError where the mos head has no loss, or is fitted at once and has no feature store to read."""
+    mos = config.model.mos
+    trained = mos_head_class(mos.kind).trained
+    if mos.enabled and not trained and not config.data.cache:
+        remedy = "set data.cache true and leave the backbone frozen, or choose mlp"
+        raise UserError(f"model.mos.kind: {mos.kind} is fitted to the feature store; {remedy}")
+    if mos.enabled and trained and not any(mos.losses.values()):
         remedy = "give one a weight above 0, or set model.mos.enabled false"
         raise UserError(f"model.mos: every loss ({', '.join(plugin_names(LOSSES))}) has weight 0; {remedy}")
 

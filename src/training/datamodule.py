@@ -94,7 +94,10 @@ class DataModule:
         images = self.dataset("train")
         names = list(self.styles)
         shares = [source.share for source in self.config.data.sources]
-        mixture = SourceMixture([names.index(source) for source in images.sources], shares, self.config.train.seed)
+        sources = np.full(len(images), -1)  # that of an image without a label to learn
+        learned = images.labelled()
+        sources[learned] = [names.index(images.sources[i]) for i in learned]
+        mixture = SourceMixture(sources, shares, self.config.train.seed)
         batches = TrainBatchSampler(mixture, self.config.train.batch_size, self.rank, self.world)
         return ResumableDataLoader(images, batches, self.config.data.workers)
 
@@ -153,6 +156,16 @@ class DataModule:
         else:
             levels = self._live_levels([images.paths[i] for i in rated[:: -(-len(rated) // SCALE_LIVE)]])
         model.fit_scale(levels, torch.from_numpy(images.mos[rated]))
+
+    def mos_views(self) -> tuple[Tensor, Tensor]:
+        """Cached level statistics [n, views, L] of the training images with mos, mirrored too, and mos [n]."""
+        images = self.dataset("train")
+        if images.levels is None:
+            raise UserError("model.mos.kind: this kind reads the feature store; set data.cache true")
+        rated = np.flatnonzero(~np.isnan(images.mos) & (images.levels.rows >= 0))
+        rows, store = images.levels.rows[rated], images.levels.store
+        views = [store.read(rows, np.full(len(rows), view)) for view in range(store.recipe.views)]
+        return torch.stack(views, dim=1), torch.from_numpy(images.mos[rated])
 
     def meta(self) -> dict[str, Any]:
         """The facts of the data for the model folder.

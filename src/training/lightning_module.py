@@ -46,7 +46,7 @@ class MultitaskModule(LightningModule):
         self.self_critical, self.group = self_critical, group or ProcessGroup()
         self.predictions: list[Predictions] = []
         self.losses: list[tuple[int, dict[str, float]]] = []  # images and losses of each validation batch
-        self.seconds, self.captions, self.steps = 0.0, 0, 1
+        self.seconds, self.captions, self.steps = model.mos.seconds if model.mos else 0.0, 0, 1
         self.clock = 0.0
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -102,7 +102,8 @@ class MultitaskModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects the losses and predictions of a batch."""
         losses = self.model.losses(batch)
-        self.losses.append((len(batch), {name: value.item() for name, value in losses.items()}))
+        if len(losses) > 1:  # a head has learned from images like these
+            self.losses.append((len(batch), {name: value.item() for name, value in losses.items()}))
         self.predictions.append(predict_batch(self.model, batch, self.config.generate, self.tokenizer))
 
     def on_validation_epoch_end(self) -> None:

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from src.common.device import best_device
 from src.common.errors import UserError, one_line
 from src.common.process_group import ProcessGroup
+from src.common.progress import progress_line
 from src.config.plugin_keys import decoder_class
 from src.config.schema import Config, to_dict
 from src.data.leaky_split import LEAKING, is_leaky
@@ -21,6 +22,7 @@ from src.metrics.meteor import optional_meteor
 from src.models.backbones.base import Backbone, resolve_backbone
 from src.models.compilation import compile_blocks
 from src.models.model_folder import load_model_folder
+from src.models.mos_heads.base import FittedHead
 from src.models.multitask import MultitaskModel
 from src.tracking.abandoned_runs import send_missed
 from src.tracking.mlflow_tracker import Tracker
@@ -115,12 +117,23 @@ def own_tokenizer(config: Config) -> Tokenizer | None:
 def make_model(config: Config, backbone: Backbone, data: DataModule) -> MultitaskModel:
     """An untrained model for the data's vocabulary, its mos head scaled to the training mos."""
     model = MultitaskModel(config.model, backbone, data.tokenizer.size, len(data.tokenizer.styles))
-    data.fit_scale(model)
+    fit_mos_head(model, data)
     if config.train.start_from:
         load_start_weights(config.train.start_from, model, data)
     if config.train.compile and model.decoder is not None:
         compile_blocks(model.decoder, best_device())
     return model
+
+
+def fit_mos_head(model: MultitaskModel, data: DataModule) -> None:
+    """Fits a mos head that the losses do not train; else only its scales."""
+    if not isinstance(model.mos, FittedHead):
+        data.fit_scale(model)
+        return
+    levels, mos = data.mos_views()
+    model.mos.fit(levels, mos)
+    if data.progress:
+        progress_line(f"mos head fitted to {len(mos):,} photos in {model.mos.seconds:.1f} s")
 
 
 def load_start_weights(run: str, model: MultitaskModel, data: DataModule) -> None:
@@ -134,8 +147,12 @@ def load_start_weights(run: str, model: MultitaskModel, data: DataModule) -> Non
         raise UserError(f"train.start_from {run}: was trained on held-out photos (split {LEAKING}); choose another")
     if model.decoder is not None and loaded.tokenizer.to_json() != data.tokenizer.to_json():
         raise UserError(f"train.start_from {run}: its tokenizer is not that of this data; train both on the same data")
+    state = loaded.model.state_dict()
+    if not model.learns_mos:  # it is fitted to this run's own images
+        state = {name: value for name, value in state.items() if not name.startswith("mos.")}
+        state |= {name: value for name, value in model.state_dict().items() if name.startswith("mos.")}
     try:
-        model.load_state_dict(loaded.model.state_dict())
+        model.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(
             f"train.start_from {run}: is built otherwise ({one_line(error)[:200]}); use its model settings"

@@ -121,8 +121,11 @@ def trainer_callbacks(config: Config, folder: RunFolder) -> list[Callback]:
 def fit_model(
     config: TrainConfig, module: MultitaskModule, data: DataModule, folder: RunFolder, trainer: Trainer
 ) -> None:
-    """Trains, from the run's last checkpoint where there is one, and loads the best weights into the module's model."""
-    if config.epochs == 0:
+    """Trains, from the run's last checkpoint where there is one, and loads the best weights into the module's model.
+
+    A mos head that is fitted at once leaves nothing to train where there is no decoder.
+    """
+    if config.epochs == 0 or not (module.model.decoder or module.model.learns_mos):
         return
     last, batches = folder.checkpoint, data.train_loader()
     if last.exists():  # Lightning itself does so only where the checkpoint is from within an epoch

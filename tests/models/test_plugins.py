@@ -1,4 +1,4 @@
-"""A decoder and a loss from one new file each, trained, used and exported by the commands.
+"""A decoder, a mos head and a loss from one new file each, trained, used and exported by the commands.
 
 The files are those that docs/extending.md shows.
 """
@@ -15,14 +15,16 @@ import yaml
 
 import src.models.decoders
 import src.models.losses
+import src.models.mos_heads
 from src.common.errors import UserError
 from src.common.plugins import VARIABLE
 from src.config.loader import load_config
-from src.config.plugin_keys import DECODERS, LOSSES
-from src.config.schema import DecoderConfig
+from src.config.plugin_keys import DECODERS, LOSSES, MOS_HEADS
+from src.config.schema import DecoderConfig, ModelConfig
 from src.export import main as export
 from src.models.decoders.base import make_decoder
 from src.models.losses.base import load_losses
+from src.models.mos_heads.base import FittedHead, make_mos_head
 from src.predict import main as predict
 from src.tracking.run_log import read_metrics
 from src.train import main as train
@@ -39,13 +41,13 @@ from tests.training.test_run import experiment
 
 FILES = Path(__file__).parents[1] / "fixtures/plugins/models"
 SETTINGS = {"kind": "pooled_gru", "options": {"units": 8}, "dropout": 0.0, "word_dropout": 0.0, "grid_dropout": 0.0}
-PLUGINS = (f"{DECODERS}.pooled_gru", f"{LOSSES}.log_cosh")
+PLUGINS = (f"{DECODERS}.pooled_gru", f"{LOSSES}.log_cosh", f"{MOS_HEADS}.nearest")
 
 
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of SRC_PLUGINS with both files; it and its modules are forgotten afterwards."""
-    for package in (src.models.decoders, src.models.losses):
+    for package in (src.models.decoders, src.models.losses, src.models.mos_heads):
         monkeypatch.setattr(package, "__path__", list(package.__path__))
     monkeypatch.setenv(VARIABLE, str(tmp_path / "plugins"))
     shutil.copytree(FILES, tmp_path / "plugins/models")
@@ -81,6 +83,15 @@ def test_the_new_decoder_is_a_decoder(plugins: Path) -> None:
     check_missing_captions_change_nothing(decoder, grid, tokens)
     options = {"options": {"units": 32}}
     check_learns_what_it_sees(make_decoder(DecoderConfig(**{**SETTINGS, **options}), V, C), lr=0.02, steps=100)
+
+
+def test_the_new_mos_head_predicts_from_its_neighbours(plugins: Path) -> None:
+    model: ModelConfig = load_config(None, {"model.mos.kind": "nearest", "model.mos.nearest.neighbours": 2}).model
+    head = make_mos_head(model.mos, 3)
+    assert isinstance(head, FittedHead)
+    levels, mos = torch.tensor([[0.0, 1, 2], [0.1, 1, 2], [9, 9, 9], [9.1, 9, 9]]).unsqueeze(1), torch.arange(4.0)
+    head.fit(levels, mos)
+    torch.testing.assert_close(head(levels[:, 0]), torch.tensor([0.5, 0.5, 2.5, 2.5]))
 
 
 def test_the_new_loss_is_its_formula(plugins: Path) -> None:

@@ -9,25 +9,19 @@ vocabulary, E size of word vectors, M positions of all captions that are no padd
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError
-from src.config.plugin_keys import decoder_class
+from src.config.plugin_keys import NoOptions, decoder_class
 from src.config.schema import BackboneConfig, Config, DecoderConfig
 from src.data.tokenizer import Tokenizer
 from src.models.layers.decoder_state import DecoderState, StateLayout
 from src.models.layers.dropout import Dropout
 from src.models.layers.packed_captions import PAD, PackedCaptions, PackedLayout, pack_captions, unpack_captions
 from src.models.losses._cross_entropy import linear_cross_entropy
-
-
-@dataclass
-class NoOptions:
-    """Of a decoder that has no settings but those of DecoderConfig."""
 
 
 class CaptionDecoder(nn.Module):

@@ -1,10 +1,10 @@
-"""The mos head: the data's units, scales, and that it learns."""
+"""The perceptron: the data's units, scales, and that it learns."""
 
 import pytest
 import torch
 
 from src.config.schema import MosConfig
-from src.models.mos_head import MosHead
+from src.models.mos_heads.mlp import MLPHead
 
 
 def data(count: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
@@ -14,7 +14,7 @@ def data(count: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_starts_at_the_training_mean_in_the_datas_units() -> None:
     levels, mos = data()
-    head = MosHead(MosConfig(), 6).eval()
+    head = MLPHead(MosConfig(), 6).eval()
     unknown = mos.clone()
     unknown[::3] = float("nan")
     head.fit_scale(levels, unknown)
@@ -28,7 +28,7 @@ def test_starts_at_the_training_mean_in_the_datas_units() -> None:
 def test_learns_whatever_the_statistics_scales(hidden: int) -> None:
     torch.manual_seed(0)
     levels, mos = data()
-    head = MosHead(MosConfig(hidden=hidden, dropout=0.0), 6)
+    head = MLPHead(MosConfig(hidden=hidden, dropout=0.0), 6)
     head.fit_scale(levels, mos)
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-2)
     for _ in range(200):
@@ -39,7 +39,7 @@ def test_learns_whatever_the_statistics_scales(hidden: int) -> None:
 
 
 def test_constant_and_odd_statistics_give_finite_mos() -> None:
-    head = MosHead(MosConfig(), 6).eval()
+    head = MLPHead(MosConfig(), 6).eval()
     head.fit_scale(torch.full((4, 6), 2.0), torch.full((4,), 3.0))
     odd = torch.tensor([[0.0, 1e9, -1e9, 2.0, 2.0, 2.0]])
     assert torch.isfinite(head(odd)).all()
@@ -50,7 +50,7 @@ def test_constant_and_odd_statistics_give_finite_mos() -> None:
 def test_rounding_of_silent_statistics_hardly_matters() -> None:
     levels, mos = data()
     levels[:, 5] = 0.0
-    head = MosHead(MosConfig(hidden=0), 6).eval()
+    head = MLPHead(MosConfig(hidden=0), 6).eval()
     head.fit_scale(levels, mos)
     torch.nn.init.ones_(head.body[-1].weight)
     rounded = levels.clone()
@@ -60,7 +60,7 @@ def test_rounding_of_silent_statistics_hardly_matters() -> None:
 
 def test_scales_are_kept_in_the_state() -> None:
     levels, mos = data()
-    head, other = MosHead(MosConfig(), 6).eval(), MosHead(MosConfig(), 6).eval()
+    head, other = MLPHead(MosConfig(), 6).eval(), MLPHead(MosConfig(), 6).eval()
     head.fit_scale(levels, mos)
     torch.nn.init.normal_(head.body[-1].weight)
     other.load_state_dict(head.state_dict())
