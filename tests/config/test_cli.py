@@ -1,5 +1,6 @@
 """Command lines over files, their errors, and the options that a person typed."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_overrides_hold_the_typed_options_alone(parser: CommandParser) -> None:
     assert overrides == {"model": ["a", "b"], "generate.beam": 3, "cache": False}  # a default that is typed counts
     assert options.model == ["a", "b"]
     assert (options.batch_size, options.style, options.data) == (32, "", "")
-    assert GenerationConfig(**options.generate.as_dict()) == GenerationConfig(beam=3)
+    assert options.generate.as_dict() == asdict(GenerationConfig(beam=3))
 
 
 def test_options_are_those_of_a_plain_parse(parser: CommandParser) -> None:

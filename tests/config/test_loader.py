@@ -41,14 +41,19 @@ def test_config_survives_a_round_trip() -> None:
 
 
 def test_any_name_may_follow_the_key_of_a_mapping() -> None:
-    assert mapping_prefixes() == ("model.backbone.options.", "model.mos.losses.", "model.decoder.options.")
+    assert mapping_prefixes() == (
+        "model.backbone.options.",
+        "model.mos.options.",
+        "model.mos.losses.",
+        "model.decoder.options.",
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("train: {epoch: 3}", "did you mean train.epochs"),
-        ("train: 3", r"^\S+/x.yaml: train: is 3, should be keys and values: epochs, minutes, "),
+        ("train: 3", r"^\S+/x.yaml: train: is 3, should be keys and values: epochs, stop_after, minutes, "),
         ("model: {mos: {plcc: -1}}", r"^\S+/x.yaml: model.mos.plcc: is -1, should be greater"),
         ("train: {epochs: many}", "train.epochs"),
         ("data: {sources: [{}, {pathh: a}]}", r"^\S+/x.yaml: data.sources\[1\].pathh: .*; did you mean path\?"),

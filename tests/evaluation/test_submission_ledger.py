@@ -167,7 +167,7 @@ def test_mlflow_has_the_response(submissions: Path, capsys: pytest.CaptureFixtur
     with Tracker.start(TrackConfig("tests", "fine"), Path("runs/fine"), {}, resources=0) as tracker:
         tracker.flush()
     main(["fine", "--public", "0.7", "1.3", "--rank", "2"])
-    run = MlflowClient("sqlite:///mlflow.db").get_run(tracker.run_id)
+    run = MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}").get_run(tracker.run_id)
     assert run.data.metrics == {"board/public/quality": 0.7, "board/public/captioning": 1.3, "board/public/rank": 2.0}
     assert run.data.tags["submission"] == "fine.csv"
     assert f"logged to run {tracker.run_id} in MLflow" in capsys.readouterr().out

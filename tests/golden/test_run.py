@@ -36,7 +36,7 @@ def test_a_run() -> None:
     """Two epochs, the second one self-critical, on features of both sources."""
     Path("tiny.yaml").write_text(EXPERIMENT, encoding="utf-8")
     assert main(["--config", "tiny.yaml"]) == 0
-    folder, client = Path("runs/tiny"), MlflowClient("sqlite:///mlflow.db")
+    folder, client = Path("runs/tiny"), MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     history = {name: points for name, points in read_metrics(folder / "history.jsonl").items() if is_curve(name)}
     run = client.get_run(result["run_id"])

@@ -64,6 +64,14 @@ def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """The module __main__, in whose place Streamlit puts each page's script; new processes would import it."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
+
+
 @pytest.fixture
 def page(elsewhere: Path, models: tuple[str, str]) -> AppTest:
     for seed in range(3):
