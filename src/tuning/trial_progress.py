@@ -131,7 +131,7 @@ class TrialProgress(tune.Callback):
         # The scheduler kills the process of a trial that it stops.
         end_abandoned(self.runs / trial_name(self.sweep, trial.config), status)
         self.best = max(self.best, (trial.last_result or {}).get("selected", self.best))
-        self.bar.set_postfix(best=f"{self.best:.4f}")
+        self.bar.set_postfix(best=f"{self.best:.4f}", refresh=False)
         self.bar.update()
 
 
