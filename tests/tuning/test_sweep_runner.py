@@ -53,7 +53,7 @@ def test_a_search_leaves_one_run_a_trial_and_is_not_repeated(
     assert parent.metrics["trials_finished"] == 3
     assert parent.metrics["selected"] == study.best_value
     assert (elsewhere / "runs/sweep-little/plots/history_selected.png").exists()
-    assert find_model("little") == elsewhere / "runs/little-best/model"
+    assert find_model("little").resolve() == elsewhere / "runs/little-best/model"
     best = json.loads((elsewhere / "runs/little-best/config.json").read_text())
     assert best["train"]["lr"] == study.best_params["train.lr"]
     assert best["train"]["epochs"] == 3
