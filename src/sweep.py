@@ -30,11 +30,12 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.status:
         print(study_status(read_study(sweep_name(file), runs), runs))
         return 0
-    from src.tuning.sweep_runner import run_sweep
+    from src.tuning.sweep_runner import prepare_sweep, run_sweep
 
     sweep = load_sweep(file, {"trials": options.trials} if options.trials else None)
     start_points(sweep, runs)  # a missing one is refused before anything starts
-    run_sweep(sweep, file, runs)
+    prepare_sweep(sweep, file)
+    run_sweep(sweep, runs)
     model = f"{sweep.name}-best"
     code = write_submission(runs / model, sweep.predict, sweep.output) if sweep.predict else 0
     print(f"next: python -m src.evaluate --model {shlex.quote(model)}")

@@ -9,7 +9,6 @@ import os
 import statistics
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -68,28 +67,12 @@ def prepare_sweep(sweep: SweepConfig, path: Path) -> None:
         build_feature_store(config)
 
 
-def run_sweep(sweep: SweepConfig, path: Path, runs: Path) -> list[dict[str, Any]]:
+def run_sweep(sweep: SweepConfig, runs: Path) -> list[dict[str, Any]]:
     """Searches, prints the table of trials, trains the best configuration to its end and registers its model.
-
-    Args:
-        sweep: from the file `path`.
-        path: for messages.
-        runs: folder of run folders.
 
     Returns:
         The result of the best, or of each of its folds.
-
-    Raises:
-        UserError: the photos to predict in the end are missing, or no trial succeeded.
     """
-    with ExitStack() as session:
-        session.enter_context(ray_session(tracking_uri()))
-        prepare_sweep(sweep, path)
-        return search_and_train(sweep, runs, session)
-
-
-def search_and_train(sweep: SweepConfig, runs: Path, session: ExitStack) -> list[dict[str, Any]]:
-    """As run_sweep; closes Ray's session after the search, so that the last training has its memory."""
     folder = runs / f"sweep-{sweep.name}"
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"sweep": vars(sweep) | {"resources": vars(sweep.resources)}}
@@ -104,7 +87,6 @@ def search_and_train(sweep: SweepConfig, runs: Path, session: ExitStack) -> list
             raise
         finally:
             log_search(study, runs, tracker)
-        session.close()
         results = train_best(sweep, folder, best_trial(study), tracker.run_id)
         scores = [result["selected"] for result in results]
         tracker.log_metrics({"final_selected": statistics.fmean(scores), "final_deviation": statistics.pstdev(scores)})
@@ -141,8 +123,9 @@ def run_search(sweep: SweepConfig, folder: Path, study: Study, parent: str) -> N
     end = time.monotonic() + 3600 * (sweep.hours - spent_hours(study)) if sweep.hours else math.inf
     failures, deaths = FailureLimit(sweep.failures), DeadTrials(study)
     try:
-        while todo and time.monotonic() < end and not failures.stop_all():
-            todo = run_trials(sweep, folder, todo, end - time.monotonic(), parent, failures, deaths)
+        with ray_session(tracking_uri()):
+            while todo and time.monotonic() < end and not failures.stop_all():
+                todo = run_trials(sweep, folder, todo, end - time.monotonic(), parent, failures, deaths)
     finally:
         end_trials(sweep, folder.parent, study)
     failures.check(sweep.name)
