@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from src.common.errors import UserError
+from src.config.dataclass_validation import fill_dataclass
 from src.config.plugin_keys import NoOptions, mos_head_class
 from src.config.schema import MosConfig
 
@@ -27,6 +28,7 @@ class MosHead(nn.Module, ABC):
 
     Attributes:
         options_type: the dataclass of model.mos.options.
+        options: these settings.
         trained: by the losses, in epochs; else by `fit`, once.
         seconds: of `fit`.
         mos_mean, mos_std: of the training images; the output is in their units.
@@ -43,6 +45,7 @@ class MosHead(nn.Module, ABC):
     def __init__(self, config: MosConfig, size: int) -> None:
         """A head for `size` level statistics."""
         super().__init__()
+        self.options: Any = fill_dataclass(self.options_type, config.options)
         self.register_buffer("center", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
         self.register_buffer("mos_mean", torch.tensor(0.0))

@@ -13,7 +13,6 @@ from annotated_types import Interval
 from torch import Tensor
 
 from src.common.errors import UserError
-from src.config.dataclass_validation import fill_dataclass
 from src.config.schema import Above0, Count, MosConfig
 from src.models.mos_heads.base import FittedHead
 
@@ -49,7 +48,6 @@ class GBMHead(FittedHead):
 
     def __init__(self, config: MosConfig, size: int) -> None:
         super().__init__(config, size)
-        self.options = fill_dataclass(Options, config.options)
         nodes = 2 * self.options.leaves - 1
         self.register_buffer("feature", torch.zeros(0, nodes, dtype=torch.int64))
         self.register_buffer("threshold", torch.zeros(0, nodes, dtype=torch.float64))

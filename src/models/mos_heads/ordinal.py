@@ -15,7 +15,6 @@ from annotated_types import Ge
 from sklearn.linear_model import Ridge, RidgeCV
 from torch import Tensor
 
-from src.config.dataclass_validation import fill_dataclass
 from src.config.schema import AtLeast0, MosConfig
 from src.models.mos_heads.base import FittedHead
 from src.models.mos_heads.ridge import ALPHAS
@@ -45,7 +44,6 @@ class OrdinalHead(FittedHead):
 
     def __init__(self, config: MosConfig, size: int) -> None:
         super().__init__(config, size)
-        self.options = fill_dataclass(Options, config.options)
         self.register_buffer("weight", torch.zeros(self.options.bins, size))
         self.register_buffer("bias", torch.zeros(self.options.bins))
         self.register_buffer("low", torch.tensor(0.0))

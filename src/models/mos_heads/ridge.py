@@ -7,7 +7,6 @@ import torch
 from sklearn.linear_model import Ridge, RidgeCV
 from torch import Tensor
 
-from src.config.dataclass_validation import fill_dataclass
 from src.config.schema import AtLeast0, MosConfig
 from src.models.mos_heads.base import FittedHead
 
@@ -35,7 +34,6 @@ class RidgeHead(FittedHead):
 
     def __init__(self, config: MosConfig, size: int) -> None:
         super().__init__(config, size)
-        self.alpha = fill_dataclass(Options, config.options).alpha
         self.register_buffer("weight", torch.zeros(size))
         self.register_buffer("bias", torch.tensor(0.0))
 
@@ -45,7 +43,7 @@ class RidgeHead(FittedHead):
 
     def fit_inputs(self, inputs: Tensor, targets: Tensor) -> None:
         """As FittedHead's."""
-        model = Ridge(self.alpha) if self.alpha else RidgeCV(ALPHAS)
+        model = Ridge(self.options.alpha) if self.options.alpha else RidgeCV(ALPHAS)
         model.fit(inputs.mean(dim=1).numpy(), targets.numpy())
         self.weight.copy_(torch.from_numpy(model.coef_))
         self.bias.fill_(float(model.intercept_))

@@ -12,7 +12,6 @@ from sklearn.svm import SVR
 from torch import Tensor
 
 from src.common.errors import UserError
-from src.config.dataclass_validation import fill_dataclass
 from src.config.schema import Above0, AtLeast0, MosConfig
 from src.models.mos_heads.base import FittedHead
 
@@ -45,7 +44,6 @@ class SVRHead(FittedHead):
 
     def __init__(self, config: MosConfig, size: int) -> None:
         super().__init__(config, size)
-        self.options = fill_dataclass(Options, config.options)
         self.gamma = self.options.gamma or 1 / size
         self.register_buffer("support", torch.zeros(0, size, dtype=torch.float16))
         self.register_buffer("dual", torch.zeros(0))
