@@ -19,9 +19,8 @@ from src.evaluation.score_table import ALL, ScoreColumns, format_score, score_by
 from src.inference.blending import consensus_captions
 from src.inference.predictions import Predictions
 from src.metrics.base import Score
-from src.tracking.run_group import OOF_COLUMNS
+from src.tracking.run_group import OOF_COLUMNS, OOF_SCORES
 
-OOF_SCORES = "oof_scores.json"
 SPREADS = {"folds": "sd of folds", "seeds": "sd of seeds"}
 
 

@@ -22,11 +22,11 @@ from src.metrics.compute import score_images
 from src.tracking.finished_runs import find_group, read_json
 from src.tracking.held_out import BLEND_SUFFIX, HeldOutPredictions, pool_held_out, read_blend, read_held_out
 from src.tracking.mlflow_client import open_client
-from src.tracking.mlflow_sync import RUN_ID
+from src.tracking.mlflow_sync import read_run_id
+from src.tracking.run_group import OOF_SCORES
 from src.tracking.run_log import append_line
 
 LEDGER = "ledger.jsonl"
-OOF_SCORES = "oof_scores.json"  # in a group's folder
 
 
 @dataclass(frozen=True)
@@ -243,8 +243,7 @@ def append_response(folder: Path, response: BoardResponse) -> None:
 def log_response(entry: LedgerEntry, response: BoardResponse) -> str:
     """Logs a response to the submission's run in MLflow. Returns where it is, or why it is not there."""
     folder = run_folder(entry.facts)
-    file = folder / RUN_ID if folder else None
-    run_id = file.read_text().strip() if file and file.exists() else entry.facts.get("run_id", "")
+    run_id = (read_run_id(folder) if folder else "") or entry.facts.get("run_id", "")
     if not run_id:
         return "not in MLflow: the submission has no run of its own"
     values = {"quality": response.quality, "captioning": response.captioning, "rank": float(response.rank)}

@@ -26,8 +26,7 @@ from src.metrics.meteor import Meteor
 from src.models.beam_search import GeneratedCaption
 from src.models.generation import StepDecoder, generate
 from src.models.multitask import MultitaskModel, MultitaskOutputs
-
-PREDICTIONS = "answers.json"  # in a run's folder: those for its validation images
+from src.tracking.held_out import PREDICTIONS
 
 
 @dataclass

@@ -17,7 +17,7 @@ from src.data.sample import Sample
 from src.inference.fallbacks import mos_range
 from src.inference.predict_options import PredictOptions
 from src.models.model_folder import ModelDescription
-from src.tracking.mlflow_sync import RUN_ID
+from src.tracking.mlflow_sync import read_run_id
 
 
 def relative_path(folder: Path) -> str:
@@ -41,10 +41,8 @@ def model_provenance(description: ModelDescription, folder: Path) -> dict[str, A
 
 def model_run_id(folder: Path) -> str:
     """MLflow's id of a model folder's run; empty where there is none."""
-    file = folder.parent / RUN_ID
-    if file.is_file():
-        return file.read_text(encoding="utf-8").strip()
-    return folder.name if re.fullmatch("[0-9a-f]{32}", folder.name) else ""  # fetched from MLflow: named by its run
+    fetched = re.fullmatch("[0-9a-f]{32}", folder.name)  # from MLflow: named by its run
+    return read_run_id(folder.parent) or (folder.name if fetched else "")
 
 
 def prediction_provenance(

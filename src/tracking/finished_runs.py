@@ -11,7 +11,7 @@ from pathlib import Path
 
 from src.common.errors import UserError
 from src.data.leaky_split import LEAKING
-from src.tracking.mlflow_sync import RUN_ID
+from src.tracking.mlflow_sync import RUN_ID, read_run_id
 
 RUNS = Path("runs")
 MODEL_FILES = ("model.safetensors", "config.yaml")
@@ -99,8 +99,13 @@ def find_model_here(name: str, runs: Path = RUNS) -> Path | None:
         trained = [run for run in finished_runs(runs) if is_best_of_sweep(run, name)]
         if run := best_finished_run(trained):
             return run.model
-    folders = [runs / name, *(file.parent for file in runs.glob(f"*/{RUN_ID}") if file.read_text().strip() == name)]
+    folders = [runs / name, *folders_of_id(name, runs)]
     return next((folder / "model" for folder in folders if is_model_folder(folder / "model")), None)
+
+
+def folders_of_id(run_id: str, runs: Path) -> list[Path]:
+    """The folders of the run that MLflow knows by an id, which a copied run shares with its original."""
+    return [file.parent for file in runs.glob(f"*/{RUN_ID}") if read_run_id(file.parent) == run_id]
 
 
 def find_group(name: str, runs: Path = RUNS) -> RunGroup | None:
@@ -112,7 +117,7 @@ def find_group(name: str, runs: Path = RUNS) -> RunGroup | None:
     folders = [Path(name)]
     if Path(name).name == name:
         folders += [runs / name, *([runs / f"{name}-best"] if (runs / f"sweep-{name}").is_dir() else [])]
-        folders += [file.parent for file in runs.glob(f"*/{RUN_ID}") if file.read_text().strip() == name]
+        folders += folders_of_id(name, runs)
     return next((read_group(folder) for folder in folders if (folder / GROUP).is_file()), None)
 
 

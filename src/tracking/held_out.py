@@ -14,7 +14,7 @@ import pandas as pd
 from src.tracking.finished_runs import GROUP, read_group, read_json
 from src.tracking.run_group import OOF, OOF_COLUMNS, read_oof, read_oof_file
 
-ANSWERS = "answers.json"  # in a run's folder: predictions for its validation images
+PREDICTIONS = "answers.json"  # in a run's folder: predictions for its validation images
 BLEND_SUFFIX = ".oof.csv"  # of the table beside a submission: predictions of its blend
 Image = tuple[str, str]
 """Source and name of an image."""
@@ -68,7 +68,7 @@ def read_held_out(folder: Path) -> HeldOutPredictions | None:
         return from_oof(
             read_oof(folder), {image: texts for run in runs for image, texts in run_references(run).items()}
         )
-    columns = read_json(folder / ANSWERS)
+    columns = read_json(folder / PREDICTIONS)
     return from_columns(columns) if columns.get("names") else None  # a run on all images has none
 
 
@@ -116,7 +116,7 @@ def pool_held_out(parts: Sequence[HeldOutPredictions]) -> HeldOutPredictions:
 
 def run_references(folder: Path) -> dict[Image, list[str]]:
     """The captions, as written by people, of a run's validation images."""
-    columns = read_json(folder / ANSWERS) or {"sources": [], "names": [], "references": []}
+    columns = read_json(folder / PREDICTIONS) or {"sources": [], "names": [], "references": []}
     return dict(zip(zip(columns["sources"], columns["names"], strict=True), columns["references"], strict=True))
 
 

@@ -51,6 +51,12 @@ class Delivery:
     trouble: str = ""
 
 
+def read_run_id(folder: Path) -> str:
+    """MLflow's id of the run whose folder this is; empty before MLflow knows the run."""
+    file = folder / RUN_ID
+    return file.read_text().strip() if file.is_file() else ""
+
+
 class Outbox:
     """Sends the calls of one run; the process holds the run.
 
@@ -69,8 +75,7 @@ class Outbox:
     @property
     def run_id(self) -> str:
         """MLflow's id of the run; empty before MLflow knows the run."""
-        file = self.folder / RUN_ID
-        return file.read_text().strip() if file.exists() else ""
+        return read_run_id(self.folder)
 
     def put_end(self, status: Status) -> None:
         """Adds the call that ends the run."""

@@ -12,7 +12,7 @@ from src.common.files import remove_partial_files, sha256, write_text
 from src.config.loader import merge_trees
 from src.config.schema import Config, to_dict
 from src.data.fingerprint import hash_config_data
-from src.tracking.mlflow_sync import RUN_ID
+from src.tracking.mlflow_sync import read_run_id
 from src.tracking.run_lock import LOCK, hold_run
 from src.tracking.run_log import LOG, read_first_tags
 
@@ -52,9 +52,9 @@ class RunFolder:
 
     def finished(self) -> dict[str, Any]:
         """The content of result.json. A run id that MLflow gave only after the end is added to it."""
-        result, id_file = json.loads(self.result.read_text()), self.path / RUN_ID
-        if not result["run_id"] and id_file.exists():
-            result["run_id"] = id_file.read_text().strip()
+        result = json.loads(self.result.read_text())
+        if not result["run_id"] and (run_id := read_run_id(self.path)):
+            result["run_id"] = run_id
             write_text(self.result, json.dumps(result, indent=1))
         return result
 
@@ -66,12 +66,14 @@ class RunFolder:
         """
         if again and self.path.exists():
             self.clear()
-        if changed := self.changed(config):
-            names = ", ".join(changed)
-            remedy = "choose another --track.name, or give --again true to start it anew"
-            raise UserError(f"{self.path}: holds a run with another config ({names}); {remedy}")
+        self.check_config(config, "choose another --track.name, or give --again true to start it anew")
         if not self._identity.exists() or self._read_identity() != config_identity(config):
             write_text(self._identity, json.dumps(config_identity(config), indent=1))
+
+    def check_config(self, config: Config, remedy: str) -> None:
+        """Raises UserError, which ends in the remedy, where the folder has a run with another config."""
+        if changed := self.changed(config):
+            raise UserError(f"{self.path}: holds a run with another config ({', '.join(changed)}); {remedy}")
 
     def check_data(self, data_hash: str) -> None:
         """Raises UserError where the folder's run began on data with another hash."""

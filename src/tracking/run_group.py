@@ -14,7 +14,7 @@ from src.common.files import atomic_write, write_text
 from src.tracking.finished_runs import GROUP, GROUP_FORMAT, RunGroup, find_group, is_model_folder
 from src.tracking.run_registry import find_model
 
-OOF = "oof.csv"
+OOF, OOF_SCORES = "oof.csv", "oof_scores.json"
 OOF_COLUMNS = ["source", "img_name", "fold", "seed", "mos", "comments", "mos_true"]
 
 

@@ -15,12 +15,13 @@ from src.common.files import write_text
 from src.config.schema import Config
 from src.data.image_io import load_image
 from src.inference.neighbour_builder import collect_neighbours
-from src.inference.predictions import PREDICTIONS, Predictions, predict_batches, score_predictions
+from src.inference.predictions import Predictions, predict_batches, score_predictions
 from src.inference.predictor import Predictor
 from src.models.model_folder import save_model
 from src.plots.curves import plot_curves
 from src.plots.mos import plot_mos_residuals, plot_mos_scatter
 from src.plots.sample_sheet import plot_sample_sheet
+from src.tracking.held_out import PREDICTIONS
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_folder import RunFolder
 from src.tracking.run_log import read_metrics

@@ -20,7 +20,7 @@ import torch
 from src.common.errors import UserError
 from src.common.ray_cluster import IDLE_CPUS, enter_working_folder, ray_session
 from src.config.schema import Config, to_dict
-from src.evaluation.out_of_fold import OOF_SCORES, MemberPredictions, OofScores, oof_table, score_out_of_fold
+from src.evaluation.out_of_fold import MemberPredictions, OofScores, oof_table, score_out_of_fold
 from src.models.backbones.base import resolve_backbone
 from src.plots.mos import plot_mos_scatter
 from src.tracking.abandoned_runs import end_when_gone
@@ -28,7 +28,7 @@ from src.tracking.finished_runs import RunGroup, find_group
 from src.tracking.mlflow_client import tracking_uri
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_folder import RunFolder, run_name
-from src.tracking.run_group import write_group, write_oof
+from src.tracking.run_group import OOF, OOF_SCORES, write_group, write_oof
 from src.training.config_checks import check_config, check_places
 from src.training.datamodule import build_feature_store
 from src.training.run import train
@@ -126,12 +126,9 @@ def discard_earlier(run: RunFolder, config: Config, again: bool, replace_changed
     Raises:
         UserError: it holds a run of another config that is not to be replaced.
     """
-    changed = run.changed(config)
-    if run.path.exists() and (again or (changed and replace_changed)):
+    if run.path.exists() and (again or (replace_changed and run.changed(config))):
         run.clear()
-    elif changed:
-        remedy = "choose another --track.name, or give --again true to start all runs anew"
-        raise UserError(f"{run.path}: holds a run with another config ({', '.join(changed)}); {remedy}")
+    run.check_config(config, "choose another --track.name, or give --again true to start all runs anew")
 
 
 def make_group(folder: Path, config: Config, members: Sequence[Member]) -> RunGroup:
@@ -220,7 +217,7 @@ def finish_group(group: RunGroup, members: Sequence[Member], tracker: Tracker) -
     parts = [MemberPredictions.read(member.run.path, member.fold, member.seed) for member in members]
     predictions, scores = score_out_of_fold(parts)
     write_oof(group.folder, oof_table(parts))
-    tracker.log_artifact(group.folder / "oof.csv")
+    tracker.log_artifact(group.folder / OOF)
     tracker.log_text(scores.to_json(), OOF_SCORES)
     tracker.log_metrics(scores.metrics())
     true, predicted = np.array(predictions.mos_true), np.array(predictions.mos)

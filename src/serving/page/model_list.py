@@ -12,7 +12,7 @@ import streamlit as st
 from src.common.errors import UserError, one_line
 from src.tracking.finished_runs import GROUP, find_group, finished_runs, is_model_folder
 from src.tracking.mlflow_client import tracking_uri
-from src.tracking.mlflow_sync import RUN_ID
+from src.tracking.mlflow_sync import read_run_id
 from src.tracking.run_registry import (
     RunRecord,
     find_model,
@@ -80,7 +80,7 @@ def available_models(named: tuple[str, ...], mlflow: list[RunRecord]) -> dict[st
     for name in [*named, *map(str, runs_here)]:
         label = short_name(name)
         models.setdefault(label if models.get(label, name) == name else f"{label} ({len(models) + 1})", name)
-    ids = {mlflow_id(path) for path in [*folders, *runs_here]}
+    ids = {read_run_id(path.parent) for path in [*folders, *runs_here]}
     return models | {f"{run.name} ({run.id[:6]})": run.id for run in models_of_mlflow(mlflow) if run.id not in ids}
 
 
@@ -107,12 +107,6 @@ def local_models(runs: Path) -> list[Path]:
     folders = [path for path in runs.glob("*/model") if is_model_folder(path)]
     scores = {run.model: run.selected for run in finished_runs(runs) if not run.leaky and math.isfinite(run.selected)}
     return sorted(folders, key=lambda path: (-scores.get(path, -math.inf), path))
-
-
-def mlflow_id(model: Path) -> str:
-    """MLflow's id of the run whose model folder this is; empty: none."""
-    file = model.parent / RUN_ID
-    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
 
 def models_of_mlflow(runs: list[RunRecord]) -> list[RunRecord]:
