@@ -2,6 +2,7 @@
 
 import sys
 import time
+from functools import cache
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -45,6 +46,12 @@ def progress_line(text: str) -> None:
         tqdm.write(text, file=sys.stderr)
     else:
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+@cache
+def print_once(text: str) -> None:
+    """Prints a line on stderr, once a process: a config, for one, is resolved and its data read several times."""
+    print(text, file=sys.stderr)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -4,15 +4,14 @@ Held by tests/data/formats and tests/data/test_format_plugins.py.
 """
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from types import ModuleType
 
 from src.common.errors import UserError
 from src.common.plugins import load_plugin, plugin_names
+from src.common.progress import print_once
 from src.common.text_table import format_table
 from src.config.schema import Config, DataConfig, SourceConfig
 from src.data.formats.base import FORMATS, NoOfficialSplit, is_missing, source_name
@@ -114,14 +113,9 @@ def official_splits(config: DataConfig) -> dict[str, dict[str, str]]:
             except NoOfficialSplit as error:
                 if source.split == "official":
                     raise
-                _report_random_split(source_name(source), str(error))
+                reason = str(error).partition(";")[0]
+                print_once(f"{source_name(source)} is split at random, always the same way: {reason}")
     return splits
-
-
-@cache
-def _report_random_split(name: str, reason: str) -> None:
-    """Says on stderr, once, that a data set is split at random."""
-    print(f"{name} is split at random, always the same way: {reason.partition(';')[0]}", file=sys.stderr)
 
 
 def load_part(config: Config, part: str) -> list[Sample]:

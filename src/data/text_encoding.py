@@ -1,13 +1,12 @@
 """The encoding of a text file: UTF-8, or the encoding of Korean or Western Windows in which its letters make sense."""
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 from src.common.errors import UserError
+from src.common.progress import print_once
 
 MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 LEAST_SENSE = 0.9  # share of letters outside ASCII
@@ -48,7 +47,7 @@ def decode_text(data: bytes, path: Path) -> str:
     texts = {name: text for name in SENSE if (text := _sensible_text(data, name)) is not None}
     if len(texts) == 1:
         ((name, text),) = texts.items()
-        _print_encoding(path, name)
+        print_once(f"{path}: is not UTF-8; read as {name}, in which its letters make sense")
         return text
     kinds = list(SENSE)
     reason = f"{' and '.join(kinds)} both make sense" if texts else f"neither {' nor '.join(kinds)} makes sense"
@@ -85,8 +84,3 @@ def _western_sense(text: str) -> float:
 
 
 SENSE: dict[str, Callable[[str], float]] = {"cp949": _korean_sense, "cp1252": _western_sense}
-
-
-@cache
-def _print_encoding(path: Path, encoding: str) -> None:
-    print(f"{path}: is not UTF-8; read as {encoding}, in which its letters make sense", file=sys.stderr)

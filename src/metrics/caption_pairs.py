@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array, hstack
 
 from src.metrics.bleu import bleu_from_sums
+from src.metrics.challenge import captioning_score
 from src.metrics.cider import SIGMA
 from src.metrics.rouge import BETA
 from src.metrics.text.document_frequency import DocumentFrequencies
@@ -40,7 +41,8 @@ class CaptionPairs:
         if score == "cider_d":
             return cider_d
         bleu = self.bleu(candidates, references)
-        return 4 * cider_d + bleu[..., 2] + bleu[..., 3] + self.rouge_l(candidates, references)
+        rouge_l = self.rouge_l(candidates, references)
+        return np.asarray(captioning_score(cider_d, 0.0, bleu[..., 2], bleu[..., 3], rouge_l))
 
     def cider_d(self, candidates: np.ndarray, references: np.ndarray) -> np.ndarray:
         """CIDEr-D: [A, B]."""

@@ -1,7 +1,6 @@
 """The notebook's cells, run one after the other as a hosted machine runs them."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -33,7 +32,6 @@ def test_the_notebook_leads_from_data_to_a_submission(elsewhere: Path, monkeypat
     for name, value in paths.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(os, "environ", os.environ.copy())
     variables: dict[str, object] = {}
     for source in code_cells():
         exec(compile(source, str(NOTEBOOK), "exec"), variables)

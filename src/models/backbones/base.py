@@ -12,10 +12,9 @@ Notation: B images, N places of the grid, C channels, L level statistics.
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from src.common.errors import UserError, is_out_of_memory, one_line
 from src.common.plugins import load_plugin, plugin_names
+from src.common.progress import print_once
 from src.config.schema import BackboneConfig, Config
 from src.models.backbones._bundled_weights import bundled_package
 from src.models.backbones._weights_file import is_weights_file
@@ -305,15 +305,9 @@ def available_backbone(config: BackboneConfig) -> BackboneConfig:
     try:
         find(config.name)
     except UserError as error:
-        _say_once(f"{str(error).partition(';')[0]}; {config.fallback} with its bundled weights takes its place")
+        print_once(f"{str(error).partition(';')[0]}; {config.fallback} with its bundled weights takes its place")
         return replace(config, name=config.fallback, weights="bundled", options={}, mean=[], std=[], fallback="")
     return config
-
-
-@cache
-def _say_once(line: str) -> None:
-    """Prints a line on stderr; a sweep, for one, resolves its config more than once."""
-    print(line, file=sys.stderr)
 
 
 def _resolve_image_sizes(config: Config) -> Config:

@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 import pandas as pd
 import streamlit as st
 
+from src.data.image_folder import is_hidden
 from src.data.image_io import SUFFIXES
 from src.data.image_list import read_image_list
 from src.inference.predictor import Prediction, PredictionError
@@ -88,7 +89,7 @@ def image_folders(roots: tuple[str, ...]) -> dict[str, str]:
     folders: dict[str, str] = {}
     for root in map(Path, roots):
         for folder in [root, *sorted(path for path in root.rglob("*") if path.is_dir())] if root.is_dir() else []:
-            hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
+            hidden = any(map(is_hidden, folder.relative_to(root).parts))
             if not hidden and any(file.suffix.lower() in SUFFIXES for file in folder.iterdir()):
                 folders[printable(str(folder))] = str(folder)
             if len(folders) == MAX_FOLDERS:

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 from src.common.errors import UserError
+from src.data.image_folder import is_hidden
 from src.data.image_io import SUFFIXES
 from src.inference.predictor import PredictionError
 
@@ -90,7 +91,7 @@ def why_left_out(name: str, photos: dict[str, PhotoSource]) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or PureWindowsPath(name).drive or "\\" in name or ".." in path.parts:
         return "with a path out of the zip"
-    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+    if any(map(is_hidden, path.parts)):
         return "hidden"
     if path.suffix.lower() not in SUFFIXES:
         return path.suffix.lower() or "without suffix"
