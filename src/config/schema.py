@@ -170,6 +170,30 @@ class BackboneConfig:
 
 
 @dataclass
+class MosBackboneConfig:
+    """A frozen network beside model.backbone, whose level statistics the mos head reads too.
+
+    Args:
+        name: as of model.backbone; empty: model.backbone itself, at other sizes.
+        weights: as of model.backbone.
+        options: as of model.backbone.
+        mean: as of model.backbone.
+        std: as of model.backbone.
+        levels: as of model.backbone.
+        sizes: sides of a photo in pixels, each with statistics of its own; -1 and 0: as of data.mos_size; empty:
+            data.mos_size.
+    """
+
+    name: str = ""
+    weights: str = "imagenet"
+    options: dict = field(default_factory=dict)
+    mean: list[float] = field(default_factory=list)
+    std: list[float] = field(default_factory=list)
+    levels: str = ""
+    sizes: list[Annotated[int, Ge(-1)]] = field(default_factory=list)
+
+
+@dataclass
 class MosConfig:
     """The mos head and its losses; a loss of weight 0 is left out.
 
@@ -178,6 +202,8 @@ class MosConfig:
         kind: mlp (a perceptron, trained by the losses), or a regression that is fitted once to the cached features of
             all training photos: ridge, svr (support vectors), gbm (gradient-boosted trees), ordinal (ridge for a
             distribution over bins), or any file of src/models/mos_heads.
+        backbones: further networks, or further sizes of model.backbone, whose level statistics stand beside those of
+            model.backbone (with data.cache only).
         hidden: number of hidden units of mlp; 0: a linear head.
         dropout: dropout of mlp after normalisation and after the hidden layer.
         options: settings of this kind only, from the dataclass Options in its file. A key of the kind's name is short
@@ -190,6 +216,7 @@ class MosConfig:
 
     enabled: bool = True
     kind: str = "mlp"
+    backbones: list[MosBackboneConfig] = field(default_factory=list)
     hidden: Whole = 64
     dropout: Fraction = 0.3
     options: dict = field(default_factory=dict)

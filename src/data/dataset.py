@@ -17,7 +17,7 @@ from src.config.plugin_keys import mos_head_class
 from src.config.schema import Config
 from src.data import transforms
 from src.data.batch import Batch, TaskInput
-from src.data.feature_store import FeatureStore
+from src.data.feature_store import CachedFeatures
 from src.data.image_io import ImageError, load_image
 from src.data.sample import Sample
 from src.data.sampler import ImageDraw
@@ -72,14 +72,6 @@ class InputOptions:
             captions_per_photo=data.captions_per_photo,
             seed=config.train.seed,
         )
-
-
-@dataclass(frozen=True)
-class CachedFeatures:
-    """A store and the row of each image of a data set in it, [n] int64, -1 where it could not be read."""
-
-    store: FeatureStore
-    rows: np.ndarray
 
 
 class EncodedCaptions:
@@ -259,14 +251,14 @@ def hash_noise(seed: int, *keys: np.ndarray | int) -> np.ndarray:
 def _cached(
     cached: CachedFeatures | None, index: np.ndarray, flip: np.ndarray, rows: np.ndarray
 ) -> tuple[TaskInput | None, set[int]]:
-    """The input of some rows of a batch from a store, and the rows that are not in it."""
+    """The input of some rows of a batch from the feature cache, and the rows that are not in it."""
     if cached is None:
         return None, set()
-    at = cached.rows[index[rows]]
-    stored, missing = rows[at >= 0], set(rows[at < 0].tolist())
+    known = cached.known[index[rows]]
+    stored, missing = rows[known], set(rows[~known].tolist())
     if not len(stored):
         return None, missing
-    return TaskInput(torch.from_numpy(stored), features=cached.store.read(at[at >= 0], flip[stored])), missing
+    return TaskInput(torch.from_numpy(stored), features=cached.read(index[stored], flip[stored])), missing
 
 
 def _task_inputs(

@@ -141,6 +141,44 @@ class FeatureStore:
         return self._mapped
 
 
+@dataclass(frozen=True)
+class CachedFeatures:
+    """Features of n photos, of one store or of several side by side.
+
+    Attributes:
+        stores: S of one kind, with the same views.
+        rows: [S, n] int64, each photo's row in each store, -1 where it is absent.
+    """
+
+    stores: Sequence[FeatureStore]
+    rows: np.ndarray
+
+    @staticmethod
+    def find(stores: Sequence[FeatureStore], hashes: Sequence[str | None]) -> "CachedFeatures":
+        """The features of photos with these hashes in hexadecimal; None: a photo without features."""
+        return CachedFeatures(stores, np.stack([store.rows([digest or "00" for digest in hashes]) for store in stores]))
+
+    @property
+    def known(self) -> np.ndarray:
+        """[n] bool: whether each store has the photo."""
+        return np.all(self.rows >= 0, axis=0)
+
+    def select(self, photos: np.ndarray) -> "CachedFeatures":
+        """Some photos, by index or [n] bool."""
+        return CachedFeatures(self.stores, self.rows[:, photos])
+
+    def read(self, photos: np.ndarray, views: np.ndarray | None = None) -> Tensor:
+        """Features of R photos, as FeatureStore.read gives them, all stores side by side in the last dimension."""
+        parts = [store.read(rows[photos], views) for store, rows in zip(self.stores, self.rows, strict=True)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def read_views(self, photos: np.ndarray) -> Tensor:
+        """[R, views, ..]; of a grid the first view alone, since captions are of photos as they are."""
+        spec = self.stores[0].recipe
+        views = range(spec.views if spec.kind == "levels" else 1)
+        return torch.stack([self.read(photos, np.full(len(photos), view)) for view in views], dim=1)
+
+
 class FeatureWriter:
     """Appends rows to a store that the caller holds locked; used in a `with` statement.
 

@@ -6,6 +6,7 @@ Notation: R images, views 1 or 2 (an image and its mirror image), N places of th
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import cv2
@@ -18,7 +19,8 @@ from src.data.batch import Batch
 from src.data.feature_store import FeatureKind
 from src.data.tokenizer import PAD, UNK
 from src.inference.feature_extractor import FeatureExtractor
-from src.inference.onnx_graph import Graph
+from src.inference.feature_passes import FeaturePass
+from src.inference.onnx_graph import Graph, encoder_passes
 from src.inference.predict_options import PredictOptions
 from src.models.generation import StepDecoder
 from src.models.model_folder import LoadedModel, ModelDescription
@@ -38,10 +40,11 @@ class Engine(Protocol):
     decoder: StepDecoder | None
     special: list[int]
 
-    def features(
-        self, images: Sequence[np.ndarray], size: int, kinds: Sequence[FeatureKind]
-    ) -> dict[FeatureKind, Tensor]:
-        """Features of R images [H, W, 3] uint8 RGB at a task's size: grid [R, views, N, C] and levels [R, views, L]."""
+    def passes(self, options: PredictOptions) -> list[FeaturePass]:
+        """The passes that compute the features of an image."""
+
+    def features(self, images: Sequence[np.ndarray], item: FeaturePass) -> dict[FeatureKind, Tensor]:
+        """Features of R images [H, W, 3] uint8 RGB at a pass's size: grid [R, views, N, C] and levels [R, views, L]."""
 
     def __call__(self, batch: Batch) -> MultitaskOutputs:
         """mos [R, views] of a batch's levels [R, views, L], and its grid [R, N, C]."""
@@ -56,16 +59,17 @@ class TorchEngine:
         self.config, self.model = loaded.config, loaded.model.to(self.device).eval()
         self.decoder: StepDecoder | None = self.model.decoder
         self.special = self.model.special
-        self.extractors: dict[tuple[int, tuple[FeatureKind, ...]], FeatureExtractor] = {}
+        self.extractors: dict[FeaturePass, FeatureExtractor] = {}
 
-    def features(
-        self, images: Sequence[np.ndarray], size: int, kinds: Sequence[FeatureKind]
-    ) -> dict[FeatureKind, Tensor]:
+    def passes(self, options: PredictOptions) -> list[FeaturePass]:
+        """As Engine's."""
+        return options.passes(self.config)
+
+    def features(self, images: Sequence[np.ndarray], item: FeaturePass) -> dict[FeatureKind, Tensor]:
         """As Engine's; {} without images."""
-        key = size, tuple(kinds)
-        if key not in self.extractors:
-            self.extractors[key] = self._make_extractor(size, kinds)
-        return self.extractors[key].extract(images)
+        if item not in self.extractors:
+            self.extractors[item] = self._make_extractor(item)
+        return self.extractors[item].extract(images)
 
     def __call__(self, batch: Batch) -> MultitaskOutputs:
         """As Engine's."""
@@ -75,10 +79,10 @@ class TorchEngine:
             mos = self.model.mos(levels.flatten(0, 1)).view(levels.shape[:2])
         return MultitaskOutputs(mos, batch.caption_input.features if batch.caption_input is not None else None)
 
-    def _make_extractor(self, size: int, kinds: Sequence[FeatureKind]) -> FeatureExtractor:
-        """The backbone at an image size; in bf16 only where it was trained so, or on a cache that is."""
-        data = self.config.data
-        extractor = FeatureExtractor(self.model.backbone, kinds, size, data.flip and "levels" in kinds)
+    def _make_extractor(self, item: FeaturePass) -> FeatureExtractor:
+        """A network at an image size; in bf16 only where it was trained so, or on a cache that is."""
+        data, network = self.config.data, self.model.networks[item.network]
+        extractor = FeatureExtractor(network, item.kinds, item.size, data.flip and "levels" in item.kinds)
         trained = resolve_precision(self.config.train.precision, self.device)
         extractor.bf16 = extractor.bf16 and (data.cache or trained != "32")
         return extractor
@@ -97,21 +101,26 @@ class GraphEngine:
     ) -> None:
         """An encoder for each image size, as EncoderGraph computes, and a decoder."""
         self.encoders, self.decoder = encoders, decoder
-        self.kinds = PredictOptions().feature_sizes(description.config)
+        self.all_passes = {item.size: item for item in encoder_passes(description.config)}
         self.flip = description.config.data.flip
         tokenizer = description.tokenizer
         self.special = [PAD, UNK, *map(tokenizer.style, tokenizer.styles)]
 
-    def features(
-        self, images: Sequence[np.ndarray], size: int, kinds: Sequence[FeatureKind]
-    ) -> dict[FeatureKind, Tensor]:
+    def passes(self, options: PredictOptions) -> list[FeaturePass]:
+        """As Engine's; an encoder computes more, which `features` drops."""
+        heads: dict[FeatureKind, bool] = {"levels": options.mos, "grid": options.captions}
+        passes = [replace(item, kinds=tuple(k for k in item.kinds if heads[k])) for item in self.all_passes.values()]
+        return [item for item in passes if item.kinds]
+
+    def features(self, images: Sequence[np.ndarray], item: FeaturePass) -> dict[FeatureKind, Tensor]:
         """As Engine's, levels [R, views, 1]; {} without images."""
         outputs: dict[FeatureKind, list[Tensor]] = {}
+        kinds = self.all_passes[item.size].kinds
         for image in images:
-            values = self.encoders[size](image_pixels(image, self.flip and "levels" in self.kinds[size]))
-            for kind, value in zip(self.kinds[size], values, strict=True):
+            values = self.encoders[item.size](image_pixels(image, self.flip and "levels" in kinds))
+            for kind, value in zip(kinds, values, strict=True):
                 outputs.setdefault(kind, []).append(value.unsqueeze(1) if kind == "levels" else value)
-        return {kind: torch.stack(values) for kind, values in outputs.items() if kind in kinds}
+        return {kind: torch.stack(values) for kind, values in outputs.items() if kind in item.kinds}
 
     def __call__(self, batch: Batch) -> MultitaskOutputs:
         """As Engine's."""

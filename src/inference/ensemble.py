@@ -140,9 +140,10 @@ def feature_key(member: Predictor, options: PredictOptions) -> tuple[Any, ...]:
     if not isinstance(member.engine, TorchEngine):
         return (id(member),)
     data, precision = member.description.config.data, member.description.config.train.precision
-    sizes = [(size, *kinds) for size, kinds in options.feature_sizes(member.description.config).items()]
+    networks = map(id, member.engine.model.networks)
     settings = (data.flip, data.cache, precision, data.cache_dir, data.split_dir)
-    return (id(member.engine.model.backbone), *sizes, *settings, options.cache, options.labelled, options.batch_size)
+    passes = member.engine.passes(options)
+    return (*networks, *passes, *settings, options.cache, options.labelled, options.batch_size)
 
 
 @torch.inference_mode()

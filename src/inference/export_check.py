@@ -17,7 +17,7 @@ from src.data.image_io import check_image
 from src.data.sample import Sample
 from src.data.sources import load_part
 from src.inference.engine import GraphEngine
-from src.inference.onnx_graph import EncoderGraph, Graph
+from src.inference.onnx_graph import EncoderGraph, Graph, encoder_passes
 from src.inference.predict_options import PredictOptions
 from src.inference.predictions import Predictions, score_predictions
 from src.inference.predictor import Predictor
@@ -89,8 +89,8 @@ def load_float32(folder: Path) -> Predictor:
     TorchEngine rounds grids to 16 bits, as the feature cache keeps them: too coarse a reference for an export.
     """
     loaded = load_model_folder(folder)
-    sizes = PredictOptions().feature_sizes(loaded.config)
-    encoders: dict[int, Graph] = {size: EncoderGraph(loaded.model, kinds) for size, kinds in sizes.items()}
+    passes = encoder_passes(loaded.config)
+    encoders: dict[int, Graph] = {item.size: EncoderGraph(loaded.model, item.kinds) for item in passes}
     return Predictor(loaded, GraphEngine(loaded, encoders, loaded.model.decoder))
 
 

@@ -25,7 +25,7 @@ def load_predictor(name: str, limits: ImageLimits | None = None) -> Predictor:
     if len(folders) == 1:
         return Predictor.of_model(load_model(name)[0], limits)
     members = [loaded for loaded, _ in load_members(folders)]
-    if any(member.model.backbone is not members[0].model.backbone for member in members):
+    if len({tuple(map(id, member.model.networks)) for member in members}) > 1:
         remedy = f"name one, such as {folders[0]}, or predict files with src.predict"
         raise UserError(f"{name}: {len(members)} models with backbones of their own are too slow here; {remedy}")
     return GroupPredictor.of_members(members, limits)

@@ -7,7 +7,7 @@ C channels, L level statistics.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -18,14 +18,14 @@ from torch import Tensor
 
 from src.config.schema import Config
 from src.data.batch import Batch, TaskInput
-from src.data.feature_store import FeatureKind, FeatureSpec, FeatureStore
+from src.data.feature_store import FeatureKind
 from src.data.image_hashes import hash_image, hash_images
 from src.data.image_io import ImageError, check_image, load_image
 from src.data.sample import Sample
 from src.data.transforms import resize_for_task
 from src.inference.caption_style import style_token
 from src.inference.engine import Engine, TorchEngine
-from src.inference.feature_extractor import CacheRequest, fill_feature_stores
+from src.inference.feature_passes import FeatureCache
 from src.inference.predict_options import PredictOptions
 from src.inference.prefetch import prefetch
 from src.models.model_folder import ModelDescription
@@ -66,14 +66,12 @@ class FeatureBatch:
         return {self.samples[i].name: f"{self.samples[i].path} {reason}" for i, reason in self.failed.items()}
 
 
-def live_features(
-    engine: Engine, config: Config, samples: Sequence[Sample], options: PredictOptions
-) -> Iterator[FeatureBatch]:
+def live_features(engine: Engine, samples: Sequence[Sample], options: PredictOptions) -> Iterator[FeatureBatch]:
     """Batches of files through the backbone; while one is in work, the next one is decoded."""
-    sizes = options.feature_sizes(config)
+    passes = engine.passes(options)
 
     def load(sample: Sample) -> ImageViews | str:
-        needed = [size for size, kinds in sizes.items() if any(options.needs(sample, kind) for kind in kinds)]
+        needed = {item.size for item in passes if any(options.needs(sample, kind) for kind in item.kinds)}
         try:
             return resize_views(load_image(sample.path), needed) if needed else {}
         except ImageError as error:
@@ -81,37 +79,36 @@ def live_features(
 
     stream = prefetch(load, samples, options.batch_size + 1)
     while chunk := list(islice(stream, options.batch_size)):
-        yield extract_features(engine, config, [sample for sample, _ in chunk], [views for _, views in chunk], options)
+        yield extract_features(engine, [sample for sample, _ in chunk], [views for _, views in chunk], options)
 
 
-def resize_views(image: np.ndarray, sizes: Sequence[int]) -> ImageViews:
+def resize_views(image: np.ndarray, sizes: Iterable[int]) -> ImageViews:
     """An image [H, W, 3] at each of the sizes."""
     return {size: resize_for_task(image, size) for size in sizes}
 
 
 def extract_features(
-    engine: Engine,
-    config: Config,
-    samples: list[Sample],
-    images: Sequence[ImageViews | str],
-    options: PredictOptions,
+    engine: Engine, samples: list[Sample], images: Sequence[ImageViews | str], options: PredictOptions
 ) -> FeatureBatch:
-    """A batch of decoded images through the backbone.
+    """A batch of decoded images through the networks.
 
     Args:
         engine: computes the features.
-        config: the model's.
         samples: B images.
         images: each at the sizes that the heads need, or why it could not be read.
         options: how images are predicted.
     """
     batch = FeatureBatch(samples, {i: views for i, views in enumerate(images) if isinstance(views, str)})
-    for size, kinds in options.feature_sizes(config).items():
-        views = {i: views[size] for i, views in enumerate(images) if isinstance(views, dict) and size in views}
-        for kind, values in engine.features(list(views.values()), size, kinds).items():
+    parts: dict[FeatureKind, list[Tensor]] = {}
+    for item in engine.passes(options):
+        views = {
+            i: views[item.size] for i, views in enumerate(images) if isinstance(views, dict) and item.size in views
+        }
+        for kind, values in engine.features(list(views.values()), item).items():
             needed = [options.needs(samples[i], kind) for i in views]
             batch.rows[kind] = [i for i, need in zip(views, needed, strict=True) if need]
-            batch.features[kind] = values[torch.tensor(needed)]
+            parts.setdefault(kind, []).append(values[torch.tensor(needed)])
+    batch.features = {kind: torch.cat(values, dim=-1) for kind, values in parts.items()}
     return batch
 
 
@@ -119,41 +116,22 @@ def cached_features(
     engine: TorchEngine, config: Config, samples: Sequence[Sample], options: PredictOptions
 ) -> Iterator[FeatureBatch]:
     """Batches of features from the feature cache; missing ones are computed first."""
-    stores = {
-        kind: feature_store(engine, config, size, kind)
-        for size, kinds in options.feature_sizes(config).items()
-        for kind in kinds
-    }
+    cache = FeatureCache(config.data, engine.model.networks, engine.passes(options))
     hashes = hash_images([sample.path for sample in samples], Path(config.data.split_dir))
-    pairs = list(zip(hashes, samples, strict=True))
-    requests = [
-        CacheRequest(store, {digest: s.path for digest, s in pairs if digest and options.needs(s, kind)})
-        for kind, store in stores.items()
-    ]
-    fill_feature_stores(engine.model.backbone, requests, options.progress)
-    rows = {kind: store.rows([digest or "00" for digest in hashes]) for kind, store in stores.items()}
+    pairs = [(digest, sample) for digest, sample in zip(hashes, samples, strict=True) if digest]
+    files = {kind: {digest: s.path for digest, s in pairs if options.needs(s, kind)} for kind in cache.stores}
+    cache.fill(files, options.progress)
+    features = cache.find(hashes)
     for start in range(0, len(samples), options.batch_size):
         batch = FeatureBatch(list(samples[start : start + options.batch_size]), {})
-        for kind, store in stores.items():
-            places = rows[kind][start : start + options.batch_size]
+        for kind, cached in features.items():
+            known = cached.known[start : start + options.batch_size]
             needed = [i for i, sample in enumerate(batch.samples) if options.needs(sample, kind)]
-            missing = [i for i in needed if places[i] < 0]
+            missing = [i for i in needed if not known[i]]
             batch.failed |= {i: check_image(batch.samples[i].path) or "was changed meanwhile" for i in missing}
-            if stored := [i for i in needed if places[i] >= 0]:
-                batch.rows[kind], batch.features[kind] = stored, read_views(store, places[stored])
+            if stored := [i for i in needed if known[i]]:
+                batch.rows[kind], batch.features[kind] = stored, cached.read_views(np.array(stored) + start)
         yield batch
-
-
-def feature_store(engine: TorchEngine, config: Config, size: int, kind: FeatureKind) -> FeatureStore:
-    """The feature cache's store of what a head reads."""
-    fingerprint = engine.model.backbone.fingerprint(kind)
-    return FeatureStore(config.data.cache_dir, FeatureSpec(kind, fingerprint, size, config.data.flip))
-
-
-def read_views(store: FeatureStore, rows: np.ndarray) -> Tensor:
-    """Features [R, views, ..] of R rows; of a grid the first view alone, since captions are of images as they are."""
-    views = range(store.recipe.views if store.recipe.kind == "levels" else 1)
-    return torch.stack([store.read(rows, np.full(len(rows), view)) for view in views], dim=1)
 
 
 def make_batch(description: ModelDescription, features: FeatureBatch, options: PredictOptions) -> Batch:

@@ -6,7 +6,10 @@ Held by tests/data/test_leaky_split.py, tests/inference/test_predict_submission.
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch.nn import ModuleList
+
 from src.data.leaky_split import warn_leaky_model
+from src.models.backbones.base import Backbone
 from src.models.model_folder import LoadedModel, load_model_folder
 from src.tracking.run_registry import find_model
 
@@ -24,12 +27,12 @@ def load_model(name: str) -> tuple[LoadedModel, Path]:
 
 
 def load_members(folders: Sequence[Path]) -> list[tuple[LoadedModel, Path]]:
-    """The models of several folders; those with equal backbones share the first one's, and so its features."""
-    members = [load_model(str(folders[0]))]
-    backbones = {members[0][0].model.backbone.fingerprint("levels"): members[0][0].model.backbone}
-    for folder in folders[1:]:
+    """The models of several folders; those with equal networks share the first one's, and so its features."""
+    members: list[tuple[LoadedModel, Path]] = []
+    networks: dict[str, Backbone] = {}
+    for folder in folders:
         loaded, path = load_model(str(folder))
-        backbone = loaded.model.backbone
-        loaded.model.backbone = backbones.setdefault(backbone.fingerprint("levels"), backbone)
+        shared = [networks.setdefault(network.fingerprint("levels"), network) for network in loaded.model.networks]
+        loaded.model.backbone, loaded.model.mos_backbones = shared[0], ModuleList(shared[1:])
         members.append((loaded, path))
     return members

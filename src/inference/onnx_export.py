@@ -22,9 +22,15 @@ from src.inference.engine import image_pixels
 from src.inference.export_check import ExportDifference, compare_predictions, labelled_images, load_float32
 from src.inference.model_loading import load_model
 from src.inference.neighbours import CAPTIONS, VECTORS
-from src.inference.onnx_graph import EncoderGraph, StartGraph, StepGraph, exportable_decoder, state_layout
+from src.inference.onnx_graph import (
+    EncoderGraph,
+    StartGraph,
+    StepGraph,
+    encoder_passes,
+    exportable_decoder,
+    state_layout,
+)
 from src.inference.onnx_runtime import DESCRIPTION, is_export, load_onnx
-from src.inference.predict_options import PredictOptions
 from src.models.decoders.base import CaptionDecoder
 from src.models.layers.decoder_state import StateLayout
 from src.models.model_folder import LoadedModel
@@ -102,7 +108,8 @@ def graph_inputs(loaded: LoadedModel) -> dict[str, Part]:
     decoder = exportable_decoder(model)
     parts: dict[str, Part] = {}
     grid = torch.zeros(0)
-    for size, kinds in PredictOptions().feature_sizes(config).items():
+    for item in encoder_passes(config):
+        size, kinds = item.size, item.kinds
         encoder, example = EncoderGraph(model, kinds), torch.rand(2, 3, size or 160, size or 192)
         dynamic = dict.fromkeys((0,) if size else (0, 2, 3), DYNAMIC)
         parts[f"encoder_{size}"] = encoder, (example,), (dynamic,)

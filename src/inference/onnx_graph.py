@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from src.common.errors import UserError
 from src.common.plugins import plugin_names
 from src.config.plugin_keys import DECODERS, decoder_class
+from src.config.schema import Config
 from src.data.feature_store import FeatureKind
+from src.inference.feature_passes import FeaturePass, feature_passes
 from src.models.decoders.base import CaptionDecoder
 from src.models.layers.decoder_state import DecoderState, StateLayout
 from src.models.multitask import MultitaskModel
@@ -21,22 +23,41 @@ from src.models.multitask import MultitaskModel
 Graph = Callable[..., Sequence[Tensor]]
 
 
+def encoder_passes(config: Config) -> list[FeaturePass]:
+    """The passes of a model's encoders: one for each image size; that of mos runs all networks of the mos head.
+
+    Raises:
+        UserError: these networks read images of several sizes.
+    """
+    passes = feature_passes(config)
+    if any(item.size != config.data.mos_size for item in passes if item.network):
+        size = config.data.mos_size
+        remedy = f"leave `sizes` of each entry empty, or {size} as data.mos_size, and train again"
+        raise UserError(f"model.mos.backbones: an export reads one image size for mos; {remedy}")
+    return [item for item in passes if not item.network]
+
+
 class EncoderGraph(nn.Module):
     """Pixels [B, 3, H, W] in 0..1 to mos [B], then grid [B, N, C], as far as `kinds` has them."""
 
     def __init__(self, model: MultitaskModel, kinds: Sequence[FeatureKind]) -> None:
-        """The backbone, and the mos head where `kinds` has levels."""
+        """The backbone, and where `kinds` has levels, the mos head and its further networks."""
         super().__init__()
         self.backbone, self.mos, self.kinds = model.backbone, model.mos, set(kinds)
+        self.further = model.networks[1:] if "levels" in self.kinds else []
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """One or two outputs."""
         if self.mos is None or "levels" not in self.kinds:
             return (self.backbone.grid(pixels),)
         if "grid" not in self.kinds:
-            return (self.mos(self.backbone.levels(pixels)),)
+            return (self._mos(self.backbone.levels(pixels), pixels),)
         features = self.backbone(pixels)
-        return self.mos(features.levels), features.grid
+        return self._mos(features.levels, pixels), features.grid
+
+    def _mos(self, levels: Tensor, pixels: Tensor) -> Tensor:
+        assert self.mos is not None
+        return self.mos(torch.cat([levels, *(network.levels(pixels) for network in self.further)], dim=1))
 
 
 class StartGraph(nn.Module):

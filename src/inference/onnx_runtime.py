@@ -13,8 +13,7 @@ from torch import Tensor
 from src.common.errors import UserError
 from src.common.files import check_readable
 from src.inference.engine import GraphEngine
-from src.inference.onnx_graph import Graph, GraphDecoder, state_layout
-from src.inference.predict_options import PredictOptions
+from src.inference.onnx_graph import Graph, GraphDecoder, encoder_passes, state_layout
 from src.inference.predictor import ImageLimits, Predictor
 from src.models.model_folder import describe_model
 
@@ -35,7 +34,7 @@ def load_onnx(folder: Path, limits: ImageLimits | None = None, threads: int = 0)
     if not is_export(folder):
         raise UserError(f"{folder}: holds no export; make one with python -m src.export --model RUN --output {folder}")
     description = describe_model(folder)
-    sizes = PredictOptions().feature_sizes(description.config)
+    sizes = [item.size for item in encoder_passes(description.config)]
     encoders = {size: onnx_session(folder / f"encoder_{size}.onnx", threads) for size in sizes}
     decoder = None
     if description.config.model.decoder.enabled:

@@ -14,6 +14,7 @@ from src.config.schema import Config, GenerationConfig
 from src.data.feature_store import FeatureKind
 from src.data.sample import Sample
 from src.inference.caption_style import check_style, default_style
+from src.inference.feature_passes import FeaturePass, feature_passes
 from src.inference.neighbours import check_neighbours
 from src.inference.submission import COMMENTS, MOS, NAME
 from src.models.model_folder import ModelDescription
@@ -45,14 +46,9 @@ class PredictOptions:
     attention: bool = False
     progress: bool = True
 
-    def feature_sizes(self, config: Config) -> dict[int, list[FeatureKind]]:
-        """The features to compute of each image size; each size is one pass through the backbone."""
-        sizes: dict[int, list[FeatureKind]] = {}
-        if config.model.mos.enabled and self.mos:
-            sizes.setdefault(config.data.mos_size, []).append("levels")
-        if config.model.decoder.enabled and self.captions:
-            sizes.setdefault(config.data.caption_size, []).append("grid")
-        return sizes
+    def passes(self, config: Config) -> list[FeaturePass]:
+        """The passes through the networks of a model with this config."""
+        return feature_passes(config, self.mos, self.captions)
 
     def needs(self, sample: Sample, kind: FeatureKind) -> bool:
         """Whether the head that reads features of a kind predicts an image."""

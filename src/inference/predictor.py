@@ -5,7 +5,7 @@ Notation: N places of the grid, T words of a caption.
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -167,7 +167,7 @@ class Predictor:
         """
         config = self.description.config
         if not options.cache:
-            return live_features(self.engine, config, samples, options)
+            return live_features(self.engine, samples, options)
         if not isinstance(self.engine, TorchEngine):
             raise UserError("an export keeps no feature cache: predict without it")
         return cached_features(self.engine, config, samples, options)
@@ -243,12 +243,12 @@ class Predictor:
         """
         self.check_captions(options)
         start = time.perf_counter()
-        sizes = list(options.feature_sizes(self.description.config))
+        sizes = {item.size for item in self.engine.passes(options)}
         with ThreadPoolExecutor(min(4, len(images) or 1)) as pool:
             views = list(pool.map(lambda data: self._decode(data, sizes), images))
         samples = [Sample(Path(), "", "") for _ in images]
         with self.lock, torch.inference_mode():
-            features = extract_features(self.engine, self.description.config, samples, views, options)
+            features = extract_features(self.engine, samples, views, options)
             features.hashes = [sha256(data).hexdigest() for data in images]
             mos, beams = self.mos_and_beams(features, options)
         seconds = (time.perf_counter() - start) / max(1, len(images) - len(features.failed))
@@ -280,7 +280,7 @@ class Predictor:
             return None
         return float(np.interp(mos, percentiles, np.linspace(0, 1, len(percentiles))))
 
-    def _decode(self, data: bytes, sizes: Sequence[int]) -> ImageViews | str:
+    def _decode(self, data: bytes, sizes: Iterable[int]) -> ImageViews | str:
         """An image at each of the sizes, or why it cannot be read."""
         if len(data) > self.limits.megabytes * 1e6:
             return f"has {len(data) / 1e6:.0f} MB, more than {self.limits.megabytes:g}; make it smaller"

@@ -20,7 +20,7 @@ from src.common.files import atomic_write, check_readable, partial_folder
 from src.config.loader import load_config
 from src.config.schema import Config
 from src.data.tokenizer import Tokenizer
-from src.models.backbones.base import Backbone
+from src.models.backbones.base import Backbone, make_mos_backbones
 from src.models.multitask import MultitaskModel
 
 FORMAT = 1  # of a model folder; counted up when an older program could not read a new folder, or the other way round
@@ -60,11 +60,21 @@ def _write(part: Path, model: MultitaskModel, tokenizer_json: str, config: Confi
     head = {"vocabulary": str(model.vocabulary), "styles": str(len(model.special) - 2)}
     with atomic_write(part / "model.safetensors") as file:
         save_file(state, file, metadata=head)
-    # The backbone's own config may hold sizes from files that are not needed again.
-    config = replace(config, model=replace(config.model, backbone=model.backbone.config))
+    config = _complete_config(config, model)
     (part / "config.yaml").write_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), "utf-8")
     (part / "tokenizer.json").write_text(tokenizer_json, "utf-8")
     (part / "meta.json").write_text(json.dumps({"format": FORMAT} | meta, ensure_ascii=False, indent=1), "utf-8")
+
+
+def _complete_config(config: Config, model: MultitaskModel) -> Config:
+    """The config with those of the networks themselves, which may hold sizes from files that are not needed again."""
+    pairs = zip(config.model.mos.backbones, model.networks[1:], strict=True)
+    networks = [
+        replace(further, name=network.config.name, options=network.config.options) if further.name else further
+        for further, network in pairs
+    ]
+    mos = replace(config.model.mos, backbones=networks)
+    return replace(config, model=replace(config.model, backbone=model.backbone.config, mos=mos))
 
 
 def _state(model: MultitaskModel) -> dict[str, torch.Tensor]:
@@ -128,8 +138,7 @@ def _model(path: Path, config: Config) -> MultitaskModel:
         raise UserError(f"{path} is damaged or no safetensors file ({error}); train the model again") from error
     if not {"vocabulary", "styles"} <= head.keys():
         raise UserError(f"{path} is not a model of this project; give a folder that src.train wrote")
-    settings = replace(config.model, backbone=replace(config.model.backbone, weights="none"))
-    model = MultitaskModel(settings, Backbone(settings.backbone), int(head["vocabulary"]), int(head["styles"]))
+    model = _untrained_model(config, int(head["vocabulary"]), int(head["styles"]))
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -138,3 +147,12 @@ def _model(path: Path, config: Config) -> MultitaskModel:
     if wrong:
         raise UserError(f"{path} does not fit its config.yaml: missing or foreign entries {', '.join(wrong[:3])}")
     return model
+
+
+def _untrained_model(config: Config, vocabulary: int, styles: int) -> MultitaskModel:
+    """A model of a config, with random weights."""
+    networks = [replace(further, weights="none") for further in config.model.mos.backbones]
+    mos = replace(config.model.mos, backbones=networks)
+    settings = replace(config.model, backbone=replace(config.model.backbone, weights="none"), mos=mos)
+    backbone = Backbone(settings.backbone)
+    return MultitaskModel(settings, backbone, vocabulary, styles, make_mos_backbones(backbone, networks))

@@ -4,7 +4,7 @@ Notation: B images in the batch, R rows of it that a task reads, K captions an i
 N places of the grid, C channels, L level statistics, V tokens in the vocabulary.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,13 +57,21 @@ class MultitaskModel(nn.Module):
 
     Attributes:
         backbone: the shared image network.
+        mos_backbones: the networks of model.mos.backbones, whose statistics the mos head reads too.
         mos: the mos head, or None.
         decoder: the caption decoder, or None.
         vocabulary: V, 0 without a decoder.
         log_variance: of each task, where their weights are learned.
     """
 
-    def __init__(self, config: ModelConfig, backbone: Backbone, vocabulary: int = 0, styles: int = 1) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        backbone: Backbone,
+        vocabulary: int = 0,
+        styles: int = 1,
+        mos_backbones: Sequence[nn.Module] = (),
+    ) -> None:
         """Heads for a backbone.
 
         Args:
@@ -71,6 +79,7 @@ class MultitaskModel(nn.Module):
             backbone: the image network.
             vocabulary: V; needed with a decoder.
             styles: how many style tokens follow the three special ones; they are never produced.
+            mos_backbones: the networks of config.mos.backbones, in their order.
 
         Raises:
             UserError: both heads are off.
@@ -80,12 +89,21 @@ class MultitaskModel(nn.Module):
             raise UserError("model: both heads are off; enable model.mos or model.decoder")
         self.config = config
         self.backbone = backbone
-        self.mos = make_mos_head(config.mos, backbone.level_size) if config.mos.enabled else None
+        self.mos_backbones = nn.ModuleList(mos_backbones)
+        counts = [len(further.sizes) or 1 for further in config.mos.backbones]
+        pairs = zip(counts, self.networks[1:], strict=True)
+        level_size = sum((count * network.level_size for count, network in pairs), backbone.level_size)
+        self.mos = make_mos_head(config.mos, level_size) if config.mos.enabled else None
         sizes = (vocabulary, backbone.grid_channels, backbone.config, styles)
         self.decoder = make_decoder(config.decoder, *sizes) if config.decoder.enabled else None
         self.vocabulary = vocabulary
         self.special = [PAD, UNK, *range(3, 3 + styles)]
         self.log_variance = nn.Parameter(torch.zeros(2)) if config.task_weights == "learned" else None
+
+    @property
+    def networks(self) -> list[Backbone]:
+        """The backbone, then those of model.mos.backbones."""
+        return [self.backbone, *self.mos_backbones]  # type: ignore[list-item]
 
     @property
     def learns_mos(self) -> bool:

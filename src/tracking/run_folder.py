@@ -169,9 +169,9 @@ def without_places(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def hash_weights(config: Config) -> str:
-    """The SHA-256 of the backbone's weights where a config names a file; else empty."""
-    file = Path(config.model.backbone.weights)
-    return sha256(file) if file.is_file() else ""
+    """The SHA-256 of the backbone's weights where a config names a file, and those of model.mos.backbones; or empty."""
+    names = [config.model.backbone.weights, *(network.weights for network in config.model.mos.backbones)]
+    return " ".join(sha256(Path(name)) for name in names if Path(name).is_file())
 
 
 def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -35,6 +35,7 @@ def check_config(config: Config) -> None:
         remedy = "set it false, or model.backbone.trainable and .lora.rank 0"
         raise UserError(f"data.cache: a trained backbone's features change; {remedy}")
     check_selection_score(config)
+    check_mos_backbones(config)
     check_mos_head(config)
     check_decoder(config)
 
@@ -56,6 +57,20 @@ def check_selection_score(config: Config) -> None:
         raise UserError(f"train.select: {config.train.select} is no score of these heads that rises; choose {choices}")
     if config.train.select == "meteor" and find_java() is None:
         raise UserError(f"train.select: {NO_JAVA}")
+
+
+def check_mos_backbones(config: Config) -> None:
+    """Raises UserError where model.mos.backbones cannot be read, or an entry adds nothing."""
+    further = config.model.mos.backbones
+    if further and not (config.model.mos.enabled and config.data.cache):
+        raise UserError(
+            "model.mos.backbones: are read from the feature cache for mos; set data.cache true, or leave them out"
+        )
+    for i, entry in enumerate(further):
+        if not (entry.name or entry.sizes):
+            raise UserError(
+                f"model.mos.backbones[{i}]: has neither a name nor sizes; give a timm model, or other sizes"
+            )
 
 
 def check_mos_head(config: Config) -> None:

@@ -15,8 +15,8 @@ from src.common.errors import UserError
 from src.config.schema import Config
 from src.data import transforms
 from src.data.dataloader import ResumableDataLoader, warn_unreadable_images
-from src.data.dataset import CachedFeatures, ImageDataset, InputOptions
-from src.data.feature_store import FeatureKind, FeatureSpec, FeatureStore
+from src.data.dataset import ImageDataset, InputOptions
+from src.data.feature_store import FeatureKind
 from src.data.fingerprint import hash_data
 from src.data.formats.base import source_name
 from src.data.image_hashes import hash_images
@@ -28,8 +28,9 @@ from src.data.source_mixture import SourceMixture
 from src.data.sources import challenge_sources, official_splits, read_sources
 from src.data.split import split_images
 from src.data.tokenizer import Tokenizer
-from src.inference.feature_extractor import CacheRequest, CacheResult, fill_feature_stores
-from src.models.backbones.base import Backbone, resolve_backbone
+from src.inference.feature_extractor import CacheResult
+from src.inference.feature_passes import FeatureCache, feature_passes
+from src.models.backbones.base import Backbone, make_mos_backbones, resolve_backbone
 from src.models.multitask import MultitaskModel
 from src.training.data_summary import commonest_caption, mos_summary
 
@@ -44,6 +45,7 @@ class DataModule:
         config: the run's.
         parts: samples of train, val and test that have a label of one of the model's heads.
         tokenizer: trained on the training captions, or as given.
+        mos_backbones: the networks of model.mos.backbones, where features come from the cache.
         data_hash: of every image's name, labels and part.
     """
 
@@ -70,6 +72,9 @@ class DataModule:
             UserError: the data cannot be read or split, or a head has no label to learn from.
         """
         self.config, self.backbone, self.progress = config, backbone, progress
+        self.mos_backbones = (
+            make_mos_backbones(backbone, config.model.mos.backbones) if self.cached and backbone is not None else []
+        )
         self.rank, self.world = rank, world
         self.styles = {source_name(source): source.style or source_name(source) for source in config.data.sources}
         samples = read_sources(config.data)
@@ -128,19 +133,20 @@ class DataModule:
         """Computes the features that the cache lacks for some parts: each head's, of the images with its label."""
         if not self.cached or self.backbone is None:
             raise UserError("data.cache is false, or the backbone is trained: there is nothing to compute")
-        model = self.config.model
+        model, cache = self.config.model, self.cache
         samples = [sample for part in parts for sample in self.parts[part]]
         pairs = list(zip(samples, self._hashes(samples), strict=True))
-        requests = []
-        for kind, store in self.stores.items():
-            files = {digest: sample.path for sample, digest in pairs if digest and has_label(sample, kind, model)}
-            requests.append(CacheRequest(store, files))
-        home = next(self.backbone.parameters()).device
+        files: dict[FeatureKind, dict[str, Path]] = {
+            kind: {digest: sample.path for sample, digest in pairs if digest and has_label(sample, kind, model)}
+            for kind in cache.stores
+        }
+        home, networks = next(self.backbone.parameters()).device, nn.ModuleList(cache.networks)
         device = "cuda" if torch.cuda.is_available() else home
         try:
-            result = fill_feature_stores(self.backbone.to(device), requests, self.progress)
+            networks.to(device)
+            result = cache.fill(files, self.progress)
         finally:
-            self.backbone.to(home)
+            networks.to(home)
         result.failed |= {sample.path: "is missing, or cannot be read" for sample, digest in pairs if not digest}
         return result
 
@@ -151,8 +157,8 @@ class DataModule:
         if not self.config.model.mos.enabled or not len(rated):
             return
         if images.levels:
-            rows = images.levels.rows[rated[:: -(-len(rated) // SCALE_CACHED)]]
-            levels = images.levels.store.read(rows[rows >= 0])
+            some = rated[:: -(-len(rated) // SCALE_CACHED)]
+            levels = images.levels.read(some[images.levels.known[some]])
         else:
             levels = self._live_levels([images.paths[i] for i in rated[:: -(-len(rated) // SCALE_LIVE)]])
         model.fit_scale(levels, torch.from_numpy(images.mos[rated]))
@@ -162,10 +168,8 @@ class DataModule:
         images = self.dataset("train")
         if images.levels is None:
             raise UserError("model.mos.kind: this kind reads the feature store; set data.cache true")
-        rated = np.flatnonzero(~np.isnan(images.mos) & (images.levels.rows >= 0))
-        rows, store = images.levels.rows[rated], images.levels.store
-        views = [store.read(rows, np.full(len(rows), view)) for view in range(store.recipe.views)]
-        return torch.stack(views, dim=1), torch.from_numpy(images.mos[rated])
+        rated = np.flatnonzero(~np.isnan(images.mos) & images.levels.known)
+        return images.levels.read_views(rated), torch.from_numpy(images.mos[rated])
 
     def meta(self) -> dict[str, Any]:
         """The facts of the data for the model folder.
@@ -183,19 +187,9 @@ class DataModule:
         }
 
     @cached_property
-    def stores(self) -> dict[str, FeatureStore]:
-        """The cache's store for each head, by kind of feature."""
-        data, model = self.config.data, self.config.model
-        sizes: dict[FeatureKind, int] = {}
-        if model.mos.enabled:
-            sizes["levels"] = data.mos_size
-        if model.decoder.enabled:
-            sizes["grid"] = data.caption_size
-        prints = {kind: self.backbone.fingerprint(kind) if self.backbone else "" for kind in sizes}  # type: ignore[operator]
-        return {
-            kind: FeatureStore(data.cache_dir, FeatureSpec(kind, prints[kind], size, data.flip))
-            for kind, size in sizes.items()
-        }
+    def cache(self) -> FeatureCache:
+        """The cache's stores for each head."""
+        return FeatureCache(self.config.data, [self.backbone, *self.mos_backbones], feature_passes(self.config))
 
     def _hashes(self, samples: Sequence[Sample]) -> list[str | None]:
         return hash_images([sample.path for sample in samples], Path(self.config.data.split_dir))
@@ -206,11 +200,10 @@ class DataModule:
         if not self.cached:
             return ImageDataset(samples, self.tokenizer, self._styles(samples), options)
         self.fill_cache([part] if part == "test" else ["train", "val"])
-        hashes = [digest or "" for digest in self._hashes(samples)]
-        rows = {kind: store.rows(hashes) for kind, store in self.stores.items()}
+        features = self.cache.find(self._hashes(samples))
+        known = {kind: cached.known for kind, cached in features.items()}
         cached = [
-            any(rows[kind][i] >= 0 for kind in rows if has_label(sample, kind, model))
-            for i, sample in enumerate(samples)
+            any(known[kind][i] for kind in known if has_label(sample, kind, model)) for i, sample in enumerate(samples)
         ]
         lost = [sample.name for sample, ok in zip(samples, cached, strict=True) if not ok]
         if lost:
@@ -218,8 +211,9 @@ class DataModule:
         samples = [sample for sample, ok in zip(samples, cached, strict=True) if ok]
         if not samples:
             raise UserError(f"none of the {part} photos can be read, {lost[0]} for one; check the sources' paths")
-        features = {kind: CachedFeatures(self.stores[kind], rows[kind][cached]) for kind in rows}
-        levels, grid = features.get("levels"), features.get("grid")
+        levels, grid = (
+            features[kind].select(np.array(cached)) if kind in features else None for kind in ("levels", "grid")
+        )
         return ImageDataset(samples, self.tokenizer, self._styles(samples), options, levels, grid)
 
     def _styles(self, samples: Sequence[Sample]) -> list[str]:

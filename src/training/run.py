@@ -116,7 +116,8 @@ def own_tokenizer(config: Config) -> Tokenizer | None:
 
 def make_model(config: Config, backbone: Backbone, data: DataModule) -> MultitaskModel:
     """An untrained model for the data's vocabulary, its mos head scaled to the training mos."""
-    model = MultitaskModel(config.model, backbone, data.tokenizer.size, len(data.tokenizer.styles))
+    vocabulary = data.tokenizer.size, len(data.tokenizer.styles)
+    model = MultitaskModel(config.model, backbone, *vocabulary, data.mos_backbones)
     fit_mos_head(model, data)
     if config.train.start_from:
         load_start_weights(config.train.start_from, model, data)
@@ -149,8 +150,9 @@ def load_start_weights(run: str, model: MultitaskModel, data: DataModule) -> Non
         raise UserError(f"train.start_from {run}: its tokenizer is not that of this data; train both on the same data")
     state = loaded.model.state_dict()
     if not model.learns_mos:  # it is fitted to this run's own images
-        state = {name: value for name, value in state.items() if not name.startswith("mos.")}
-        state |= {name: value for name, value in model.state_dict().items() if name.startswith("mos.")}
+        own = ("mos.", "mos_backbones.")
+        state = {name: value for name, value in state.items() if not name.startswith(own)}
+        state |= {name: value for name, value in model.state_dict().items() if name.startswith(own)}
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

@@ -12,8 +12,8 @@ import torch
 from src.config.schema import TokenizerConfig
 from src.data import transforms
 from src.data.batch import TaskInput
-from src.data.dataset import CachedFeatures, EncodedCaptions, ImageDataset, InputOptions, hash_noise
-from src.data.feature_store import FeatureStore
+from src.data.dataset import EncodedCaptions, ImageDataset, InputOptions, hash_noise
+from src.data.feature_store import CachedFeatures, FeatureStore
 from src.data.image_io import load_image
 from src.data.sample import Sample
 from src.data.sampler import ImageDraw
@@ -185,7 +185,7 @@ def test_features_from_the_cache_are_those_of_live_photos(samples, tmp_path) -> 
     rows[3] = -1
     look = InputOptions(mos_size=32, caption_size=32, training=True, labelled=False, seed=5)
     cached = ImageDataset(
-        samples, tokenizer(), ["a"] * 6, look, *(CachedFeatures(stores[k], rows) for k in ("levels", "grid"))
+        samples, tokenizer(), ["a"] * 6, look, *(CachedFeatures([stores[k]], rows[None]) for k in ("levels", "grid"))
     )
     live = ImageDataset(samples, tokenizer(), ["a"] * 6, look)
     for turn in range(4):

@@ -239,13 +239,13 @@ def test_the_cache_holds_only_what_the_heads_learn_from(config) -> None:
     built = data.fill_cache()
     wanted = data.parts["train"] + data.parts["val"]
     assert built.photos == len(wanted)
-    assert len(data.stores["grid"]) == len(wanted)
-    assert len(data.stores["levels"]) == sum(s.mos is not None for s in wanted)
+    assert len(data.cache.stores["grid"][0]) == len(wanted)
+    assert len(data.cache.stores["levels"][0]) == sum(s.mos is not None for s in wanted)
     assert DataModule(config, backbone, progress=False).fill_cache().photos == 0
     assert data.fill_cache(["test"]).photos == len(data.parts["test"])
     config.model.decoder.enabled = False
     alone = DataModule(config, backbone, progress=False)
-    assert set(alone.stores) == {"levels"}
+    assert set(alone.cache.stores) == {"levels"}
     assert all(sample.mos is not None for sample in alone.parts["train"])
 
 

@@ -12,8 +12,8 @@ Notation: B images, N places of the grid, C channels, L level statistics.
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from src.common.errors import UserError, is_out_of_memory, one_line
 from src.common.plugins import load_plugin, plugin_names
 from src.common.progress import print_once
-from src.config.schema import BackboneConfig, Config
+from src.config.schema import BackboneConfig, Config, MosBackboneConfig
 from src.models.backbones._bundled_weights import bundled_package
 from src.models.backbones._weights_file import is_weights_file
 from src.models.layers.freezing import freeze_groups
@@ -221,6 +221,26 @@ class Backbone(nn.Module):
             self.network.requires_grad_(False)
 
 
+def make_mos_backbones(main: nn.Module, configs: Sequence[MosBackboneConfig]) -> list[nn.Module]:
+    """The networks of model.mos.backbones; one without a name is the main one.
+
+    Raises:
+        UserError: as Backbone; names the entry.
+    """
+    return [_make_mos_backbone(config, i) if config.name else main for i, config in enumerate(configs)]
+
+
+def _make_mos_backbone(config: MosBackboneConfig, index: int) -> Backbone:
+    try:
+        return Backbone(_backbone_config(config))
+    except UserError as error:
+        raise UserError(str(error).replace("model.backbone", f"model.mos.backbones[{index}]")) from error
+
+
+def _backbone_config(config: MosBackboneConfig) -> BackboneConfig:
+    return BackboneConfig(**{key: value for key, value in asdict(config).items() if key != "sizes"})
+
+
 def _by_shape(run: Callable[[Tensor], tuple[Tensor, ...]], pixels: Pixels) -> list[Tensor]:
     """Runs a function of stacked images on each group of equal shape; its outputs in the images' own order."""
     if isinstance(pixels, Tensor):
@@ -294,7 +314,9 @@ def resolve_backbone(config: Config) -> Config:
         UserError: unknown name, or images of no common size for captions.
     """
     backbone = available_backbone(config.model.backbone)
-    return _resolve_image_sizes(replace(config, model=replace(config.model, backbone=backbone)))
+    networks = [_resolve_mos_sizes(mos_backbone, backbone) for mos_backbone in config.model.mos.backbones]
+    mos = replace(config.model.mos, backbones=networks)
+    return _resolve_image_sizes(replace(config, model=replace(config.model, backbone=backbone, mos=mos)))
 
 
 def available_backbone(config: BackboneConfig) -> BackboneConfig:
@@ -308,6 +330,13 @@ def available_backbone(config: BackboneConfig) -> BackboneConfig:
         print_once(f"{str(error).partition(';')[0]}; {config.fallback} with its bundled weights takes its place")
         return replace(config, name=config.fallback, weights="bundled", options={}, mean=[], std=[], fallback="")
     return config
+
+
+def _resolve_mos_sizes(config: MosBackboneConfig, main: BackboneConfig) -> MosBackboneConfig:
+    if min(config.sizes, default=0) >= 0:
+        return config
+    side = native_image_size(_backbone_config(config) if config.name else main)
+    return replace(config, sizes=[side if size < 0 else size for size in config.sizes])
 
 
 def _resolve_image_sizes(config: Config) -> Config:

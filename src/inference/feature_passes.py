@@ -1,0 +1,80 @@
+"""Passes of images through a model's networks, and the feature cache's stores of them.
+
+Held by tests/inference/test_feature_passes.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from src.config.schema import Config, DataConfig
+from src.data.feature_store import CachedFeatures, FeatureKind, FeatureSpec, FeatureStore
+from src.inference.feature_extractor import CacheRequest, CacheResult, fill_feature_stores
+
+
+@dataclass(frozen=True)
+class FeaturePass:
+    """A pass of images of one size through one network.
+
+    Attributes:
+        network: its index: 0 for model.backbone, then those of model.mos.backbones.
+        size: of the images, as in a FeatureSpec.
+        kinds: features of the pass; levels of several passes stand side by side.
+    """
+
+    network: int
+    size: int
+    kinds: tuple[FeatureKind, ...]
+
+
+def feature_passes(config: Config, mos: bool = True, captions: bool = True) -> list[FeaturePass]:
+    """The passes that a model's mos head, captions or both need; model.backbone's statistics come first."""
+    data, model = config.data, config.model
+    inputs = [(0, data.mos_size)]
+    for network, further in enumerate(model.mos.backbones, 1):
+        inputs += [(network, size) for size in further.sizes or [data.mos_size]]
+    levels = [FeaturePass(network, size, ("levels",)) for network, size in inputs if mos and model.mos.enabled]
+    if not (captions and model.decoder.enabled):
+        return levels
+    grid = FeaturePass(0, data.caption_size, ("grid",))
+    shared = replace(grid, kinds=("levels",))
+    if shared not in levels:
+        return [*levels, grid]
+    return [replace(each, kinds=("levels", "grid")) if each == shared else each for each in levels]
+
+
+class FeatureCache:
+    """The feature cache of some passes.
+
+    Attributes:
+        stores: of each kind, in the passes' order.
+    """
+
+    def __init__(self, data: DataConfig, networks: Sequence[Any], passes: Sequence[FeaturePass]) -> None:
+        """The stores of passes through frozen networks, which are backbones or behave like them."""
+        self.networks = networks
+        self.stores: dict[FeatureKind, list[FeatureStore]] = {}
+        self.sources: list[tuple[int, FeatureStore]] = []  # the network of each store
+        for item in passes:
+            for kind in item.kinds:
+                spec = FeatureSpec(kind, networks[item.network].fingerprint(kind), item.size, data.flip)
+                store = FeatureStore(data.cache_dir, spec)
+                self.stores.setdefault(kind, []).append(store)
+                self.sources.append((item.network, store))
+
+    def fill(self, files: Mapping[FeatureKind, Mapping[str, Path]], progress: bool = True) -> CacheResult:
+        """Computes the features that are missing for the files of each kind, by SHA-256, as `fill_feature_stores`."""
+        total = CacheResult()
+        for index, network in enumerate(self.networks):
+            stores = [store for source, store in self.sources if source == index]
+            requests = [CacheRequest(store, dict(files[store.recipe.kind])) for store in stores]
+            result = fill_feature_stores(network, requests, progress)
+            total.photos += result.photos
+            total.seconds += result.seconds
+            total.failed |= result.failed
+        return total
+
+    def find(self, hashes: Sequence[str | None]) -> dict[FeatureKind, CachedFeatures]:
+        """The features of photos, by kind."""
+        return {kind: CachedFeatures.find(stores, hashes) for kind, stores in self.stores.items()}

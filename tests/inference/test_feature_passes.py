@@ -1,0 +1,160 @@
+"""Mos heads on several networks and sizes: the same from the feature cache, live, after reload and in ONNX."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from src.common.errors import UserError
+from src.config.loader import load_config
+from src.config.schema import MosBackboneConfig
+from src.data.image_io import load_image
+from src.data.transforms import resize_for_task, stack_images
+from src.ensemble import main as ensemble
+from src.export import main as export
+from src.inference.export_check import load_float32
+from src.inference.feature_passes import FeaturePass, feature_passes
+from src.inference.group_predictor import GroupPredictor, load_predictor
+from src.inference.model_loading import load_members
+from src.inference.onnx_runtime import load_onnx
+from src.inference.predict_options import PredictOptions
+from src.inference.predictor import Prediction, Predictor
+from src.models.backbones.base import resolve_backbone
+from src.models.model_folder import load_model_folder
+from src.predict import main as predict
+from src.train import main as train
+from src.training.config_checks import check_config
+from tests.tiny import tiny_config
+from tests.training.test_run import QUALITY, experiment
+
+FURTHER = {"name": "test_efficientnet", "weights": "none", "sizes": [32]}
+NETWORKS = [{**FURTHER, "sizes": [32, 48]}, {"sizes": [40]}]  # another network at two sizes, and the first at another
+CACHED = ("--config", "tiny.yaml", "--data.cache", "true", *QUALITY)
+
+
+def train_on(networks: list[dict[str, object]], kind: str, *more: str) -> None:
+    """Trains the experiment with further networks."""
+    assert train([*CACHED, "--model.mos.backbones", json.dumps(networks), "--model.mos.kind", kind, *more]) == 0
+
+
+def mos_column(path: str) -> list[float]:
+    """The mos of a submission."""
+    with Path(path).open() as file:
+        return [float(row["mos"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("kind", ["ridge", "mlp"])
+def test_the_same_mos_from_the_cache_live_and_by_hand_after_reload(kind: str, elsewhere: Path) -> None:
+    experiment(elsewhere)
+    train_on(NETWORKS, kind)
+    files = sorted(Path("data/train").iterdir())
+    for cache in ("true", "false"):
+        options = ["--model", "tiny", "--data", "data/train", "--cache", cache, "--output", f"{cache}.csv"]
+        assert predict(options) == 0
+    assert mos_column("true.csv") == pytest.approx(mos_column("false.csv"), abs=1e-4)
+
+    model = load_model_folder(Path("runs/tiny/model")).model
+    main, second, again = model.networks
+    assert again is main
+    photos = [load_image(path) for path in files]
+    with torch.inference_mode():
+        levels = [
+            network.levels(stack_images([resize_for_task(photo, size) for photo in views]))
+            for views in (photos, [np.ascontiguousarray(photo[:, ::-1]) for photo in photos])
+            for network, size in [(main, 32), (second, 32), (second, 48), (main, 40)]
+        ]
+        views = [model.mos(torch.cat(levels[at : at + 4], dim=1)) for at in (0, 4)]  # type: ignore[misc]
+    assert mos_column("false.csv") == pytest.approx(torch.stack(views).mean(0).tolist(), abs=3e-4)  # rounded to bf16
+    assert len(set(mos_column("false.csv"))) > 10
+    # The networks' weights lie in the model folder, each once.
+    names = "".join(load_names(Path("runs/tiny/model/model.safetensors")))
+    assert "mos_backbones.0." in names
+    assert "mos_backbones.1." not in names
+
+
+def load_names(path: Path) -> list[str]:
+    """The tensors of a safetensors file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
+def test_models_share_their_networks_in_ensembles_and_groups(elsewhere: Path) -> None:
+    experiment(elsewhere)
+    train_on(NETWORKS, "ridge")
+    train_on(NETWORKS, "ordinal", "--track.name", "second")
+    options = ["--data", "data/train", "--output", "joint.csv"]
+    assert ensemble(["--models", "tiny", "second", *options]) == 0
+    for name in ("tiny", "second"):
+        assert predict(["--model", name, "--data", "data/train", "--output", f"{name}.csv"]) == 0
+    mean = np.mean([mos_column(f"{name}.csv") for name in ("tiny", "second")], axis=0)
+    assert mos_column("joint.csv") == pytest.approx(mean, abs=1e-4)
+
+    members = [loaded for loaded, _ in load_members([Path(f"runs/{name}/model") for name in ("tiny", "second")])]
+    assert [id(network) for network in members[0].model.networks] == [id(n) for n in members[1].model.networks]
+    bytes_of = [path.read_bytes() for path in sorted(Path("data/train").iterdir())[:4]]
+    group = GroupPredictor.of_members(members).predict_bytes(bytes_of, PredictOptions())
+    assert [one.mos for one in group if isinstance(one, Prediction)] == pytest.approx(mean[:4].tolist(), abs=1e-3)
+    assert isinstance(load_predictor("tiny"), Predictor)
+
+
+def test_an_export_holds_all_networks_of_one_size(elsewhere: Path) -> None:
+    experiment(elsewhere)
+    train_on([FURTHER], "ridge")
+    assert export(["--model", "tiny", "--output", "onnx", "--check", "0"]) == 0
+    photos = [path.read_bytes() for path in sorted(Path("data/train").iterdir())]
+    models = load_float32(Path("runs/tiny/model")), load_onnx(Path("onnx"))
+    plain, exported = ([one.mos for one in model.predict_bytes(photos, PredictOptions())] for model in models)  # type: ignore[union-attr]
+    assert exported == pytest.approx(plain, abs=1e-4)
+
+    train_on(NETWORKS, "ridge", "--track.name", "sizes")
+    with pytest.raises(UserError, match="model.mos.backbones: an export reads one image size for mos"):
+        export(["--model", "sizes", "--output", "more", "--check", "0"])
+    assert not Path("more").exists()
+
+
+def test_passes_begin_with_the_models_backbone_and_share_its_grid() -> None:
+    config = tiny_config()
+    config.model.mos.backbones = [MosBackboneConfig("test_efficientnet", "none"), MosBackboneConfig(sizes=[24])]
+    first = [FeaturePass(0, 32, ("levels", "grid")), FeaturePass(1, 32, ("levels",)), FeaturePass(2, 24, ("levels",))]
+    assert feature_passes(config) == first
+    config.data.caption_size = 24
+    assert feature_passes(config)[-1] == FeaturePass(0, 24, ("grid",))
+    assert feature_passes(config, mos=False) == [FeaturePass(0, 24, ("grid",))]
+    config.model.mos.backbones[1].sizes = [-1]
+    side = resolve_backbone(config).model.mos.backbones[1].sizes
+    assert side == [160]  # timm's test networks are made for it
+
+
+@pytest.mark.parametrize(
+    ("networks", "changes", "message"),
+    [
+        (
+            [FURTHER],
+            {"data.cache": False},
+            "model.mos.backbones: are read from the feature cache for mos; set data.cache",
+        ),
+        ([{}], {}, r"model.mos.backbones\[0\]: has neither a name nor sizes; give a timm model"),
+        (
+            [{"name": "test_efficientnet", "size": 3}],
+            {},
+            r"model.mos.backbones\[0\].size: there is no such key; did you mean si",
+        ),
+    ],
+)
+def test_wrong_networks_are_refused_in_one_line(
+    networks: list[dict[str, object]], changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        check_config(load_config("configs/demo.yaml", {"model.mos.backbones": networks, **changes}))
+
+
+def test_missing_weights_name_the_entry(elsewhere: Path) -> None:
+    experiment(elsewhere)
+    networks = [FURTHER, {**FURTHER, "weights": "lost.safetensors"}]
+    with pytest.raises(UserError, match=r"model.mos.backbones\[1\].weights: lost.safetensors is no file"):
+        train([*CACHED, "--model.mos.backbones", json.dumps(networks)])
