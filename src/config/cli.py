@@ -14,7 +14,7 @@ from src.common.errors import UserError, one_line
 from src.config.dataclass_validation import check_value, nearest_key_hint
 from src.config.loader import config_from_dict, expand_home, read_yaml
 from src.config.plugin_keys import short_keys
-from src.config.schema import Config, Count, GenerationConfig
+from src.config.schema import Config, Count, GenerationConfig, MosViewsConfig
 
 Overrides = Mapping[str, Any]
 """The options that a person typed, by dotted key: {"generate.beam": 4, "cache": True}."""
@@ -145,3 +145,4 @@ def add_prediction_options(parser: CommandParser, style_help: str) -> None:
     parser.add_argument("--batch-size", type=Count, default=32, help="photos at a time: less needs less memory")
     parser.add_argument("--cache", type=bool, default=False, help="keep features in the cache for the next time")
     parser.add_class_arguments(GenerationConfig, "generate")
+    parser.add_class_arguments(MosViewsConfig, "views")

@@ -194,6 +194,26 @@ class MosBackboneConfig:
 
 
 @dataclass
+class MosViewsConfig:
+    """Views of a photo, each also mirrored (data.flip), whose mos prediction averages. Training reads whole photos.
+
+    Args:
+        tiles: number of rows and of columns of a grid of tiles that stand beside the whole photo; 1: no tiles.
+        overlap: part of a tile's side that the next tile shares.
+        scales: factors of the photo's size for mos; tiles are cut at each.
+    """
+
+    tiles: Annotated[int, Interval(ge=1, le=8)] = 1
+    overlap: Fraction = 0.25
+    scales: list[Above0] = field(default_factory=lambda: [1.0])
+
+    @property
+    def whole(self) -> bool:
+        """Whether the photo as training reads it is the only view."""
+        return self.tiles == 1 and self.scales == [1.0]
+
+
+@dataclass
 class MosConfig:
     """The mos head and its losses; a loss of weight 0 is left out.
 
@@ -204,6 +224,7 @@ class MosConfig:
             distribution over bins), or any file of src/models/mos_heads.
         backbones: further networks, or further sizes of model.backbone, whose level statistics stand beside those of
             model.backbone (with data.cache only).
+        views: tiles and scales whose mos prediction averages.
         hidden: number of hidden units of mlp; 0: a linear head.
         dropout: dropout of mlp after normalisation and after the hidden layer.
         options: settings of this kind only, from the dataclass Options in its file. A key of the kind's name is short
@@ -217,6 +238,7 @@ class MosConfig:
     enabled: bool = True
     kind: str = "mlp"
     backbones: list[MosBackboneConfig] = field(default_factory=list)
+    views: MosViewsConfig = field(default_factory=MosViewsConfig)
     hidden: Whole = 64
     dropout: Fraction = 0.3
     options: dict = field(default_factory=dict)

@@ -1,11 +1,14 @@
 """Photos to what a task sees of them: resizing, and augmentation for captions."""
 
+import math
 import warnings
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from src.common.errors import UserError
 
 LONGEST, SHORTEST = 1024, 32  # pixels of a photo seen at its own size: memory, and what a network's strides need
 RECIPE = "square or own size, area down, linear up, 2"  # part of the feature cache's key: change it with `view`
@@ -37,6 +40,29 @@ def resize(photo: np.ndarray, height: int, width: int) -> np.ndarray:
         return photo
     method = cv2.INTER_AREA if height * width < old else cv2.INTER_LINEAR
     return cv2.resize(photo, (width, height), interpolation=method)
+
+
+def cut_tiles(photo: np.ndarray, tiles: int, overlap: float) -> list[np.ndarray]:
+    """A photo [H, W, 3] and, with tiles above 1, its tiles, row by row.
+
+    Args:
+        photo: the photo.
+        tiles: rows and columns of the grid.
+        overlap: part of a tile's side that the next tile shares; sides are rounded up.
+
+    Raises:
+        UserError: a tile has a side of less than 32 pixels.
+    """
+    if tiles == 1:
+        return [photo]
+    sides = [math.ceil(length / (tiles - (tiles - 1) * overlap)) for length in photo.shape[:2]]
+    if min(sides) < SHORTEST:
+        raise UserError(f"views.tiles: each of {tiles} tiles in a row has only {min(sides)} pixels; give fewer")
+    starts = [
+        [round(i * (length - side) / (tiles - 1)) for i in range(tiles)]
+        for length, side in zip(photo.shape[:2], sides, strict=True)
+    ]
+    return [photo, *(photo[y : y + sides[0], x : x + sides[1]] for y in starts[0] for x in starts[1])]
 
 
 class Augment:

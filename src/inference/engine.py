@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from src.common.device import best_device, resolve_precision
+from src.common.errors import UserError
 from src.data.batch import Batch
 from src.data.feature_store import FeatureKind
 from src.data.tokenizer import PAD, UNK
 from src.inference.feature_extractor import FeatureExtractor
 from src.inference.feature_passes import FeaturePass
-from src.inference.onnx_graph import Graph, encoder_passes
+from src.inference.onnx_graph import NO_VIEWS, Graph, encoder_passes
 from src.inference.predict_options import PredictOptions
 from src.models.generation import StepDecoder
 from src.models.model_folder import LoadedModel, ModelDescription
@@ -107,7 +108,13 @@ class GraphEngine:
         self.special = [PAD, UNK, *map(tokenizer.style, tokenizer.styles)]
 
     def passes(self, options: PredictOptions) -> list[FeaturePass]:
-        """As Engine's; an encoder computes more, which `features` drops."""
+        """As Engine's; an encoder computes more, which `features` drops.
+
+        Raises:
+            UserError: the options have further views.
+        """
+        if options.views and not options.views.whole:
+            raise UserError(NO_VIEWS)
         heads: dict[FeatureKind, bool] = {"levels": options.mos, "grid": options.captions}
         passes = [replace(item, kinds=tuple(k for k in item.kinds if heads[k])) for item in self.all_passes.values()]
         return [item for item in passes if item.kinds]

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from src.config.schema import Config, DataConfig
+from src.common.errors import UserError
+from src.config.schema import Config, DataConfig, MosViewsConfig
 from src.data.feature_store import CachedFeatures, FeatureKind, FeatureSpec, FeatureStore
+from src.data.transforms import SHORTEST
 from src.inference.feature_extractor import CacheRequest, CacheResult, fill_feature_stores
 
 
@@ -20,21 +22,36 @@ class FeaturePass:
     Attributes:
         network: its index: 0 for model.backbone, then those of model.mos.backbones.
         size: of the images, as in a FeatureSpec.
-        kinds: features of the pass; levels of several passes stand side by side.
+        kinds: features of the pass; levels of several passes of one view stand side by side.
+        tiles: rows and columns of a grid of tiles; each image and each tile is a view.
+        overlap: of tiles, as MosViewsConfig's.
+        view: index of the scale of the images.
     """
 
     network: int
     size: int
     kinds: tuple[FeatureKind, ...]
+    tiles: int = 1
+    overlap: float = 0.0
+    view: int = 0
 
 
-def feature_passes(config: Config, mos: bool = True, captions: bool = True) -> list[FeaturePass]:
-    """The passes that a model's mos head, captions or both need; model.backbone's statistics come first."""
+def feature_passes(
+    config: Config, mos: bool = True, captions: bool = True, views: MosViewsConfig | None = None
+) -> list[FeaturePass]:
+    """The passes that a model's mos head, captions or both need; model.backbone's statistics come first.
+
+    Args:
+        config: the model's.
+        mos: whether mos is needed.
+        captions: whether captions are.
+        views: of mos; None: the whole images of training.
+
+    Raises:
+        UserError: scales of images at their own size.
+    """
     data, model = config.data, config.model
-    inputs = [(0, data.mos_size)]
-    for network, further in enumerate(model.mos.backbones, 1):
-        inputs += [(network, size) for size in further.sizes or [data.mos_size]]
-    levels = [FeaturePass(network, size, ("levels",)) for network, size in inputs if mos and model.mos.enabled]
+    levels = mos_passes(config, views or MosViewsConfig()) if mos and model.mos.enabled else []
     if not (captions and model.decoder.enabled):
         return levels
     grid = FeaturePass(0, data.caption_size, ("grid",))
@@ -42,6 +59,32 @@ def feature_passes(config: Config, mos: bool = True, captions: bool = True) -> l
     if shared not in levels:
         return [*levels, grid]
     return [replace(each, kinds=("levels", "grid")) if each == shared else each for each in levels]
+
+
+def mos_passes(config: Config, views: MosViewsConfig) -> list[FeaturePass]:
+    """The passes of the mos head, scale by scale."""
+    inputs = [(0, config.data.mos_size)]
+    for network, further in enumerate(config.model.mos.backbones, 1):
+        inputs += [(network, size) for size in further.sizes or [config.data.mos_size]]
+    tiles = (views.tiles, views.overlap) if views.tiles > 1 else (1, 0.0)
+    return [
+        FeaturePass(network, scaled_size(size, scale), ("levels",), *tiles, view)
+        for view, scale in enumerate(views.scales)
+        for network, size in inputs
+    ]
+
+
+def scaled_size(size: int, scale: float) -> int:
+    """A factor of an image size, at least 32.
+
+    Raises:
+        UserError: the images have their own size.
+    """
+    if scale == 1:
+        return size
+    if not size:
+        raise UserError("views.scales: the mos head reads photos at their own size (data.mos_size 0); leave scales out")
+    return max(SHORTEST, round(size * scale))
 
 
 class FeatureCache:

@@ -2,7 +2,8 @@
 
 Held by tests/inference/test_predict_submission.py and tests/inference/test_feature_extractor.py.
 
-Notation: R images of a batch that could be read, views 1 or 2 (an image and its mirror image), N places of the grid,
+Notation: R images of a batch that could be read, views an image and its mirror image, and with model.mos.views
+their tiles and scales, N places of the grid,
 C channels, L level statistics.
 """
 
@@ -22,7 +23,7 @@ from src.data.feature_store import FeatureKind
 from src.data.image_hashes import hash_image, hash_images
 from src.data.image_io import ImageError, check_image, load_image
 from src.data.sample import Sample
-from src.data.transforms import resize_for_task
+from src.data.transforms import cut_tiles, resize_for_task
 from src.inference.caption_style import style_token
 from src.inference.engine import Engine, TorchEngine
 from src.inference.feature_passes import FeatureCache
@@ -99,16 +100,21 @@ def extract_features(
         options: how images are predicted.
     """
     batch = FeatureBatch(samples, {i: views for i, views in enumerate(images) if isinstance(views, str)})
-    parts: dict[FeatureKind, list[Tensor]] = {}
+    parts: dict[FeatureKind, dict[int, list[Tensor]]] = {}
     for item in engine.passes(options):
         views = {
             i: views[item.size] for i, views in enumerate(images) if isinstance(views, dict) and item.size in views
         }
-        for kind, values in engine.features(list(views.values()), item).items():
+        tiles = [tile for image in views.values() for tile in cut_tiles(image, item.tiles, item.overlap)]
+        for kind, values in engine.features(tiles, item).items():
             needed = [options.needs(samples[i], kind) for i in views]
             batch.rows[kind] = [i for i, need in zip(views, needed, strict=True) if need]
-            parts.setdefault(kind, []).append(values[torch.tensor(needed)])
-    batch.features = {kind: torch.cat(values, dim=-1) for kind, values in parts.items()}
+            values = values.unflatten(0, (len(views), -1)).flatten(1, 2)  # tiles and mirror images are views alike
+            parts.setdefault(kind, {}).setdefault(item.view, []).append(values[torch.tensor(needed)])
+    batch.features = {
+        kind: torch.cat([torch.cat(passes, dim=-1) for passes in scales.values()], dim=1)
+        for kind, scales in parts.items()
+    }
     return batch
 
 

@@ -21,14 +21,17 @@ from src.models.layers.decoder_state import DecoderState, StateLayout
 from src.models.multitask import MultitaskModel
 
 Graph = Callable[..., Sequence[Tensor]]
+NO_VIEWS = "model.mos.views: an export reads whole photos of one size; set tiles 1 and scales [1.0]"
 
 
 def encoder_passes(config: Config) -> list[FeaturePass]:
     """The passes of a model's encoders: one for each image size; that of mos runs all networks of the mos head.
 
     Raises:
-        UserError: these networks read images of several sizes.
+        UserError: these networks read images of several sizes, or mos is predicted from several views.
     """
+    if not config.model.mos.views.whole:
+        raise UserError(NO_VIEWS)
     passes = feature_passes(config)
     if any(item.size != config.data.mos_size for item in passes if item.network):
         size = config.data.mos_size

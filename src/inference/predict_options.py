@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 
 from src.common.errors import UserError
 from src.config.cli import Overrides
-from src.config.schema import Config, GenerationConfig
+from src.config.schema import Config, GenerationConfig, MosViewsConfig
 from src.data.feature_store import FeatureKind
 from src.data.sample import Sample
 from src.inference.caption_style import check_style, default_style
@@ -32,6 +32,7 @@ class PredictOptions:
         labelled: predict only what an image has a label for.
         mos: predict mos, where the model has that head.
         captions: write captions, where the model has that head.
+        views: of mos; None: the model's own.
         attention: of images given as bytes: also where the decoder attended for each word.
         progress: show a bar.
     """
@@ -43,12 +44,17 @@ class PredictOptions:
     labelled: bool = False
     mos: bool = True
     captions: bool = True
+    views: MosViewsConfig | None = None
     attention: bool = False
     progress: bool = True
 
     def passes(self, config: Config) -> list[FeaturePass]:
         """The passes through the networks of a model with this config."""
-        return feature_passes(config, self.mos, self.captions)
+        return feature_passes(config, self.mos, self.captions, self.mos_views(config))
+
+    def mos_views(self, config: Config) -> MosViewsConfig:
+        """The views of mos of a model with this config."""
+        return self.views or config.model.mos.views
 
     def needs(self, sample: Sample, kind: FeatureKind) -> bool:
         """Whether the head that reads features of a kind predicts an image."""
@@ -82,7 +88,8 @@ def make_predict_options(
     if COMMENTS in columns and generation.rerank.enabled:
         check_neighbours(description.folder)
     heads = {"mos": MOS in columns, "captions": COMMENTS in columns}
-    return PredictOptions(generation, style, options.batch_size, options.cache, labelled, **heads)
+    views = override_views(description.config.model.mos.views, overrides)
+    return PredictOptions(generation, style, options.batch_size, options.cache, labelled, **heads, views=views)
 
 
 def override_generation(generation: GenerationConfig, overrides: Overrides) -> GenerationConfig:
@@ -92,10 +99,18 @@ def override_generation(generation: GenerationConfig, overrides: Overrides) -> G
     return replace(generation, **typed, rerank=replace(generation.rerank, **rerank))
 
 
+def override_views(views: MosViewsConfig, overrides: Overrides) -> MosViewsConfig | None:
+    """The views with the settings that a person typed as --views.KEY; None where there are none."""
+    typed = {key.removeprefix("views."): value for key, value in overrides.items() if key.startswith("views.")}
+    return replace(views, **typed) if typed else None
+
+
 def check_style_option(style: str, options: Sequence[PredictOptions]) -> None:
-    """Raises UserError where --style is given and none of the models writes captions."""
+    """Raises UserError where --style or --views is given and none of the models predicts what it is for."""
     if style and not any(o.captions for o in options):
         raise UserError("--style: no captions are written; leave it out")
+    if not any(o.mos for o in options) and any(o.views for o in options):
+        raise UserError("--views: no mos is predicted; leave it out")
 
 
 def choose_columns(names: str, description: ModelDescription) -> list[str]:

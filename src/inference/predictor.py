@@ -166,7 +166,7 @@ class Predictor:
             UserError: options.cache, and the engine has no backbone whose features could be stored.
         """
         config = self.description.config
-        if not options.cache:
+        if not (options.cache and options.mos_views(config).whole):
             return live_features(self.engine, samples, options)
         if not isinstance(self.engine, TorchEngine):
             raise UserError("an export keeps no feature cache: predict without it")

@@ -60,6 +60,7 @@ def prediction_provenance(
         "data_hash": images_hash(samples, hashes),
         "style": options.style,
         "generate": asdict(options.generation),
+        **({} if options.views is None else {"views": asdict(options.views)}),
         "mos_range": mos_range(members),
         "fallbacks": list(fallbacks),
     }

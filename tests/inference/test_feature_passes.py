@@ -2,15 +2,17 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from src.common.errors import UserError
 from src.config.loader import load_config
-from src.config.schema import MosBackboneConfig
+from src.config.schema import Config, MosBackboneConfig
 from src.data.image_io import load_image
 from src.data.transforms import resize_for_task, stack_images
 from src.ensemble import main as ensemble
@@ -27,7 +29,7 @@ from src.models.model_folder import load_model_folder
 from src.predict import main as predict
 from src.train import main as train
 from src.training.config_checks import check_config
-from tests.tiny import tiny_config
+from tests.tiny import make_model, tiny_config
 from tests.training.test_run import QUALITY, experiment
 
 FURTHER = {"name": "test_efficientnet", "weights": "none", "sizes": [32]}
@@ -128,6 +130,70 @@ def test_passes_begin_with_the_models_backbone_and_share_its_grid() -> None:
     config.model.mos.backbones[1].sizes = [-1]
     side = resolve_backbone(config).model.mos.backbones[1].sizes
     assert side == [160]  # timm's test networks are made for it
+
+
+def test_tiles_and_scales_are_views_whose_mos_are_averaged(elsewhere: Path) -> None:
+    experiment(elsewhere)
+    train_on([{**FURTHER, "sizes": [96]}], "ridge", "--data.mos_size", "64")
+    options = ["--model", "tiny", "--data", "data/train", "--output"]
+    views = ["--views.tiles", "2", "--views.overlap", "0.5", "--views.scales", "[1.0, 0.75]"]
+    assert predict([*options, "views.csv", *views]) == 0
+    assert predict([*options, "cached.csv", *views, "--cache", "true"]) == 0
+    assert mos_column("cached.csv") == mos_column("views.csv")
+
+    photos = [load_image(path) for path in sorted(Path("data/train").iterdir())]
+    model = load_model_folder(Path("runs/tiny/model")).model
+    with torch.inference_mode():
+        mos = [
+            model.mos(
+                torch.cat([network.levels(pixels) for network, pixels in zip(model.networks, pair, strict=True)], 1)
+            )  # type: ignore[misc]
+            for flip in (False, True)
+            for sizes in [(64, 96), (48, 72)]
+            for pair in zip(*(cut(photos, size, flip) for size in sizes), strict=True)
+        ]
+    assert len(mos) == 20
+    assert mos_column("views.csv") == pytest.approx(torch.stack(mos).mean(0).tolist(), abs=3e-4)
+
+    # A model's own views are those of the page and the API.
+    config = Path("runs/tiny/model/config.yaml")
+    tree = yaml.safe_load(config.read_text())
+    tree["model"]["mos"]["views"] = {"tiles": 2, "overlap": 0.5, "scales": [1.0, 0.75]}
+    config.write_text(yaml.safe_dump(tree))
+    predictor = Predictor.load(config.parent)
+    [one] = predictor.predict_bytes([sorted(Path("data/train").iterdir())[0].read_bytes()], PredictOptions())
+    assert isinstance(one, Prediction)
+    assert one.mos == pytest.approx(mos_column("views.csv")[0], abs=3e-4)
+    with pytest.raises(UserError, match=r"model.mos.views: an export reads whole photos of one size; set tiles 1"):
+        export(["--model", "tiny", "--output", "onnx", "--check", "0"])
+
+
+def cut(photos: list[np.ndarray], size: int, flip: bool) -> list[torch.Tensor]:
+    """Photos of a size [R, 3, H, W], whole and as 2 x 2 tiles that overlap by half of a tile's side."""
+    pixels = stack_images([resize_for_task(photo, size) for photo in photos])
+    assert isinstance(pixels, torch.Tensor)
+    third = size // 3  # a tile is two thirds of the side
+    tiles = [pixels[:, :, y : y + 2 * third, x : x + 2 * third] for y in (0, third) for x in (0, third)]
+    return [part.flip(3) if flip else part for part in [pixels, *tiles]]
+
+
+def test_views_that_a_model_cannot_predict_are_refused(elsewhere: Path) -> None:
+    experiment(elsewhere)
+    make_model(Path("own"), replace_data(tiny_config(captions=False), mos_size=0))
+    options = ["--data", "data/train", "--output", "x.csv"]
+    with pytest.raises(UserError, match="views.scales: the mos head reads photos at their own size"):
+        predict(["--model", "own", *options, "--views.scales", "[0.5]"])
+    make_model(Path("mute"), tiny_config(mos=False))
+    with pytest.raises(UserError, match="--views: no mos is predicted; leave it out"):
+        predict(["--model", "mute", *options, "--views.tiles", "2"])
+    make_model(Path("small"), tiny_config(captions=False))
+    with pytest.raises(UserError, match="views.tiles: each of 2 tiles in a row has only 19 pixels; give fewer"):
+        predict(["--model", "small", *options, "--views.tiles", "2"])
+
+
+def replace_data(config: Config, **changes: object) -> Config:
+    """A config with other settings of its data."""
+    return replace(config, data=replace(config.data, **changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
