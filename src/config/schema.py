@@ -25,11 +25,12 @@ class SourceConfig:
 
     Args:
         format: format of its files: samsung (train.csv and photos), flickr8k (token file or captions.txt), flickr30k
-            (results.csv), coco (annotations or Karpathy json), or any file of src/data/formats or a folder of
-            SRC_PLUGINS.
+            (results.csv), coco (annotations or Karpathy json), pseudo_labels (a model's predictions of further photos,
+            for training only), or any file of src/data/formats or a folder of SRC_PLUGINS.
         path: folder of the data set.
         name: name in splits, scores and style tokens; empty: the format's name.
-        captions: caption file, relative to path; empty: the format's usual names are tried.
+        captions: caption file, relative to path; empty: the format's usual names are tried. Of pseudo_labels the table
+            of predictions, relative to the current folder or to path.
         images: folder of photos, relative to path; empty: the format's usual names are tried.
         split: official (the data set's own lists, or Karpathy's json), random (by photo, in the parts data.val and
             data.test), auto (official where the data set has one, else random), or leaking_pairs (photo-caption pairs
@@ -37,6 +38,7 @@ class SourceConfig:
             Each pair is scored by its own caption, without mos.
         share: share of an epoch's photos, relative to the shares of the other sources; 0: its number of photos.
         style: style token of its captions; empty: its name.
+        weight: factor on the losses of its photos.
     """
 
     format: str = "samsung"
@@ -47,6 +49,7 @@ class SourceConfig:
     split: Literal["official", "random", "auto", "leaking_pairs"] = "random"
     share: AtLeast0 = 0.0
     style: str = ""
+    weight: Above0 = 1.0
 
 
 @dataclass

@@ -49,6 +49,7 @@ class Batch:
         caption_input: of the caption decoder, or None where that head is off.
         references: B lists of captions as written; filled in evaluation only.
         unreadable: rows of images that cannot be read, ascending.
+        weight: [B], factors on the images' losses; None: 1.
     """
 
     names: list[str]
@@ -60,6 +61,7 @@ class Batch:
     caption_input: TaskInput | None = None
     references: list[list[str]] = field(default_factory=list)
     unreadable: list[int] = field(default_factory=list)
+    weight: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch with its tensors on a device; pixels that both tasks share are moved once and stay shared."""
@@ -69,7 +71,8 @@ class Batch:
         if shared and mos_input and caption_input:
             caption_input = replace(caption_input, pixels=mos_input.pixels)
         style, mos, tokens = (x.to(device) for x in (self.style, self.mos, self.tokens))
-        return replace(self, style=style, mos=mos, tokens=tokens, mos_input=mos_input, caption_input=caption_input)
+        moved = replace(self, style=style, mos=mos, tokens=tokens, weight=_to(self.weight, device))
+        return replace(moved, mos_input=mos_input, caption_input=caption_input)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -135,6 +135,7 @@ class ImageDataset(Dataset[Batch]):
         options: InputOptions,
         levels: CachedFeatures | None = None,
         grids: CachedFeatures | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
         """Encodes the samples' labels.
 
@@ -145,6 +146,7 @@ class ImageDataset(Dataset[Batch]):
             options: how images become inputs.
             levels: level statistics for the mos head; None: live images.
             grids: grids for the decoder; None: live images.
+            weights: [n] factors on the images' losses; None: 1.
         """
         self.options = options
         self.names = [sample.name for sample in samples]
@@ -156,6 +158,7 @@ class ImageDataset(Dataset[Batch]):
         self.captions = EncodedCaptions(samples, tokenizer, self.styles)
         self.references = [] if options.training else [list(sample.captions) for sample in samples]
         self.levels, self.grids = levels, grids
+        self.weights = None if weights is None else torch.tensor(weights)
         self.augment = transforms.Augment(options.caption_size) if options.augment and options.training else None
 
     def __len__(self) -> int:
@@ -175,6 +178,7 @@ class ImageDataset(Dataset[Batch]):
             mos=torch.from_numpy(self.mos[index]),
             tokens=self.captions.tokens(self._choose(index, turn)),
             references=[self.references[i] for i in index] if self.references else [],
+            weight=None if self.weights is None else self.weights[index],
         )
         mos_rows, caption_rows = self._rows(index)
         flip = self._flip(index, turn)

@@ -79,6 +79,13 @@ def challenge_sources(sources: Sequence[SourceConfig]) -> list[SourceConfig]:
     return [s for s in sources if s.format in formats and getattr(load_format(s), "CHALLENGE", False)]
 
 
+def pseudo_sources(sources: Sequence[SourceConfig]) -> set[str]:
+    """The names of the sources whose format is for training only, since its labels are a model's."""
+    formats = plugin_names(FORMATS)
+    named = [s for s in sources if s.format in formats and getattr(load_format(s), "TRAIN_ONLY", False)]
+    return {source_name(source) for source in named}
+
+
 def read_sources(config: DataConfig) -> list[Sample]:
     """The samples of all data sets, in the config's order: one an image, or one a pair where the split is by pairs.
 
@@ -105,9 +112,9 @@ def official_splits(config: DataConfig) -> dict[str, dict[str, str]]:
     Raises:
         UserError: a data set has none, and its `split` is official.
     """
-    splits = {}
+    splits, pseudo = {}, pseudo_sources(config.sources)
     for source in config.sources:
-        if source.split in ("official", "auto"):
+        if source.split in ("official", "auto") or source_name(source) in pseudo:
             try:
                 splits[source_name(source)] = read_official_split(source)
             except NoOfficialSplit as error:

@@ -25,6 +25,7 @@ Key = tuple[str, str]
 Given = Mapping[str, Mapping[str, str]]
 PARTS = ["train", "val", "test"]
 BIN = 20
+TRAIN_ONLY = "train_only"  # in the place of a part in an official split: no photo to score by, such as pseudo-labels
 COLUMNS = ["source", "img_name", "part", "sha256"]
 
 
@@ -84,6 +85,28 @@ def assign_parts(
     samples: Sequence[Sample], config: DataConfig, given: Given, labels: Sequence[str | None]
 ) -> dict[Key, str]:
     """As split_images, without any file.
+
+    Images for training only do not take part in the split of the others; those with a unit's label that is held out are
+    in no part.
+
+    Raises:
+        UserError: as split_images.
+    """
+    extra = {source for source, split in given.items() if TRAIN_ONLY in split.values()}
+    pairs = [(sample, label) for sample, label in zip(samples, labels, strict=True) if sample.source not in extra]
+    official = {source: split for source, split in given.items() if source not in extra}
+    parts = _assign_labelled([sample for sample, _ in pairs], config, official, [label for _, label in pairs])
+    for unit in _units(samples, labels) if extra else ():
+        added = [sample for sample in unit if sample.source in extra]
+        if all(parts.get(_key(sample), "train") == "train" for sample in unit):
+            parts |= {_key(sample): "train" for sample in added}
+    return parts
+
+
+def _assign_labelled(
+    samples: Sequence[Sample], config: DataConfig, given: Given, labels: Sequence[str | None]
+) -> dict[Key, str]:
+    """The parts of images that are not for training only.
 
     Images with the same label, as unit_labels gives them, are one unit. A unit with officially split images follows
     their list; where lists disagree, test goes before val before train, and the official images of the other parts are

@@ -19,7 +19,7 @@ from src.data.labels import labelled_samples, labelled_split, require_labels, tr
 from src.data.leaky_split import LEAKING, is_leaky
 from src.data.sample import Sample
 from src.data.sources import find_format_problems, official_splits, read_raw_captions, read_sources
-from src.data.split import Key, planned_split
+from src.data.split import TRAIN_ONLY, Key, planned_split
 from src.data.validation_report import EXAMPLES, DataProblem, DataReport, contents_table, mos_table
 
 HUGE = 25_000_000  # pixels; decoding one takes longer than a training step
@@ -56,7 +56,8 @@ def check_data(config: Config, whole: bool = True) -> DataReport:
     by_source: dict[str, list[Sample]] = {source_name(source): [] for source in data.sources}
     for sample in samples:
         by_source[sample.source].append(sample)
-    official = {(source, name): part for source, split in splits.items() for name, part in split.items()}
+    named = ((source, name, part) for source, split in splits.items() for name, part in split.items())
+    official = {(source, name): part for source, name, part in named if part != TRAIN_ONLY}
     problems = [
         *_image_problems(samples, checks, is_leaky(data)),
         *_leaks(_by_digest(samples, digests), official, parts, is_leaky(data)),

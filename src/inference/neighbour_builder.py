@@ -13,7 +13,7 @@ from src.common.files import write_text
 from src.config.schema import Config
 from src.data.image_hashes import hash_images
 from src.data.sample import Sample
-from src.data.sources import load_part
+from src.data.sources import load_part, pseudo_sources
 from src.inference.caption_style import source_style
 from src.inference.image_embedding import embed_images
 from src.inference.model_loading import load_model
@@ -48,7 +48,8 @@ def collect_neighbours(predictor: Predictor, samples: Sequence[Sample]) -> Capti
         UserError: no captioned image can be read.
     """
     config = predictor.description.config
-    captioned = [sample for sample in samples if sample.captions]
+    pseudo = pseudo_sources(config.data.sources)
+    captioned = [sample for sample in samples if sample.captions and sample.source not in pseudo]
     cache = config.data.cache and config.model.backbone.frozen
     rows, vectors = embed_images(predictor, captioned, PredictOptions(config.generate, cache=cache))
     if not len(rows):

@@ -160,9 +160,11 @@ class MultitaskModel(nn.Module):
         """The cross-entropy of the batch's captions, from grid [R, N, C], and their words."""
         assert self.decoder is not None
         assert batch.caption_input is not None
-        tokens = batch.tokens[batch.caption_input.rows]
+        rows = batch.caption_input.rows
+        tokens = batch.tokens[rows]
         words = int((tokens[:, :, 1:] != PAD).sum())
-        return {"caption_ce": (self.decoder.loss(grid, tokens, self.config.decoder.label_smoothing), words)}
+        scale = None if batch.weight is None else batch.weight[rows].unsqueeze(1).expand(tokens.shape[:2])
+        return {"caption_ce": (self.decoder.loss(grid, tokens, self.config.decoder.label_smoothing, scale), words)}
 
     def generate(
         self, grid: Tensor, style: Tensor, generation: GenerationConfig, attention: bool = False, each: int = 1
@@ -171,12 +173,16 @@ class MultitaskModel(nn.Module):
         assert self.decoder is not None
         return generate(self.decoder, grid, style, generation, self.special, attention, each)
 
-    def _all_mos(self, outputs: MultitaskOutputs, batch: Batch, group: ProcessGroup) -> tuple[Tensor, Tensor]:
-        """mos of the whole batch, predicted and true, [R] each."""
+    def _all_mos(
+        self, outputs: MultitaskOutputs, batch: Batch, group: ProcessGroup
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """mos of the whole batch, predicted and true, and the weights, [R] each."""
         assert self.mos is not None
-        if outputs.mos is None or batch.mos_input is None:  # in another process's part only
-            return group.all_gather(zero_loss(self.mos)), group.all_gather(batch.mos[:0])
-        return group.all_gather(outputs.mos), group.all_gather(batch.mos[batch.mos_input.rows])
+        here = outputs.mos is not None and batch.mos_input is not None  # else in another process's part only
+        rows = batch.mos_input.rows if here and batch.mos_input else torch.arange(0)
+        predicted = outputs.mos if here and outputs.mos is not None else zero_loss(self.mos)
+        weight = None if batch.weight is None else group.all_gather(batch.weight[rows])
+        return group.all_gather(predicted), group.all_gather(batch.mos[rows]), weight
 
     def _caption_losses(self, grid: Tensor | None, batch: Batch, caption_loss: CaptionLoss | None) -> dict[str, Mean]:
         assert self.decoder is not None
@@ -185,12 +191,13 @@ class MultitaskModel(nn.Module):
             return {name: (zero_loss(self.decoder).sum(), 0) for name in names}
         return caption_loss(grid, batch) if caption_loss else self.caption_ce(grid, batch)
 
-    def _mos_losses(self, predicted: Tensor, mos: Tensor) -> dict[str, Tensor]:
+    def _mos_losses(self, predicted: Tensor, mos: Tensor, weight: Tensor | None) -> dict[str, Tensor]:
         """The losses with a weight, in standard deviations of the training mos."""
         assert self.mos is not None
         known = ~mos.isnan()
         p, t = self.mos.standard(predicted[known]), self.mos.standard(mos[known])
-        return {f"mos_{name}": loss(p, t) for name, loss in load_losses(self.config.mos.losses).items()}
+        weights = () if weight is None else (weight[known],)
+        return {f"mos_{name}": loss(p, t, *weights) for name, loss in load_losses(self.config.mos.losses).items()}
 
     def _total(self, tasks: dict[str, Tensor], batch: Batch) -> Tensor:
         """The tasks' losses, weighted.

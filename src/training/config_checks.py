@@ -89,5 +89,9 @@ def check_decoder(config: Config) -> None:
     """Raises UserError where the decoder's settings do not go together, or train.compile has nothing to compile."""
     decoder = config.model.decoder
     check_decoder_config(decoder)
+    if decoder.enabled and decoder.doubly_stochastic and any(source.weight != 1 for source in config.data.sources):
+        raise UserError(
+            "model.decoder.doubly_stochastic: has no weights of sources; set it or data.sources.weight to default"
+        )
     if config.train.compile and not (decoder.enabled and decoder_class(decoder.kind).compiled_parts):
         raise UserError(f"train.compile: model.decoder.kind {decoder.kind} has no blocks to compile; set it false")

@@ -25,7 +25,7 @@ from src.data.labels import has_label, labelled_split, require_labels, train_tok
 from src.data.sample import Sample
 from src.data.sampler import EvalBatchSampler, TrainBatchSampler
 from src.data.source_mixture import SourceMixture
-from src.data.sources import challenge_sources, official_splits, read_sources
+from src.data.sources import challenge_sources, official_splits, pseudo_sources, read_sources
 from src.data.split import split_images
 from src.data.tokenizer import Tokenizer
 from src.inference.feature_extractor import CacheResult
@@ -83,7 +83,7 @@ class DataModule:
         if not self.parts["train"]:
             raise UserError("no training photo carries a label that the model learns; check data.sources and the split")
         require_labels(self.parts["train"], config.model)
-        self.tokenizer = tokenizer or train_tokenizer(self.parts["train"], config)
+        self.tokenizer = tokenizer or train_tokenizer(self.people_labelled(), config)
         self.data_hash = hash_data(samples, split)
         self._datasets: dict[str, ImageDataset] = {}
         if self.cached and config.data.augment_captions:
@@ -163,13 +163,19 @@ class DataModule:
             levels = self._live_levels([images.paths[i] for i in rated[:: -(-len(rated) // SCALE_LIVE)]])
         model.fit_scale(levels, torch.from_numpy(images.mos[rated]))
 
-    def mos_views(self) -> tuple[Tensor, Tensor]:
-        """Cached level statistics [n, views, L] of the training images with mos, mirrored too, and mos [n]."""
+    def mos_views(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Cached level statistics [n, views, L] of the training images with mos, mirrored too, mos [n], and weights."""
         images = self.dataset("train")
         if images.levels is None:
             raise UserError("model.mos.kind: this kind reads the feature store; set data.cache true")
         rated = np.flatnonzero(~np.isnan(images.mos) & images.levels.known)
-        return images.levels.read_views(rated), torch.from_numpy(images.mos[rated])
+        weight = None if images.weights is None else images.weights[rated]
+        return images.levels.read_views(rated), torch.from_numpy(images.mos[rated]), weight
+
+    def people_labelled(self) -> list[Sample]:
+        """The training images but for those that a model labelled; all where people labelled none."""
+        pseudo = pseudo_sources(self.config.data.sources)
+        return [sample for sample in self.parts["train"] if sample.source not in pseudo] or self.parts["train"]
 
     def meta(self) -> dict[str, Any]:
         """The facts of the data for the model folder.
@@ -179,7 +185,7 @@ class DataModule:
         """
         challenge = [self.styles[source_name(s)] for s in challenge_sources(self.config.data.sources)]
         return {
-            **mos_summary(self.parts["train"]),
+            **mos_summary(self.people_labelled()),
             "comment": self._commonest(challenge) or self._commonest(self.tokenizer.styles),
             "comments": {style: self._commonest([style]) for style in self.tokenizer.styles},
             "data_hash": self.data_hash,
@@ -198,7 +204,8 @@ class DataModule:
         samples, model = self.parts[part], self.config.model
         options = InputOptions.of(self.config, training=part == "train", labelled=True)
         if not self.cached:
-            return ImageDataset(samples, self.tokenizer, self._styles(samples), options)
+            weights = self._weights(samples, part)
+            return ImageDataset(samples, self.tokenizer, self._styles(samples), options, weights=weights)
         self.fill_cache([part] if part == "test" else ["train", "val"])
         features = self.cache.find(self._hashes(samples))
         known = {kind: cached.known for kind, cached in features.items()}
@@ -214,10 +221,18 @@ class DataModule:
         levels, grid = (
             features[kind].select(np.array(cached)) if kind in features else None for kind in ("levels", "grid")
         )
-        return ImageDataset(samples, self.tokenizer, self._styles(samples), options, levels, grid)
+        styles, weights = self._styles(samples), self._weights(samples, part)
+        return ImageDataset(samples, self.tokenizer, styles, options, levels, grid, weights)
 
     def _styles(self, samples: Sequence[Sample]) -> list[str]:
         return [self.styles[sample.source] for sample in samples]
+
+    def _weights(self, samples: Sequence[Sample], part: str) -> list[float] | None:
+        """The factor on each training image's losses; None where all are 1."""
+        weights = {source_name(source): source.weight for source in self.config.data.sources}
+        if part != "train" or set(weights.values()) == {1.0}:
+            return None
+        return [weights[sample.source] for sample in samples]
 
     def _live_levels(self, paths: Sequence[Path]) -> Tensor:
         """[R, L] of the images that can be read."""
@@ -235,7 +250,7 @@ class DataModule:
 
     def _commonest(self, styles: Sequence[str]) -> str:
         """The commonest training caption of some styles; empty without any."""
-        train = [sample for sample in self.parts["train"] if self.styles[sample.source] in styles]
+        train = [sample for sample in self.people_labelled() if self.styles[sample.source] in styles]
         captions = [text for sample in train for text in sample.captions]
         return commonest_caption(captions, self.tokenizer, styles[0]) if captions else ""
 

@@ -131,8 +131,8 @@ def fit_mos_head(model: MultitaskModel, data: DataModule) -> None:
     if not isinstance(model.mos, FittedHead):
         data.fit_scale(model)
         return
-    levels, mos = data.mos_views()
-    model.mos.fit(levels, mos)
+    levels, mos, weight = data.mos_views()
+    model.mos.fit(levels, mos, weight)
     if data.progress:
         progress_line(f"mos head fitted to {len(mos):,} photos in {model.mos.seconds:.1f} s")
 

@@ -72,6 +72,8 @@ class SelfCriticalLoss:
             tokens = _tokens(captions, batch.style[rows], self.config.samples)
             assert self.model.decoder is not None
             scale, temperature = advantage(reward), self.config.temperature
+            if batch.weight is not None:
+                scale = scale * batch.weight[rows].unsqueeze(1)
             loss = self.model.decoder.loss(grid, tokens, scale=scale, temperature=temperature)
         parts = {"caption_rl": (loss, int((tokens[:, :, 1:] > 0).sum()))} | self.model.caption_ce(grid, batch)
         return parts | {"caption_reward": (reward.mean(), reward.numel())}

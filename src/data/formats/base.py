@@ -8,6 +8,8 @@ Such a file defines read_samples; the other names are optional:
     official_split(source) -> dict[str, str]             train, val or test by image name; without it, or where it
                                                          raises NoOfficialSplit, the data set has none
     find_problems(source) -> list[DataProblem]           what `prepare check` is to say of this format's files
+    TRAIN_ONLY = True                                    its labels are a model's: no photo is held out; official_split
+                                                         gives TRAIN_ONLY of src/data/split.py to all
     CHALLENGE = True                                     its captions have the style that submissions are written in
 
 Captions that are missing, see is_missing, are left out of the samples afterwards, whatever the format.

@@ -2,7 +2,9 @@
 
 from torch import Tensor
 
+from src.models.losses.base import weigh
 
-def loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of [R] and [R]; 0 where R is 0."""
-    return (predicted - target).square().sum() / max(1, len(target))
+
+def loss(predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean squared error of [R] and [R], each times its weight [R]; 0 where R is 0."""
+    return weigh((predicted - target).square(), weight).sum() / max(1, len(target))

@@ -90,12 +90,14 @@ class FittedHead(MosHead):
     sized_by_fit: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def fit_inputs(self, inputs: Tensor, targets: Tensor) -> None:
-        """Fits to the standardised views [n, views, L] of images with standardised mos [n]."""
+    def fit_inputs(self, inputs: Tensor, targets: Tensor, weight: Tensor) -> None:
+        """Fits to the standardised views [n, views, L] of images with standardised mos [n] and weights [n]."""
 
     @torch.no_grad()
-    def fit(self, levels: Tensor, mos: Tensor) -> None:
+    def fit(self, levels: Tensor, mos: Tensor, weight: Tensor | None = None) -> None:
         """Fits scales and head to level statistics [n, views, L], an image and perhaps its mirror image, and mos [n].
+
+        Errors of an image count as much as its weight [n]; None: 1.
 
         Raises:
             UserError: fewer than two images.
@@ -104,7 +106,8 @@ class FittedHead(MosHead):
         if len(levels) < 2:
             raise UserError("model.mos.kind: a head is fitted to two or more photos with mos; choose mlp")
         self.fit_scale(views, mos)
-        self.fit_inputs(self.inputs(views).unflatten(0, levels.shape[:2]), self.standard(mos.float()))
+        weight = torch.ones(len(mos)) if weight is None else weight
+        self.fit_inputs(self.inputs(views).unflatten(0, levels.shape[:2]), self.standard(mos.float()), weight)
         self.seconds = time.perf_counter() - start
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

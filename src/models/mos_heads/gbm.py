@@ -63,18 +63,19 @@ class GBMHead(FittedHead):
             node = self.branches[trees, node, right.long()]
         return self.value[trees, node].sum(dim=1)
 
-    def fit_inputs(self, inputs: Tensor, targets: Tensor) -> None:
+    def fit_inputs(self, inputs: Tensor, targets: Tensor, weight: Tensor) -> None:
         """As FittedHead's.
 
         Raises:
             UserError: LightGBM is not installed.
         """
-        booster = self._train(inputs.flatten(0, 1).numpy(), targets.repeat_interleave(inputs.shape[1]).numpy())
+        columns = (x.repeat_interleave(inputs.shape[1]).numpy() for x in (targets, weight))
+        booster = self._train(inputs.flatten(0, 1).numpy(), *columns)
         roots = [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]
         arrays = zip(*(tree_arrays(root, self.options.leaves) for root in roots), strict=True)
         self.feature, self.threshold, self.branches, self.value = map(torch.stack, arrays)
 
-    def _train(self, rows: Any, targets: Any) -> Any:
+    def _train(self, rows: Any, targets: Any, weight: Any = None) -> Any:
         try:
             import lightgbm
         except ImportError as error:
@@ -90,7 +91,7 @@ class GBMHead(FittedHead):
             "num_threads": torch.get_num_threads(),
             "verbosity": -1,
         }
-        return lightgbm.train(parameters, lightgbm.Dataset(rows, targets), options.trees)
+        return lightgbm.train(parameters, lightgbm.Dataset(rows, targets, weight=weight), options.trees)
 
 
 def tree_arrays(root: dict[str, Any], leaves: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

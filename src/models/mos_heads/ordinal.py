@@ -54,12 +54,12 @@ class OrdinalHead(FittedHead):
         above = (inputs @ self.weight.mT + self.bias).clamp(0, 1)
         return self.low + self.width * above.sum(dim=1)
 
-    def fit_inputs(self, inputs: Tensor, targets: Tensor) -> None:
+    def fit_inputs(self, inputs: Tensor, targets: Tensor, weight: Tensor) -> None:
         """As FittedHead's."""
         self.low.copy_(targets.min())
         self.width.copy_((targets.max() - targets.min()) / self.options.bins)
         model = Ridge(self.options.alpha) if self.options.alpha else RidgeCV(ALPHAS)
-        model.fit(inputs.mean(dim=1).numpy(), self.probabilities_above(targets).numpy())
+        model.fit(inputs.mean(dim=1).numpy(), self.probabilities_above(targets).numpy(), weight.numpy())
         self.weight.copy_(torch.from_numpy(model.coef_))
         self.bias.copy_(torch.from_numpy(model.intercept_))
 

@@ -41,10 +41,10 @@ class RidgeHead(FittedHead):
         """As MosHead's."""
         return inputs @ self.weight + self.bias
 
-    def fit_inputs(self, inputs: Tensor, targets: Tensor) -> None:
+    def fit_inputs(self, inputs: Tensor, targets: Tensor, weight: Tensor) -> None:
         """As FittedHead's."""
         model = Ridge(self.options.alpha) if self.options.alpha else RidgeCV(ALPHAS)
-        model.fit(inputs.mean(dim=1).numpy(), targets.numpy())
+        model.fit(inputs.mean(dim=1).numpy(), targets.numpy(), weight.numpy())
         self.weight.copy_(torch.from_numpy(model.coef_))
         self.bias.fill_(float(model.intercept_))
 

@@ -53,7 +53,7 @@ class SVRHead(FittedHead):
         """As MosHead's."""
         return rbf_kernel(inputs, self.support.float(), self.gamma) @ self.dual + self.bias
 
-    def fit_inputs(self, inputs: Tensor, targets: Tensor) -> None:
+    def fit_inputs(self, inputs: Tensor, targets: Tensor, weight: Tensor) -> None:
         """As FittedHead's.
 
         Raises:
@@ -66,7 +66,7 @@ class SVRHead(FittedHead):
         views = inputs.flatten(0, 1).half()
         kernel = rbf_kernel(views.float(), views.float(), self.gamma).double().numpy()
         model = SVR(kernel="precomputed", C=self.options.c, epsilon=self.options.epsilon)
-        model.fit(kernel, targets.repeat_interleave(inputs.shape[1]).numpy())
+        model.fit(kernel, *(x.repeat_interleave(inputs.shape[1]).numpy() for x in (targets, weight)))
         self.support = views[torch.from_numpy(model.support_).long()]
         self.dual = torch.from_numpy(model.dual_coef_[0]).float()
         self.bias.fill_(float(model.intercept_[0]))

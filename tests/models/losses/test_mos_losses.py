@@ -23,6 +23,21 @@ def test_mos_losses_are_their_formulas() -> None:
     assert rank.loss(p, t).item() == pytest.approx(ranked(p.tolist(), t.tolist()), abs=1e-5)
 
 
+def test_weights_multiply_the_losses_of_images() -> None:
+    p, t, w = torch.randn(17), torch.randn(17), torch.rand(17)
+    torch.testing.assert_close(mse.loss(p, t, w), (w * F.mse_loss(p, t, reduction="none")).mean())
+    torch.testing.assert_close(huber.loss(p, t, w), (w * F.huber_loss(p, t, reduction="none")).mean())
+    covariance = np.cov(p, t, aweights=w)
+    correlation = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+    assert plcc.loss(p, t, w).item() == pytest.approx(float(w.mean()) * (1 - correlation), abs=1e-4)
+    for loss in (mse.loss, huber.loss, plcc.loss, rank.loss):
+        torch.testing.assert_close(loss(p, t, torch.full((17,), 0.3)), 0.3 * loss(p, t))
+    light = torch.where(torch.arange(17) < 9, 1.0, 1e-9)  # pairs with a photo of no weight cost nothing
+    pairs = [(i, j) for i in range(17) for j in range(17) if t[i] > t[j]]
+    kept = [float((t[i] - t[j]).clamp(max=1) - (p[i] - p[j])) for i, j in pairs if i < 9 and j < 9]
+    assert rank.loss(p, t, light).item() == pytest.approx(np.clip(kept, 0, None).sum() / len(pairs), abs=1e-3)
+
+
 def test_plcc_ignores_scale_and_offset() -> None:
     t = torch.randn(30)
     assert plcc.loss(3 * t + 7, t).item() == pytest.approx(0, abs=1e-4)

@@ -70,6 +70,30 @@ def test_ridge_is_that_of_scikit_learn(alpha: float) -> None:
     np.testing.assert_allclose(head.scaled(torch.from_numpy(inputs)).numpy(), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["ridge", "ordinal", "svr"])
+def test_a_weight_of_2_is_an_image_given_twice(kind: str) -> None:
+    levels, mos = make_views()
+    options = {"gamma": 0.2} if kind == "svr" else {"alpha": 5.0}
+    weight = torch.ones(IMAGES)
+    weight[:30] = 2.0
+    twice = [torch.cat([x, x[:30]]) for x in (levels, mos)]
+    whole = fitted(kind, *twice, **options)
+    head = make_mos_head(MosConfig(kind=kind, options=options), SIZE).eval()
+    assert isinstance(head, FittedHead)
+    inputs = whole.inputs(levels.flatten(0, 1)).view(IMAGES, 2, SIZE)
+    head.fit_inputs(inputs, whole.standard(mos), weight)
+    np.testing.assert_allclose(head.scaled(inputs[:, 0]).numpy(), whole.scaled(inputs[:, 0]).numpy(), atol=1e-3)
+
+
+def test_trees_take_weights() -> None:
+    pytest.importorskip("lightgbm")
+    levels, mos = make_views()
+    head = make_mos_head(MosConfig(kind="gbm", options={"trees": 1, "leaves": 2, "learning_rate": 1.0}), SIZE).eval()
+    assert isinstance(head, FittedHead)
+    head.fit(levels, mos, (mos > mos.median()).float() + 1e-6)  # the tree's mean is that of the photos with a weight
+    assert head(levels[:, 0]).mean() > mos.mean() + 0.5 * mos.std()
+
+
 def leave_one_out(inputs: np.ndarray, targets: torch.Tensor, alpha: float) -> float:
     """The squared error of each row's prediction by a model of all others."""
     centred, y = np.c_[np.ones(len(inputs)), inputs - inputs.mean(axis=0)].astype(float), targets.numpy().astype(float)
