@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocoevalcap.cider.cider import Cider
 from scipy.stats import pearsonr
 
 from src.common.errors import UserError
@@ -13,6 +14,7 @@ from src.ensemble import main as ensemble
 from src.evaluate import main as evaluate
 from src.evaluation.out_of_fold import OofScores
 from src.inference.submission import read_submission
+from src.metrics.text.ptb_tokenizer import tokenize
 from src.predict import main as predict
 from src.report import main as report
 from src.tracking.finished_runs import find_group
@@ -175,3 +177,31 @@ def test_the_report_shows_the_spread_and_the_curves_of_all_runs(group: Path) -> 
     assert all(name in text for name in [*MEMBERS, "tiny-refit is trained on all photos"])
     artifacts = open_client().list_artifacts(Path("runs/tiny/run_id.txt").read_text().strip())
     assert "report" in {path.path for path in artifacts}
+
+
+def test_a_group_with_captions_and_mos(elsewhere: Path) -> None:
+    file = str(experiment(elsewhere, epochs=1, checkpoint_steps=0, ema=0.0))
+    assert main(["--config", file, "--folds", "2", *SAME]) == 0
+    names = ["tiny-fold0-seed0", "tiny-fold1-seed0"]
+    table = read_oof(Path("runs/tiny")).set_index("img_name")
+    assert sorted(table.index) == [f"{i:04}" for i in range(PHOTOS)]
+    answers = [json.loads(Path(f"runs/{name}/answers.json").read_text()) for name in names]
+    written = {image: text for run in answers for image, text in zip(run["names"], run["captions"], strict=True)}
+    assert table["comments"].to_dict() == written
+    assert any(written.values())
+
+    references = {image: texts for run in answers for image, texts in zip(run["names"], run["references"], strict=True)}
+    scores = OofScores.read(Path("runs/tiny")).columns["all"]
+    assert {"plcc", "cider_d", "bleu_4", "rouge_l"} <= scores.keys()
+    truth = {image: tokenize(references[image]) for image in table.index}
+    cider, _ = Cider().compute_score(truth, {image: tokenize([written[image]]) for image in table.index})
+    assert scores["cider_d"].value == pytest.approx(cider, abs=1e-4)
+
+    words = ["--data", "data/train", "--output", "group.csv"]
+    assert predict(["--model", "tiny", *words]) == 0
+    group = read_submission(Path("group.csv"))
+    assert group.comments is not None
+    assert all(group.comments)
+    assert json.loads(Path("group.json").read_text())["comments"] == "consensus"  # each fold has its own vocabulary
+    assert ensemble(["--models", *names, "--data", "data/train", "--output", "joint.csv"]) == 0
+    assert read_submission(Path("joint.csv")).comments == group.comments
