@@ -149,7 +149,9 @@ class BackboneConfig:
         std: standard deviation of the input's normalisation, for RGB in 0..1; empty: from the model's own config.
         levels: layers whose mean and standard deviation over space the mos head reads, as a regular expression of
             module names with outputs [B, C, H, W], such as `blocks\\.\\d+\\.\\d+\\.bn2$`; empty: every stage.
-        trainable: number of stages to train, from the last; 0: frozen; -1: all.
+        trainable: number of stages to train, from the last; 0: frozen; -1: all. With data.cache, the feature store
+            holds the output of the layers below them.
+        fixed_norm: keep the statistics of batch norm in trained stages too, as the two tasks' images differ in size.
         lora: low-rank adaptation of the attention's input layers, instead of trained stages.
         checkpointing: compute activations again in the backward pass, which is slower and needs less memory (in a
             MobileNetV3-Large at 300 px, an eighth).
@@ -163,6 +165,7 @@ class BackboneConfig:
     std: list[float] = field(default_factory=list)
     levels: str = ""
     trainable: Annotated[int, Ge(-1)] = 0
+    fixed_norm: bool = False
     lora: LoraConfig = field(default_factory=lambda: LoraConfig(targets=r".*\.qkv"))
     checkpointing: bool = False
 
@@ -170,6 +173,11 @@ class BackboneConfig:
     def frozen(self) -> bool:
         """Whether training leaves the features as they are."""
         return self.trainable == 0 and self.lora.rank == 0
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether training leaves the first layers as they are, so that a feature store can hold their output."""
+        return self.trainable >= 0 and self.lora.rank == 0
 
 
 @dataclass

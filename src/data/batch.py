@@ -18,7 +18,7 @@ class TaskInput:
     Attributes:
         rows: [R] int64, which images of the batch, ascending.
         pixels: [R, 3, H, W] float in 0..1, normalised inside the backbone; a list of [3, H, W] where sizes differ.
-        features: grid [R, N, C] (captions) or levels [R, L] (mos) from the store; then pixels is None.
+        features: grid [R, N, C] (captions), levels [R, L] (mos) or trunk [R, words] of a store; pixels is None then.
     """
 
     rows: Tensor

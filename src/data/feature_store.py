@@ -1,9 +1,9 @@
 """Stores of computed features: rows in one memory-mapped file, found by the content of the photo.
 
-A store is a folder of three files. `features.bin` has a row for each photo: [views, N, C] bfloat16 (grid) or
-[views, L] float32 (levels), view 0 the photo and view 1 its mirror image. `index.bin` has the SHA-256 of each row's
-photo file, in the rows' order; `meta.json` says what the rows are. Both files only ever grow, the index after the rows,
-so whatever the index names is whole, and is kept, however a writer ended.
+A store is a folder of three files. `features.bin` has a row for each photo: [views, N, C] bfloat16 (grid),
+[views, L] float32 (levels) or [views, words] int16 (trunk), view 0 the photo and view 1 its mirror image. `index.bin`
+has the SHA-256 of each row's photo file, in the rows' order; `meta.json` says what the rows are. Both files only ever
+grow, the index after the rows, so whatever the index names is whole, and is kept, however a writer ended.
 Held by tests/inference/test_feature_extractor.py.
 """
 
@@ -28,7 +28,8 @@ from src.common.files import write_text
 from src.data import transforms
 
 DIGEST = 32  # bytes of a SHA-256
-FeatureKind = Literal["grid", "levels"]
+FeatureKind = Literal["grid", "levels", "trunk"]
+DTYPES = {"grid": "bfloat16", "levels": "float32", "trunk": "int16"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class FeatureSpec:
     """What a store's features depend on, besides the photos.
 
     Attributes:
-        kind: grid (of the last stage, for captions) or levels (statistics of all stages, for mos).
+        kind: grid (of the last stage, for captions), levels (statistics of all stages, for mos) or trunk (the output
+            of the frozen layers below trained ones, for both).
         fingerprint: of the backbone: its architecture, weights and normalisation.
         size: the photos' side in pixels; 0: their own size.
         flip: whether the mirrored photo is there too.
@@ -56,7 +58,7 @@ class FeatureSpec:
 
     def key(self) -> str:
         """The name of the store's folder: the same for the same recipe only."""
-        text = json.dumps({**asdict(self), "dtype": "bfloat16" if self.kind == "grid" else "float32"}, sort_keys=True)
+        text = json.dumps({**asdict(self), "dtype": DTYPES[self.kind]}, sort_keys=True)
         return f"{self.kind}-{self.size or 'own'}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
@@ -108,7 +110,7 @@ class FeatureStore:
             views: [R] int64, 0 for the photo, 1 for its mirror image; None: all 0.
 
         Returns:
-            [R, N, C] bfloat16 (grid) or [R, L] float32 (levels).
+            [R, N, C] bfloat16 (grid), [R, L] float32 (levels) or [R, words] int16 (trunk).
         """
         shape, count = self.shape(), self.recipe.views
         if len(rows) and (rows.min() < 0 or (views is not None and views.max() >= count)):
@@ -131,7 +133,7 @@ class FeatureStore:
 
     @property
     def _dtype(self) -> type:
-        return np.int16 if self.recipe.kind == "grid" else np.float32  # numpy has no bfloat16: its bits
+        return np.float32 if self.recipe.kind == "levels" else np.int16  # numpy has no bfloat16: its bits
 
     def _map(self, shape: tuple[int, ...], rows: np.ndarray) -> np.ndarray:
         """[photos * views, cells]; mapped anew if the store has grown since."""
@@ -172,10 +174,9 @@ class CachedFeatures:
         parts = [store.read(rows[photos], views) for store, rows in zip(self.stores, self.rows, strict=True)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
-    def read_views(self, photos: np.ndarray) -> Tensor:
-        """[R, views, ..]; of a grid the first view alone, since captions are of photos as they are."""
-        spec = self.stores[0].recipe
-        views = range(spec.views if spec.kind == "levels" else 1)
+    def read_views(self, photos: np.ndarray, kind: FeatureKind) -> Tensor:
+        """[R, views, ..]; for a grid the first view alone, since captions are of photos as they are."""
+        views = range(self.stores[0].recipe.views if kind == "levels" else 1)
         return torch.stack([self.read(photos, np.full(len(photos), view)) for view in views], dim=1)
 
 
@@ -205,7 +206,7 @@ class FeatureWriter:
 
         Args:
             digests: n SHA-256 of photos.
-            values: [n, views, N, C] or [n, views, L].
+            values: [n, views, N, C], [n, views, L] or [n, views, words].
         """
         shape = tuple(values.shape[2:])
         if not (known := self.store.shape()):
@@ -213,8 +214,9 @@ class FeatureWriter:
             write_text(self.store.folder / "meta.json", json.dumps(meta, indent=2) + "\n")
         elif known != shape:
             raise UserError(f"{self.store.folder} holds features of shape {known}, not {shape}: delete that folder")
-        bits = values.bfloat16().view(torch.int16) if self.store.recipe.kind == "grid" else values.float()
-        self.files[0].write(bits.contiguous().numpy().data)
+        dtype = getattr(torch, DTYPES[self.store.recipe.kind])
+        bits = values.to(dtype).contiguous()
+        self.files[0].write((bits.view(torch.int16) if dtype == torch.bfloat16 else bits).numpy().data)
         self.pending += digests
 
     def commit(self) -> None:

@@ -219,7 +219,7 @@ def evaluation_predict_options(
     """How a model predicts in an evaluation; cache_as_trained as of predict_part."""
     predict_options = make_predict_options(options.values, options.overrides, loaded, labelled=True)
     if cache_as_trained and "cache" not in options.overrides:
-        predict_options.cache = loaded.config.data.cache and loaded.config.model.backbone.frozen
+        predict_options.cache = loaded.config.data.cache and loaded.config.model.backbone.cacheable
     return predict_options
 
 

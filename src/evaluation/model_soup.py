@@ -144,7 +144,7 @@ class SoupScores:
         self.members, self.meteor, self.config = members, meteor, members[0].config
         self.samples = load_part(self.config, "val")
         self.rows = np.arange(len(self.samples))
-        cache = self.config.data.cache and self.config.model.backbone.frozen
+        cache = self.config.data.cache and self.config.model.backbone.cacheable
         generation = with_rerank(self.config.generate, False)
         self.options = PredictOptions(generation, batch_size=batch_size, cache=cache, labelled=True, progress=False)
         self.known: dict[tuple[int, ...], Predictions] = {}

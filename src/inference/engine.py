@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.common.device import best_device, resolve_precision
+from src.common.device import autocast, best_device, resolve_precision
 from src.common.errors import UserError
 from src.data.batch import Batch
 from src.data.feature_store import FeatureKind
@@ -71,6 +71,13 @@ class TorchEngine:
         if item not in self.extractors:
             self.extractors[item] = self._make_extractor(item)
         return self.extractors[item].extract(images)
+
+    def finish(self, kind: FeatureKind, stored: Tensor) -> Tensor:
+        """Features [R, views, ..] of a kind from the rows of a feature store [R, views, ..]."""
+        backbone = self.model.backbone
+        compute = backbone.finish_levels if kind == "levels" else backbone.finish_grid
+        with autocast(self.device, self.config.train.precision):
+            return compute(stored.flatten(0, 1).to(self.device)).unflatten(0, stored.shape[:2])
 
     def __call__(self, batch: Batch) -> MultitaskOutputs:
         """As Engine's."""

@@ -20,7 +20,7 @@ from src.common.device import has_fast_bf16
 from src.common.errors import UserError
 from src.common.progress import progress_bar
 from src.data import transforms
-from src.data.feature_store import FeatureKind, FeatureStore, FeatureWriter
+from src.data.feature_store import DTYPES, FeatureKind, FeatureStore, FeatureWriter
 from src.data.image_io import ImageError, decode_image
 from src.inference.prefetch import prefetch
 
@@ -74,7 +74,8 @@ def fill_feature_stores(backbone: nn.Module, requests: Sequence[CacheRequest], p
     for request in sorted(requests, key=lambda request: request.store.folder):  # one order of locks: no deadlock
         spec = request.store.recipe
         groups.setdefault((spec.size, spec.flip), []).append(request)
-    for (size, flip), group in groups.items():
+    for (size, flip), requested in groups.items():
+        group = _one_per_store(requested)
         if not any(map(_missing, group)):
             continue
         with ExitStack() as stack:
@@ -220,6 +221,14 @@ def _fill(extractor: FeatureExtractor, requests: list[CacheRequest], result: Cac
                 saved = time.monotonic()
 
 
+def _one_per_store(requests: Sequence[CacheRequest]) -> list[CacheRequest]:
+    """The requests with the images of those for the same store joined."""
+    joined: dict[Path, CacheRequest] = {}
+    for request in requests:
+        joined.setdefault(request.store.folder, CacheRequest(request.store, {})).paths.update(request.paths)
+    return list(joined.values())
+
+
 def _missing(request: CacheRequest) -> dict[str, Path]:
     known = set(request.store.digests())
     return {digest: path for digest, path in request.paths.items() if bytes.fromhex(digest) not in known}
@@ -236,8 +245,7 @@ def _check_room(store: FeatureStore, shape: tuple[int, ...], photos: int) -> Non
 
 def _by_image(features: Tensor, kind: FeatureKind, views: int) -> Tensor:
     """[views * n, ..] to [n, views, ..] on the CPU, in the store's precision."""
-    features = features.bfloat16() if kind == "grid" else features.float()
-    return features.unflatten(0, (views, -1)).transpose(0, 1).cpu()
+    return features.to(getattr(torch, DTYPES[kind])).unflatten(0, (views, -1)).transpose(0, 1).cpu()
 
 
 def _unzip(pairs: list[tuple[K, np.ndarray]]) -> tuple[list[K], list[np.ndarray]]:

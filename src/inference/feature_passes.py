@@ -95,23 +95,24 @@ class FeatureCache:
     """
 
     def __init__(self, data: DataConfig, networks: Sequence[Any], passes: Sequence[FeaturePass]) -> None:
-        """The stores of passes through frozen networks, which are backbones or behave like them."""
+        """The stores of passes through networks, which are backbones or behave like them."""
         self.networks = networks
         self.stores: dict[FeatureKind, list[FeatureStore]] = {}
-        self.sources: list[tuple[int, FeatureStore]] = []  # the network of each store
+        self.sources: list[tuple[int, FeatureKind, FeatureStore]] = []  # the network and the kind of each store
         for item in passes:
             for kind in item.kinds:
-                spec = FeatureSpec(kind, networks[item.network].fingerprint(kind), item.size, data.flip)
+                stored = networks[item.network].stored_kind(kind)
+                spec = FeatureSpec(stored, networks[item.network].fingerprint(stored), item.size, data.flip)
                 store = FeatureStore(data.cache_dir, spec)
                 self.stores.setdefault(kind, []).append(store)
-                self.sources.append((item.network, store))
+                self.sources.append((item.network, kind, store))
 
     def fill(self, files: Mapping[FeatureKind, Mapping[str, Path]], progress: bool = True) -> CacheResult:
         """Computes the features that are missing for the files of each kind, by SHA-256, as `fill_feature_stores`."""
         total = CacheResult()
         for index, network in enumerate(self.networks):
-            stores = [store for source, store in self.sources if source == index]
-            requests = [CacheRequest(store, dict(files[store.recipe.kind])) for store in stores]
+            stores = [(kind, store) for source, kind, store in self.sources if source == index]
+            requests = [CacheRequest(store, dict(files[kind])) for kind, store in stores]
             result = fill_feature_stores(network, requests, progress)
             total.photos += result.photos
             total.seconds += result.seconds

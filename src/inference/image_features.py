@@ -136,7 +136,10 @@ def cached_features(
             missing = [i for i in needed if not known[i]]
             batch.failed |= {i: check_image(batch.samples[i].path) or "was changed meanwhile" for i in missing}
             if stored := [i for i in needed if known[i]]:
-                batch.rows[kind], batch.features[kind] = stored, cached.read_views(np.array(stored) + start)
+                batch.rows[kind], batch.features[kind] = (
+                    stored,
+                    engine.finish(kind, cached.read_views(np.array(stored) + start, kind)),
+                )
         yield batch
 
 

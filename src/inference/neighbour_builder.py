@@ -50,7 +50,7 @@ def collect_neighbours(predictor: Predictor, samples: Sequence[Sample]) -> Capti
     config = predictor.description.config
     pseudo = pseudo_sources(config.data.sources)
     captioned = [sample for sample in samples if sample.captions and sample.source not in pseudo]
-    cache = config.data.cache and config.model.backbone.frozen
+    cache = config.data.cache and config.model.backbone.cacheable
     rows, vectors = embed_images(predictor, captioned, PredictOptions(config.generate, cache=cache))
     if not len(rows):
         raise UserError("generate.rerank: no training photo with captions can be read; check the sources' paths")

@@ -123,8 +123,8 @@ class MultitaskModel(nn.Module):
             features = self.backbone(mos_input.pixels)
             levels, grid = features.levels, features.grid
         else:
-            levels = task_features(mos_input, self.backbone.levels)
-            grid = task_features(caption_input, self.backbone.grid)
+            levels = task_features(mos_input, self.backbone.levels, self.backbone.finish_levels)
+            grid = task_features(caption_input, self.backbone.grid, self.backbone.finish_grid)
         mos = self.mos(levels) if self.mos is not None and levels is not None else None
         return MultitaskOutputs(mos, grid)
 
@@ -217,11 +217,15 @@ class MultitaskModel(nn.Module):
         return total
 
 
-def task_features(task: TaskInput | None, extract: Callable[[Pixels], Tensor]) -> Tensor | None:
-    """The cached features of a task's images, or those that `extract` computes; None without images."""
+def task_features(
+    task: TaskInput | None, extract: Callable[[Pixels], Tensor], finish: Callable[[Tensor], Tensor]
+) -> Tensor | None:
+    """A task's features: of the store after `finish`, or `extract` of pixels; None without images."""
     if task is None or not len(task.rows):
         return None
-    return task.features if task.pixels is None else extract(task.pixels)
+    if task.features is not None:
+        return finish(task.features)
+    return None if task.pixels is None else extract(task.pixels)
 
 
 def weighted_loss(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -31,9 +31,7 @@ def check_config(config: Config) -> None:
         raise UserError("folds and seeds are keys of src.train alone; remove them, or train the group by itself")
     if config.data.train_on_val and (config.train.patience or config.train.schedule == "plateau"):
         raise UserError("data.train_on_val: leaves no score for train.patience or schedule plateau; choose others")
-    if config.data.cache and not config.model.backbone.frozen:
-        remedy = "set it false, or model.backbone.trainable and .lora.rank 0"
-        raise UserError(f"data.cache: a trained backbone's features change; {remedy}")
+    check_cache(config)
     check_selection_score(config)
     check_mos_backbones(config)
     check_mos_head(config)
@@ -47,6 +45,22 @@ def check_places(config: Config) -> None:
             source_folder(source)
     if config.train.start_from:
         find_model(config.train.start_from)
+
+
+def check_cache(config: Config) -> None:
+    """Raises UserError where the feature store cannot hold what training leaves as it is."""
+    data, backbone = config.data, config.model.backbone
+    if data.cache and not backbone.cacheable:
+        remedy = "set it false, or model.backbone.trainable to 0 or more and .lora.rank 0"
+        raise UserError(f"data.cache: all layers of the backbone are trained; {remedy}")
+    if data.cache and not backbone.frozen and config.model.mos.backbones:
+        remedy = "leave it out, or set model.backbone.trainable 0 or data.cache false"
+        raise UserError(f"model.mos.backbones: the cache of a trained backbone holds its own features alone; {remedy}")
+    if data.cache and not backbone.frozen and config.model.mos.enabled and not data.mos_size:
+        remedy = "give the side of a square in pixels, or set data.cache false"
+        raise UserError(
+            f"data.mos_size: 0 is each photo's own size, which a trained backbone's cache cannot hold; {remedy}"
+        )
 
 
 def check_selection_score(config: Config) -> None:
@@ -77,7 +91,7 @@ def check_mos_head(config: Config) -> None:
     """Raises UserError where the mos head has no loss, or is fitted at once and has no feature store to read."""
     mos = config.model.mos
     trained = mos_head_class(mos.kind).trained
-    if mos.enabled and not trained and not config.data.cache:
+    if mos.enabled and not trained and not (config.data.cache and config.model.backbone.frozen):
         remedy = "set data.cache true and leave the backbone frozen, or choose mlp"
         raise UserError(f"model.mos.kind: {mos.kind} is fitted to the feature store; {remedy}")
     if mos.enabled and trained and not any(mos.losses.values()):

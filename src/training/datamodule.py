@@ -36,6 +36,7 @@ from src.training.data_summary import commonest_caption, mos_summary
 
 SCALE_CACHED = 5000  # images, enough for the mean and deviation of level statistics, from the cache
 SCALE_LIVE = 256  # likewise, where the backbone has to run for them
+SCALE_ROWS = 64  # images whose level statistics a trained backbone computes at once
 
 
 class DataModule:
@@ -62,7 +63,7 @@ class DataModule:
 
         Args:
             config: the run's.
-            backbone: frozen, for the feature cache; None: images are read live.
+            backbone: for the feature cache; None: images are read live.
             tokenizer: of a trained model; None: one is trained.
             rank: of this process.
             world: how many processes train together.
@@ -91,8 +92,8 @@ class DataModule:
 
     @property
     def cached(self) -> bool:
-        """Whether features come from the cache: a frozen backbone was given, and the config says so."""
-        return self.backbone is not None and self.config.data.cache and self.config.model.backbone.frozen
+        """Whether features come from the cache: a backbone was given, and the config says so."""
+        return self.backbone is not None and self.config.data.cache and self.config.model.backbone.cacheable
 
     def train_loader(self) -> ResumableDataLoader:
         """Training batches, shuffled and mixed by shares, in a new order in every epoch."""
@@ -158,7 +159,7 @@ class DataModule:
             return
         if images.levels:
             some = rated[:: -(-len(rated) // SCALE_CACHED)]
-            levels = images.levels.read(some[images.levels.known[some]])
+            levels = self._finished_levels(images.levels.read(some[images.levels.known[some]]))
         else:
             levels = self._live_levels([images.paths[i] for i in rated[:: -(-len(rated) // SCALE_LIVE)]])
         model.fit_scale(levels, torch.from_numpy(images.mos[rated]))
@@ -170,7 +171,7 @@ class DataModule:
             raise UserError("model.mos.kind: this kind reads the feature store; set data.cache true")
         rated = np.flatnonzero(~np.isnan(images.mos) & images.levels.known)
         weight = None if images.weights is None else images.weights[rated]
-        return images.levels.read_views(rated), torch.from_numpy(images.mos[rated]), weight
+        return images.levels.read_views(rated, "levels"), torch.from_numpy(images.mos[rated]), weight
 
     def people_labelled(self) -> list[Sample]:
         """The training images but for those that a model labelled; all where people labelled none."""
@@ -233,6 +234,12 @@ class DataModule:
         if part != "train" or set(weights.values()) == {1.0}:
             return None
         return [weights[sample.source] for sample in samples]
+
+    def _finished_levels(self, stored: Tensor) -> Tensor:
+        """[R, L] from rows of the store."""
+        with torch.inference_mode():
+            parts = [self.backbone.finish_levels(rows) for rows in stored.split(SCALE_ROWS)]  # type: ignore[operator, union-attr]
+        return torch.cat(parts)
 
     def _live_levels(self, paths: Sequence[Path]) -> Tensor:
         """[R, L] of the images that can be read."""

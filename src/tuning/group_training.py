@@ -159,7 +159,7 @@ def train_in_ray(members: Sequence[Member], at_once: int) -> None:
         UserError: a run raised it; the others end, and resume when the command is given again.
     """
     config = members[0].config
-    if config.data.cache and config.model.backbone.frozen:
+    if config.data.cache and config.model.backbone.cacheable:
         build_feature_store(config)  # once, for all
     with ended_runs(members), ray_session(tracking_uri()):
         import ray

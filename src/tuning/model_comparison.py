@@ -104,7 +104,7 @@ def _end_with_parent() -> None:
 
 def feature_key(config: Config) -> str:
     """The settings that decide which features a config takes from the cache; empty: none."""
-    if not config.data.cache or not config.model.backbone.frozen:
+    if not config.data.cache or not config.model.backbone.cacheable:
         return ""
     heads = [config.model.mos.enabled, config.model.decoder.enabled]
     return json.dumps([asdict(config.data), asdict(config.model.backbone), heads])

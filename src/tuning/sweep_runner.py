@@ -63,7 +63,7 @@ def prepare_sweep(sweep: SweepConfig, path: Path) -> None:
     if sweep.predict:
         with locate_errors(path, "predict"):
             find_images(sweep.predict)
-    if config.data.cache and config.model.backbone.frozen:
+    if config.data.cache and config.model.backbone.cacheable:
         build_feature_store(config)
 
 

@@ -140,7 +140,7 @@ def split_label(config: Config, trained: Config) -> str:
 
 def variant_scores(loaded: LoadedModel, samples: list[Sample], task: VariantTask) -> dict[str, dict[str, float | None]]:
     """Every score with its interval."""
-    cached = loaded.config.data.cache and loaded.config.model.backbone.frozen
+    cached = loaded.config.data.cache and loaded.config.model.backbone.cacheable
     settings = PredictOptions(task.config.generate, cache=cached, labelled=True)
     predictions, failed = Predictor.of_model(loaded).predict(samples, settings)
     fill_missing(predictions, failed, ensemble_fallback([loaded], settings), settings)

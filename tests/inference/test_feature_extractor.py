@@ -36,6 +36,12 @@ class Tiny(nn.Module):
     def fingerprint(self, kind: str = "grid") -> str:
         return hashlib.sha256(self.layer.weight.detach().numpy().tobytes()).hexdigest()
 
+    def stored_kind(self, kind: str) -> str:
+        return kind
+
+    def finish_levels(self, features: Tensor) -> Tensor:
+        return features
+
     def grid(self, pixels: Tensor | list[Tensor]) -> Tensor:
         return self(pixels).grid
 

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
         ("track.name", "best", "track.name: best is what the run with the highest score is called"),
         ("train.eval_every", 3, "train.eval_every 3: must divide train.epochs 40"),
         ("train.self_critical.epochs", 41, "train.self_critical.epochs: more than train.epochs"),
-        ("model.backbone.trainable", 1, "data.cache: a trained backbone's features change"),
+        ("model.backbone.trainable", -1, "data.cache: all layers of the backbone are trained; set it false"),
+        ("model.backbone.lora.rank", 2, "data.cache: all layers of the backbone are trained; set it false"),
         ("train.select", "nonsense", "train.select: nonsense is no score of these heads that rises; choose auto, plcc"),
         ("train.select", "rmse", "train.select: rmse is no score of these heads that rises; choose .*plcc"),
         ("train.select", "mos_mse", "train.select: mos_mse is no score"),
@@ -29,6 +30,17 @@ ROOT = Path(__file__).parents[2]
 def test_what_a_config_cannot_ask_for_is_refused(key: str, value: object, told: str) -> None:
     with pytest.raises(UserError, match=told):
         check_config(load_config(ROOT / "configs/demo.yaml", {key: value}))
+
+
+def test_the_cache_below_trained_layers_needs_square_photos_and_no_fitted_mos_head() -> None:
+    values = {"model.backbone.trainable": 1}
+    check_config(load_config(ROOT / "configs/demo.yaml", values))
+    with pytest.raises(UserError, match="data.mos_size: 0 is each photo's own size, which .* cannot hold; give"):
+        check_config(load_config(ROOT / "configs/demo.yaml", values | {"data.mos_size": 0}))
+    with pytest.raises(UserError, match="model.mos.backbones: the cache of a trained backbone holds its own features"):
+        check_config(load_config(ROOT / "configs/demo.yaml", values | {"model.mos.backbones": [{"sizes": [64]}]}))
+    with pytest.raises(UserError, match="model.mos.kind: ridge is fitted to the feature store; .*leave the backbone"):
+        check_config(load_config(ROOT / "configs/demo.yaml", values | {"model.mos.kind": "ridge"}))
 
 
 @pytest.mark.parametrize(("head", "score"), [("decoder", "cider_d"), ("mos", "plcc")])

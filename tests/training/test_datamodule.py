@@ -3,6 +3,7 @@
 import csv
 import json
 import warnings
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from src.data.dataloader import ResumableDataLoader
 from src.data.dataset import ImageDataset, InputOptions
 from src.models.backbones.base import Backbone
 from src.training.datamodule import DataModule, build_feature_store
+from src.training.run import make_model
 from tests.inference.test_feature_extractor import Tiny
 
 WORDS = ["dark", "bright", "sharp", "blurred", "red", "green", "calm", "busy"]
@@ -333,3 +335,36 @@ def test_a_loader_of_no_training_has_no_state(config) -> None:
     assert loader.state_dict() == {}
     assert [name for batch in data.val_loader(most=5) for name in batch.names] == photos.names[::2]
     assert len(list(loader)) == len(list(loader)) == len(loader) == 3
+
+
+def test_trained_layers_learn_the_same_from_the_cache_as_from_photos(config) -> None:
+    config.model.backbone = BackboneConfig(name="mobilenetv3_small_050", weights="none", trainable=1, fixed_norm=True)
+    config.model.decoder = replace(config.model.decoder, dropout=0.0, word_dropout=0.0, grid_dropout=0.0)
+    config.model.mos.dropout = 0.0
+    losses, gradients = [], []
+    for cached in (True, False):
+        config.data.cache = cached
+        torch.manual_seed(0)
+        backbone = Backbone(config.model.backbone)
+        data = DataModule(config, backbone, progress=False)
+        assert data.cached == cached
+        model = make_model(config, backbone, data).train()
+        batch = next(iter(data.train_loader()))
+        assert (batch.caption_input.pixels is None) == cached
+        loss = model.losses(batch)["loss"]
+        loss.backward()
+        losses.append(loss.item())
+        trained = [weight for weight in backbone.parameters() if weight.requires_grad]
+        gradients.append(torch.cat([weight.grad.flatten() for weight in trained]))
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.98
+
+
+def test_one_store_serves_both_tasks_below_trained_layers(config) -> None:
+    config.model.backbone = BackboneConfig(name="mobilenetv3_small_050", weights="none", trainable=1)
+    data = DataModule(config, Backbone(config.model.backbone), progress=False)
+    data.fill_cache()
+    (grids,), (levels,) = data.cache.stores["grid"], data.cache.stores["levels"]
+    assert grids.folder == levels.folder
+    samples = data.parts["train"] + data.parts["val"]
+    assert len(grids) == len(samples)

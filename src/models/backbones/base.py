@@ -14,24 +14,31 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
+from itertools import takewhile
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.common.errors import UserError, is_out_of_memory, one_line
 from src.common.plugins import load_plugin, plugin_names
 from src.common.progress import print_once
 from src.config.schema import BackboneConfig, Config, MosBackboneConfig
+from src.data.feature_store import FeatureKind
 from src.models.backbones._bundled_weights import bundled_package
 from src.models.backbones._weights_file import is_weights_file
+from src.models.backbones.frozen_trunk import Trunk, find_trunk, pack_trunk, passed_over, unpack_trunk
 from src.models.layers.freezing import freeze_groups
+from src.models.layers.full_precision import train_in_full_precision
 from src.models.layers.level_statistics import level_indices, matching_modules, output_statistics, spatial_statistics
 from src.models.layers.lora import add_lora
 
 Pixels = Tensor | list[Tensor]
+NetworkRun = Callable[[Callable[[Tensor], Any]], Any]
+"""Calls a function of pixels or activations with its input."""
 PACKAGE, DEFAULT_PLUGIN = "src.models.backbones", "timm"
 REFUSALS = (AssertionError, IndexError, RuntimeError, ValueError)  # what timm's networks raise at a size
 WEIGHTS_REMEDY = "give model.backbone.weights a local file, bundled (tf_efficientnet_lite0 has such weights) or none"
@@ -118,19 +125,71 @@ class Backbone(nn.Module):
         """[B, L], for images of any sizes, without layers after the last stage."""
         return _by_shape(lambda x: (self._both(x, stop=True)[1],), pixels)[0]
 
+    def stored_kind(self, kind: FeatureKind) -> FeatureKind:
+        """The features that a store holds for a head that reads a kind: the same, or trunk below trained layers."""
+        return "trunk" if self.config.trainable else kind
+
+    @cached_property
+    def frozen_trunk(self) -> Trunk:
+        """The modules below the trained layers.
+
+        Raises:
+            UserError: the network cannot be cut there.
+        """
+        training = self.training
+        try:
+            with torch.no_grad():
+                trunk = self.eval()._find_trunk(torch.rand(2, 3, self.side, self.side).to(self.mean.device))
+        finally:
+            self.train(training)
+        if trunk is None:
+            why = f"the layers of {self.config.name} below the trained ones cannot be stored"
+            raise UserError(f"data.cache: {why}; set it false, or choose another model.backbone.trainable")
+        return trunk
+
+    @torch.no_grad()
+    def trunk(self, pixels: Tensor) -> Tensor:
+        """[B, words] int16, the frozen trunk's output and its level statistics, of [B, 3, H, W] in 0..1."""
+        return pack_trunk(*self._run_trunk(self.frozen_trunk, pixels))
+
+    def finish_grid(self, features: Tensor) -> Tensor:
+        """[B, N, C] from the rows of a store: the grid itself, or the trained layers' for the trunk's [B, words]."""
+        if features.dtype != torch.int16:
+            return features
+        value, lower = unpack_trunk(features, self.frozen_trunk)
+        with passed_over(self.network, self.frozen_trunk.modules):
+            if self.prefix is None:
+                return self._collect(partial(_call, value), False, self.frozen_trunk, lower)[0]
+            return self._grid(self.network.forward_features(value), [])
+
+    def finish_levels(self, features: Tensor) -> Tensor:
+        """[B, L] from the rows of a store: the levels, or those of the trunk's [B, words] and the trained layers."""
+        if features.dtype != torch.int16:
+            return features
+        value, lower = unpack_trunk(features, self.frozen_trunk)
+        with passed_over(self.network, self.frozen_trunk.modules):
+            return self._collect(partial(_call, value), True, self.frozen_trunk, lower)[1]
+
     def train(self, mode: bool = True) -> "Backbone":
-        """Sets training mode, but where all parameters are frozen: batch norm keeps its statistics there."""
+        """Sets training mode, but where batch norm keeps its statistics: in frozen modules, or as configured in all."""
         super().train(mode)
         for module in self.network.modules():
             parameters = list(module.parameters())
-            if parameters and not any(p.requires_grad for p in parameters):
+            frozen = parameters and not any(p.requires_grad for p in parameters)
+            if frozen or (self.config.fixed_norm and isinstance(module, _BatchNorm)):
                 module.eval()
         return self
 
     def fingerprint(self, kind: str = "grid") -> str:
-        """Identifies the features of a kind: name, options, normalisation, the weights' SHA-256, and which levels."""
+        """Identifies the features of a kind: name, options, normalisation, the weights' SHA-256, and which levels.
+
+        Of a trunk, only its own weights count, since training changes the others.
+        """
         digest = hashlib.sha256()
+        parts = [f"{name}." for name in self.frozen_trunk.modules] if kind == "trunk" else [""]
         for name, value in sorted(self.network.state_dict().items()):
+            if not name.startswith(tuple(parts)):
+                continue
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         values = {
@@ -140,25 +199,78 @@ class Backbone(nn.Module):
             "std": self.std.flatten().tolist(),
             "weights": digest.hexdigest(),
         }
-        if kind == "levels" and self.config.levels:
+        if kind == "trunk":
+            values["trunk"] = vars(self.frozen_trunk)
+        elif kind == "levels" and self.config.levels:
             values["levels"] = self.config.levels
         return json.dumps(values, sort_keys=True)
 
     def _both(self, pixels: Tensor, stop: bool = False) -> tuple[Tensor, Tensor]:
         """Grid and levels; with `stop`, levels alone, and a grid that means nothing."""
-        with output_statistics(self.level_modules) as statistics:
-            outputs = self._intermediates(pixels, stop)
-        last, stages = (pixels, outputs) if stop else outputs
-        pairs = statistics.values() if statistics else map(spatial_statistics, stages)
-        levels = torch.cat([part for pair in pairs for part in pair], dim=1)
-        return (last if stop else self._grid(last, stages)), levels
+        return self._collect(partial(self._run, pixels=pixels), stop)
 
-    def _intermediates(self, pixels: Tensor, stop: bool) -> Any:
+    def _collect(
+        self, run: NetworkRun, stop: bool, trunk: Trunk | None = None, lower: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As `_both`, or above a trunk with the statistics `lower` [B, S] of the levels inside it."""
+        inside = trunk.levels if trunk else []
+        modules = {name: module for name, module in self.level_modules.items() if name not in inside}
+        with output_statistics(modules) as statistics:
+            outputs = self._intermediates(run, stop)
+        last, stages = (outputs[-1], outputs) if stop else outputs
+        pairs = statistics.values() if self.level_modules else map(spatial_statistics, stages[len(inside) :])
+        levels = ([] if lower is None else [lower]) + [part for pair in pairs for part in pair]
+        return (last if stop else self._grid(last, stages)), torch.cat(levels, dim=1)
+
+    def _intermediates(self, run: NetworkRun, stop: bool) -> Any:
         options = {"indices": self.indices, "intermediates_only": stop, "stop_early": stop}
-        return self._run(partial(self.network.forward_intermediates, **options), pixels)
+        return run(partial(self.network.forward_intermediates, **options))
 
-    def _run(self, network: Any, pixels: Tensor) -> Any:
-        pixels = pixels.sub(self.mean).div_(self.std).contiguous(memory_format=torch.channels_last)
+    def _run_trunk(self, trunk: Trunk, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The trunk's output [B, C, H, W] and its statistics [B, S]."""
+        value = self._normalise(pixels)
+        with output_statistics({name: self.network.get_submodule(name) for name in trunk.levels}) as statistics:
+            for name in trunk.modules:
+                value = self.network.get_submodule(name)(value)
+        levels = [part for pair in statistics.values() for part in pair]
+        return value, torch.cat(levels, dim=1) if levels else value.new_zeros(len(value), 0)
+
+    def _find_trunk(self, pixels: Tensor) -> Trunk | None:
+        """The longest trunk that gives the same features as the whole network; None without such."""
+        image, stages = self._normalise(pixels), []
+        calls, chain = find_trunk(
+            self.network, lambda: stages.extend(self._intermediates(partial(_call, image), stop=False)[1]), image
+        )
+        for count in range(len(chain), 0, -1):
+            inside = [call for call in calls if call.is_inside(chain[:count])]
+            outputs = [[call.name for call in inside if call.output is stage] for stage in stages]  # in place: the last
+            patterned = [call.name for call in inside if call.name in self.level_modules]
+            levels = patterned if self.level_modules else [names[-1] for names in takewhile(bool, outputs)]
+            trunk = self._measure_trunk(Trunk(chain[:count], levels), pixels)
+            if trunk is not None:
+                return trunk
+        return None
+
+    def _measure_trunk(self, trunk: Trunk, pixels: Tensor) -> Trunk | None:
+        """The trunk with its sizes; None where the network does not compute the same above it."""
+        value, lower = self._run_trunk(trunk, pixels)
+        if not isinstance(value, Tensor) or value.ndim != 4:
+            return None
+        expected = self(pixels)
+        try:
+            with passed_over(self.network, trunk.modules):
+                grid, levels = self._collect(partial(_call, value), False, trunk, lower)
+            torch.testing.assert_close(grid, expected.grid, atol=1e-3, rtol=1e-3)
+            torch.testing.assert_close(levels, expected.levels, atol=1e-3, rtol=1e-3)
+        except (*REFUSALS, AttributeError, TypeError):  # modules above it need more than the trunk's output
+            return None
+        return replace(trunk, channels=value.shape[1], statistics=lower.shape[1])
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        return pixels.sub(self.mean).div_(self.std).contiguous(memory_format=torch.channels_last)
+
+    def _run(self, network: Callable[[Tensor], Any], pixels: Tensor) -> Any:
+        pixels = self._normalise(pixels)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
             try:
                 return network(pixels)
@@ -198,7 +310,7 @@ class Backbone(nn.Module):
         if hasattr(self.network, "leading_tokens"):
             return int(self.network.leading_tokens)
         with torch.no_grad():
-            last, stages = self._intermediates(pixels, stop=False)
+            last, stages = self._intermediates(partial(self._run, pixels=pixels), stop=False)
         if isinstance(last, Tensor) and last.ndim == 4:
             return 0
         places = stages[-1].shape[2] * stages[-1].shape[3]
@@ -210,15 +322,20 @@ class Backbone(nn.Module):
         with torch.set_grad_enabled(self.config.trainable != 0):
             self.prefix = self._leading_tokens(image)
             with output_statistics(self.level_modules) as statistics:
-                self._intermediates(image, stop=True)
+                self._intermediates(partial(self._run, pixels=image), stop=True)
             # Layers after the last stage run for captions only.
             self.level_modules = {name: self.level_modules[name] for name in self.level_modules if name in statistics}
             features = self(image)
         self.grid_channels, self.level_size = features.grid.shape[-1], features.levels.shape[-1]
         if self.config.trainable:
             freeze_groups(self.network, features.grid.sum() + features.levels.sum(), self.config.trainable)
+            train_in_full_precision(self.network)
         elif not self.config.lora.rank:
             self.network.requires_grad_(False)
+
+
+def _call(value: Tensor, network: Callable[[Tensor], Any]) -> Any:
+    return network(value)
 
 
 def make_mos_backbones(main: nn.Module, configs: Sequence[MosBackboneConfig]) -> list[nn.Module]:

@@ -20,6 +20,7 @@ from src.config.dataclass_validation import fill_dataclass
 from src.config.plugin_keys import NoOptions, mos_head_class
 from src.config.schema import MosConfig
 
+EPSILON = 1e-6  # the slope of a square root at 0 is infinite, and a trained layer may have channels that are all 0
 MIN_DEVIATION = 0.02  # compressed statistics that vary less come from channels that are constant but for rounding
 
 
@@ -130,4 +131,4 @@ def make_mos_head(config: MosConfig, size: int) -> MosHead:
 
 def signed_sqrt(levels: Tensor) -> Tensor:
     """Signed square root: statistics have long tails."""
-    return levels.sign() * levels.abs().sqrt()
+    return levels / (levels.abs() + EPSILON).sqrt()
