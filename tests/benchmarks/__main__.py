@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-PARTS = ("feeding", "training", "generation", "checkpointing", "latency", "scores")
+PARTS = ("feeding", "training", "trained_top", "generation", "checkpointing", "latency", "scores")
 
 
 def main() -> None:
