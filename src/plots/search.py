@@ -94,6 +94,32 @@ def plot_parallel_coordinates(
     return figure
 
 
+def plot_schedules(
+    schedules: Mapping[str, Mapping[str, Sequence[tuple[float, float, Any]]]], best: str, log: Collection[str] = ()
+) -> Figure:
+    """A panel for each parameter that changed in training: its values over epochs, the best trial's in colour.
+
+    Args:
+        schedules: trial -> parameter -> spans (first epoch, last epoch, value), in order.
+        best: the best trial.
+        log: parameters with a logarithmic scale.
+    """
+    keys = list(schedules[best])
+    figure, panels = make_panels(len(keys), 3, 3.7, 2.7)
+    for axes, key in zip(panels, keys, strict=True):
+        scale = ParameterScale([value for trial in schedules.values() for *_, value in trial[key]], key in log)
+        for name in sorted(schedules, key=lambda name: name == best):
+            x = [epoch for start, end, _ in schedules[name][key] for epoch in (start, end)]
+            y = [scale.position(value) for *_, value in schedules[name][key] for _ in range(2)]
+            colour, width = (COLOURS[0], 2.2) if name == best else ("0.7", 1.0)
+            axes.plot(x, y, color=colour, linewidth=width)
+        axes.set_yticks(*scale.ticks())
+        axes.set_ylim(-0.08, 1.08)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        tidy_axes(axes, "epochs", "", key)
+    return figure
+
+
 def parameter_names(trials: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of all parameters, in order of their first use."""
     return list(dict.fromkeys(key for trial in trials for key in trial))

@@ -18,6 +18,7 @@ from src.tuning.comparison_config import with_overrides
 from src.tuning.study import read_study
 from src.tuning.study_figures import study_figures
 from src.tuning.study_table import trial_cell, trial_folder, trial_rows
+from src.tuning.sweep_schedules import SweepSchedules
 from src.tuning.variant_table import COST_COLUMNS, VariantRow, format_number
 
 TRIALS_WITH_CURVES = 6
@@ -35,7 +36,18 @@ def sweep_sections(name: str, runs: Path) -> list[Section]:
     table = Table(header, [[trial_cell(row.get(key, "-")) for key in header] for row in rows])
     plots = [make_plot(f"search_{key}", key.replace("_", " "), figure) for key, figure in study_figures(study)]
     best = [row["trial"] for row in rows[:TRIALS_WITH_CURVES]]
-    return [Section("Search", "All trials, best first.", [table, *plots]), trials_section(study, best, runs)]
+    search = Section("Search", "All trials, best first.", [table, *plots])
+    return [search, *schedule_sections(study, runs / f"sweep-{name}"), trials_section(study, best, runs)]
+
+
+def schedule_sections(study: optuna.Study, folder: Path) -> list[Section]:
+    """The schedule that population based training found, in one section; none where the sweep has none."""
+    if (found := SweepSchedules.read(folder)) is None:
+        return []
+    header, *rows = found.rows()
+    plot = make_plot("search_schedule", "schedules of all trials", found.figure(study.user_attrs["space"]))
+    text = f"The values over the epochs that led to the weights of {found.best}, and the trials that trained with them."
+    return [Section("Schedule", text, [Table(header, rows), plot])]
 
 
 def trials_section(study: optuna.Study, numbers: Sequence[int], runs: Path) -> Section:

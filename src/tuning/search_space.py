@@ -109,6 +109,24 @@ def domain_contains(domain: Domain, value: Any) -> bool:
     return low <= value <= high and math.isclose(steps, round(steps), abs_tol=1e-8)
 
 
+def is_continuous(domain: Domain) -> bool:
+    """Whether a domain is a range of real numbers, from which two values are never the same."""
+    return "log" in domain or ("float" in domain and "step" not in domain)
+
+
+def nearest_value(domain: Domain, value: Any) -> Any:
+    """The value of a domain that is nearest to a number; a choice as it is."""
+    if "choice" in domain:
+        return value
+    kind = (domain.keys() & KINDS).pop()
+    low, high = map(yaml_number, domain[kind])
+    step = yaml_number(domain.get("step", 1 if kind.endswith("int") else 0))
+    value = min(max(value, low), high)
+    if step:
+        value = low + step * min(round((value - low) / step), (high - low) // step)
+    return int(value) if kind.endswith("int") else float(value)
+
+
 def preset_point(space: Space, path: str) -> dict[str, Any]:
     """An experiment's values of the space's keys, where the space can draw them."""
     config = to_dict(load_config(path))

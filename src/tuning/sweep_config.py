@@ -3,22 +3,51 @@
 import hashlib
 import importlib.util
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
+from annotated_types import Interval
 from pydantic import ValidationError
 
 from src.common.errors import UserError
+from src.common.plugins import plugin_names
+from src.common.ray_cluster import IDLE_CPUS
 from src.config.dataclass_validation import fill_dataclass
 from src.config.loader import check_keys, load_config, read_yaml
+from src.config.plugin_keys import LOSSES
 from src.config.schema import Above0, AtLeast0, Config, Count, Seed, Whole
 from src.inference.submission import check_submission_path
 from src.tracking.run_folder import check_run_name
-from src.tuning.search_space import condition_values, domain_contains, domain_ends
+from src.tuning.search_space import condition_values, domain_contains, domain_ends, is_continuous
+
+# Keys that the scheduler pbt can change between two epochs of one model.
+PBT_KEYS = re.compile(
+    r"train\.(lr|backbone_lr|weight_decay|clip|self_critical\.(lr|cross_entropy|temperature))"
+    r"|model\.(mos_weight|caption_weight|mos\.dropout|mos\.losses\.\w+)"
+    r"|model\.decoder\.(dropout|word_dropout|grid_dropout|label_smoothing|doubly_stochastic)"
+)
+
+
+@dataclass
+class PbtConfig:
+    """Settings of the scheduler pbt, population based training.
+
+    Args:
+        interval: number of a trial's evaluations between two exchanges.
+        quantile: part of the trials that take over the checkpoint and the values of a better trial in an exchange; the
+            better trial is one of the best part of the same size.
+        resample: probability that a taken-over value is drawn anew from its range; otherwise it is multiplied by 0.8 or
+            1.2, and a choice moves to a neighbour in its list.
+    """
+
+    interval: Count = 1
+    quantile: Annotated[float, Interval(gt=0, le=0.5)] = 0.25
+    resample: Annotated[float, Interval(ge=0, le=1)] = 0.25
 
 
 @dataclass
@@ -39,7 +68,7 @@ class TrialResources:
 
 @dataclass
 class SweepConfig:
-    """A Bayesian search over configs.
+    """A search over configs.
 
     Args:
         base: YAML file of the experiment that trials change.
@@ -58,8 +87,11 @@ class SweepConfig:
         hours: time limit of the search in hours, at which running trials stop; 0: no limit.
         failures: number of trials that fail for the same reason before the sweep stops; 0: no limit.
         at_once: maximum number of trials at the same time; 0: as many as the resources at the start allow.
-        scheduler: early stop of trials: asha (the worse two thirds), median (those below the others' median) or none.
+        scheduler: early stop of trials: asha (the worse two thirds), median (those below the others' median) or none;
+            or pbt, population based training: no trial is stopped, the worse ones continue from the checkpoints of the
+            better ones with changed values. The best trial's model is the result, without a further training.
         grace: number of a trial's evaluations before the scheduler may stop it.
+        pbt: settings of the scheduler pbt.
         algorithm: search algorithm: tpe (Optuna's multivariate TPE), gp (a Gaussian process; no conditional keys),
             random, cmaes (numbers only) or nsga2 (for two objectives).
         startup: number of random trials before the algorithm begins.
@@ -82,8 +114,9 @@ class SweepConfig:
     hours: AtLeast0 = 0.0
     failures: Whole = 5
     at_once: Whole = 0
-    scheduler: Literal["asha", "median", "none"] = "asha"
+    scheduler: Literal["asha", "median", "none", "pbt"] = "asha"
     grace: Count = 1
+    pbt: PbtConfig = field(default_factory=PbtConfig)
     algorithm: Literal["tpe", "gp", "random", "cmaes", "nsga2"] = "tpe"
     startup: Whole = 5
     resources: TrialResources = field(default_factory=TrialResources)
@@ -107,6 +140,8 @@ def load_sweep(path: Path, overrides: dict[str, Any] | None = None) -> SweepConf
         raise UserError(f"{yaml_line(path, *cause.errors()[0]['loc'][1:])}: {error}") from error
     sweep.name = sweep.name or path.stem
     check_sweep(sweep, path)
+    if sweep.scheduler == "pbt":
+        sweep.algorithm = "random"
     return sweep
 
 
@@ -167,6 +202,40 @@ def check_forms(sweep: SweepConfig, path: Path) -> None:
     for i in range(len(sweep.start)):
         with locate_errors(path, "start", i):
             check_start(sweep, sweep.start[i])
+    if sweep.scheduler == "pbt":
+        for keys, problem in pbt_conflicts(sweep, read_yaml(path)):
+            with locate_errors(path, *keys):
+                raise UserError(problem)
+
+
+def pbt_conflicts(sweep: SweepConfig, given: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The settings that do not go with the scheduler pbt, each with the reason and the remedy.
+
+    Args:
+        sweep: with scheduler pbt.
+        given: the keys of its file, without defaults.
+    """
+    if (name := given.get("algorithm", "random")) != "random":
+        yield ("algorithm",), f"{name} excludes scheduler pbt, whose first values are random; remove one of the two"
+    for key in ("hours", "folds", "final"):
+        if getattr(sweep, key):
+            reason = "is not for scheduler pbt, which trains all trials to the end and takes the best one's model"
+            yield (key,), f"{reason}; remove it"
+    if sweep.at_once:
+        yield ("at_once",), "scheduler pbt runs as many trials as the resources allow; remove it, or raise resources"
+    if len(sweep.objective) > 1:
+        yield ("objective",), "scheduler pbt compares trials by one score; set [selected]"
+    if sweep.resources.workers > 1:
+        yield ("resources",), "scheduler pbt needs trials of one process; set workers to 1"
+    if sweep.trials < 2:
+        yield ("trials",), "scheduler pbt needs at least 2 trials"
+    for key, domain in sweep.space.items():
+        losses = [f"model.mos.{name}" for name in plugin_names(LOSSES)]
+        if "when" in domain or not (PBT_KEYS.fullmatch(key) or key in losses):
+            some = "learning rates, weight decay, dropouts, label smoothing and weights of tasks and losses"
+            yield ("space", key), f"{key}: scheduler pbt cannot change it within a training, only {some}; remove it"
+    if not any(is_continuous(domain) for domain in sweep.space.values()):
+        yield ("space",), "scheduler pbt needs a range, float without step or log, so that no two trials are alike"
 
 
 @contextmanager
@@ -255,6 +324,13 @@ def trials_at_once(sweep: SweepConfig, resources: dict[str, float]) -> int:
     needs = {"CPU": sweep.resources.cpu, "GPU": sweep.resources.gpu}
     counts = [resources.get(name, 0) / (need * sweep.resources.workers) for name, need in needs.items() if need]
     return max(1, int(min(counts) + 1e-6))
+
+
+def trial_resources(sweep: SweepConfig) -> dict[str, float]:
+    """Resources of a trial's own process; its workers hold the rest."""
+    if sweep.resources.workers > 1:
+        return {"cpu": IDLE_CPUS}
+    return {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu}
 
 
 def trial_name(sweep: str, values: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import os
 import statistics
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
-from src.common.ray_cluster import IDLE_CPUS, ray_session
+from src.common.ray_cluster import ray_session
 from src.config.schema import TrackConfig
 from src.data.demo import make_demo
 from src.data.image_list import find_images
@@ -32,6 +33,7 @@ from src.tracking.run_registry import register_model
 from src.training.datamodule import build_feature_store
 from src.training.run import train
 from src.tuning.group_training import train_group
+from src.tuning.population import finish_population, run_population
 from src.tuning.search_space import SearchSpace
 from src.tuning.study import (
     best_trial,
@@ -45,7 +47,13 @@ from src.tuning.study import (
 )
 from src.tuning.study_figures import study_figures
 from src.tuning.study_table import study_status
-from src.tuning.sweep_config import SweepConfig, locate_errors, trial_config, trials_at_once
+from src.tuning.sweep_config import (
+    SweepConfig,
+    locate_errors,
+    trial_config,
+    trial_resources,
+    trials_at_once,
+)
 from src.tuning.trial import run_trial
 from src.tuning.trial_progress import DeadTrials, FailureLimit, TrialProgress, end_trials
 
@@ -75,7 +83,7 @@ def run_sweep(sweep: SweepConfig, runs: Path) -> list[dict[str, Any]]:
     """
     folder = runs / f"sweep-{sweep.name}"
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"sweep": vars(sweep) | {"resources": vars(sweep.resources)}}
+    settings = {"sweep": asdict(sweep)}
     track = TrackConfig(experiment=trial_config(sweep, {}).track.experiment, name=sweep.name)
     with Tracker.start(track, folder, settings, {"sweep": sweep.name, "kind": "sweep"}) as tracker:
         study = open_study(sweep, folder)
@@ -87,7 +95,10 @@ def run_sweep(sweep: SweepConfig, runs: Path) -> list[dict[str, Any]]:
             raise
         finally:
             log_search(study, runs, tracker)
-        results = train_best(sweep, folder, best_trial(study), tracker.run_id)
+        if sweep.scheduler == "pbt":
+            results = finish_population(sweep, folder, study, tracker)
+        else:
+            results = train_best(sweep, folder, best_trial(study), tracker.run_id)
         scores = [result["selected"] for result in results]
         tracker.log_metrics({"final_selected": statistics.fmean(scores), "final_deviation": statistics.pstdev(scores)})
         tracker.set_tags({"best_run": " ".join(result["name"] for result in results), "status": "finished"})
@@ -125,7 +136,8 @@ def run_search(sweep: SweepConfig, folder: Path, study: Study, parent: str) -> N
     try:
         with ray_session(tracking_uri()):
             while todo and time.monotonic() < end and not failures.stop_all():
-                todo = run_trials(sweep, folder, todo, end - time.monotonic(), parent, failures, deaths)
+                run = run_population if sweep.scheduler == "pbt" else run_trials
+                todo = run(sweep, folder, todo, end - time.monotonic(), parent, failures, deaths)
     finally:
         end_trials(sweep, folder.parent, study)
     failures.check(sweep.name)
@@ -171,13 +183,6 @@ def run_trials(
         ),
     ).fit()
     return progress.queued
-
-
-def trial_resources(sweep: SweepConfig) -> dict[str, float]:
-    """Resources of a trial's own process; its workers hold the rest."""
-    if sweep.resources.workers > 1:
-        return {"cpu": IDLE_CPUS}
-    return {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu}
 
 
 def make_searcher(sweep: SweepConfig, folder: Path, drawn: int) -> ConcurrencyLimiter:

@@ -48,13 +48,18 @@ class TuneReport(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reports after each evaluation."""
+        self.update_best(trainer)
+        report = tune.report if trainer.world_size == 1 else ray_train.report  # of several workers: all of them
+        report({**self.best, "epoch": trainer.current_epoch + 1})
+
+    def update_best(self, trainer: Trainer) -> dict[str, float]:
+        """Takes the scores of the last evaluation for the best ones where they are, and returns them."""
         metrics = trainer.callback_metrics
         scores = {name.removeprefix("val/"): float(value) for name, value in metrics.items() if "val/" in name}
         check_scores(scores, self.names)
         if scores["selected"] > self.best["selected"]:
             self.best = {name: scores[name] for name in self.names}
-        report = tune.report if trainer.world_size == 1 else ray_train.report  # of several workers: all of them
-        report({**self.best, "epoch": trainer.current_epoch + 1})
+        return scores
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tags the trial as finished."""
@@ -115,7 +120,7 @@ def train_within_memory(
     try:
         return train(config, extra_callbacks=[TuneReport(names, values, tags)])
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error) or config.train.batch_size < 2:
+        if not is_out_of_memory(error) or config.train.batch < 2:
             raise
     # Outside of the handler: the error's frames held the memory.
     clear_trial_folder(folder)
@@ -124,7 +129,7 @@ def train_within_memory(
 
 def halve(config: Config) -> Config:
     """Halves the batch and doubles the accumulation: the same step of the optimiser."""
-    config.train.batch_size, config.train.accumulate = config.train.batch_size // 2, config.train.accumulate * 2
+    config.train.batch_size, config.train.accumulate = config.train.batch // 2, config.train.accumulate * 2
     return config
 
 

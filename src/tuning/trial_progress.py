@@ -107,29 +107,38 @@ class TrialProgress(tune.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the bar and the study, which Ray cannot pickle with the sweep's state."""
-        return {name: value for name, value in vars(self).items() if name not in ("bar", "deaths")}
+        return {name: value for name, value in vars(self).items() if name not in ("bar", "deaths", "members")}
+
+    def queue_again(self, trial: Trial) -> bool:
+        """Queues a trial that died; False: it died too often."""
+        return self.deaths.queue(trial.config)
+
+    def run_of(self, trial: Trial) -> str:
+        """The name of a trial's run."""
+        return trial_name(self.sweep, trial.config)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Counts a trial and prints its line; ends its MLflow run."""
-        self._end(trial, "FINISHED")
+        self.end_trial(trial, "FINISHED")
         place = f"{self.bar.n}/{self.bar.total}" if self.bar.total else f"{self.bar.n}"
         progress_line(f"trial {place}  {trial_line(trial.config, trial.last_result or {})}  best {self.best:.4f}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Counts a failed trial, prints its reason and writes it to the run folder. One that died is queued again."""
-        if is_trial_death(trial) and self.deaths.queue(trial.config):
+        if is_trial_death(trial) and self.queue_again(trial):
             self.queued += 1
             progress_line(f"trial {trial.trial_id}: its process or machine died; it is queued again: {trial.config}")
             return
         reason = last_error_line(trial)
         progress_line(f"trial {trial.trial_id} failed: {reason}; its values: {trial.config}")
-        write_text(self.runs / trial_name(self.sweep, trial.config) / FAILURE, reason + "\n")
+        write_text(self.runs / self.run_of(trial) / FAILURE, reason + "\n")
         self.failures.add(reason)
-        self._end(trial, "FAILED")
+        self.end_trial(trial, "FAILED")
 
-    def _end(self, trial: Trial, status: Status) -> None:
+    def end_trial(self, trial: Trial, status: Status) -> None:
+        """Counts a trial, and ends its MLflow run where its process could not."""
         # The scheduler kills the process of a trial that it stops.
-        end_abandoned(self.runs / trial_name(self.sweep, trial.config), status)
+        end_abandoned(self.runs / self.run_of(trial), status)
         self.best = max(self.best, (trial.last_result or {}).get("selected", self.best))
         self.bar.set_postfix(best=f"{self.best:.4f}", refresh=False)
         self.bar.update()

@@ -12,6 +12,7 @@ from src.plots.search import (
     plot_parallel_coordinates,
     plot_parameter_scatter,
     plot_pareto_front,
+    plot_schedules,
 )
 from tests.plots.drawing import draw
 
@@ -61,3 +62,16 @@ def test_the_pareto_front_is_drawn_in_order() -> None:
     np.testing.assert_allclose(np.asarray(figure.axes[0].lines[1].get_xydata()), [(0.1, 0.9), (0.5, 0.5), (0.9, 0.1)])
     draw(figure)
     draw(plot_pareto_front([], [], ("plcc", "cider_d")))
+
+
+def test_schedules_are_steps_over_epochs_with_the_best_in_front() -> None:
+    schedules = {
+        "a": {"lr": [(0, 2, 1e-3), (2, 6, 1e-1)], "kind": [(0, 6, "x")]},
+        "b": {"lr": [(0, 6, 1e-2)], "kind": [(0, 6, "y")]},
+    }
+    figure = plot_schedules(schedules, "a", {"lr"})
+    lr, kind = figure.axes[:2]
+    np.testing.assert_allclose(np.asarray(lr.lines[-1].get_xydata()), [[0, 0], [2, 0], [2, 1], [6, 1]])
+    np.testing.assert_allclose(np.asarray(lr.lines[0].get_xydata()), [[0, 0.5], [6, 0.5]])
+    assert [label.get_text() for label in kind.get_yticklabels()] == ["x", "y"]
+    draw(figure)

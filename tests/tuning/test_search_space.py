@@ -6,7 +6,7 @@ from typing import Any
 import optuna
 import pytest
 
-from src.tuning.search_space import SearchSpace, domain_contains, preset_point, short_names
+from src.tuning.search_space import Domain, SearchSpace, domain_contains, nearest_value, preset_point, short_names
 from src.tuning.sweep_config import load_sweep
 from tests.tuning.test_sweep_config import CONDITIONAL, SPACE, write
 
@@ -63,3 +63,20 @@ def test_short_names_tell_keys_apart() -> None:
     keys = ["train.lr", "train.backbone_lr", "model.decoder.dropout", "model.mos.dropout"]
     assert list(short_names(keys).values()) == ["lr", "backbone_lr", "decoder.dropout", "mos.dropout"]
     assert short_names(["a.b", "b"]) == {"a.b": "a.b", "b": "b"}
+
+
+@pytest.mark.parametrize(
+    ("domain", "value", "nearest"),
+    [
+        ({"log": [1e-4, 1e-1]}, 0.12, 0.1),
+        ({"float": [0.1, 0.5]}, 0.08, 0.1),
+        ({"float": [0.0, 0.5], "step": 0.2}, 0.48, 0.4),
+        ({"int": [64, 250], "step": 64}, 160.3, 192),
+        ({"logint": [4, 64]}, 76.8, 64),
+        ({"choice": ["a", "b"]}, "b", "b"),
+    ],
+)
+def test_a_value_outside_of_its_domain_moves_to_the_nearest_within(domain: Domain, value: Any, nearest: Any) -> None:
+    assert nearest_value(domain, value) == pytest.approx(nearest)
+    assert type(nearest_value(domain, value)) is type(nearest)
+    assert domain_contains(domain, nearest_value(domain, value))

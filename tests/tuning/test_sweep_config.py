@@ -135,3 +135,34 @@ def test_the_cluster_file_is_as_ray_wants_it() -> None:
 
     schema = json.loads((Path(ray.__file__).parent / "autoscaler/ray-schema.json").read_text())
     jsonschema.validate(yaml.safe_load((ROOT / "sweeps/cluster.yaml").read_text()), schema)
+
+
+PBT = {"train.lr": {"log": [1e-4, 1e-1]}, "model.mos.plcc": {"float": [0.0, 2.0]}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"algorithm": "tpe"},
+            "search.yaml:[0-9]+: algorithm: tpe excludes scheduler pbt, whose first",
+        ),
+        ({"algorithm": "gp"}, "algorithm: gp excludes scheduler pbt"),
+        ({"final": {"train.epochs": 9}}, "final: is not for scheduler pbt"),
+        ({"folds": 5}, "folds: is not for scheduler pbt"),
+        ({"hours": 1}, "hours: is not for scheduler pbt"),
+        ({"at_once": 2}, "at_once: scheduler pbt runs as many trials as the resources allow"),
+        ({"objective": ["quality", "cider_d"]}, "objective: scheduler pbt compares trials by one score"),
+        ({"resources": {"workers": 2}}, "resources: scheduler pbt needs trials of one process"),
+        ({"trials": 1}, "trials: scheduler pbt needs at least 2 trials"),
+        ({"pbt": {"quantile": 0.7}}, "pbt.quantile: is 0.7"),
+        ({"space": {**PBT, "model.mos.hidden": {"choice": [0, 4]}}}, "space: model.mos.hidden: scheduler pbt cannot"),
+        ({"space": {"model.mos.plcc": {"choice": [0, 1]}}}, "space: scheduler pbt needs a range"),
+    ],
+)
+def test_what_excludes_population_based_training_is_refused(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        load_sweep(write(tmp_path, **{"scheduler": "pbt", "space": PBT, **settings}))
+    load_sweep(write(tmp_path, scheduler="pbt", space=PBT, algorithm="random"))
