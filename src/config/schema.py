@@ -4,6 +4,7 @@ A YAML file may include other files by paths relative to itself: `include: [data
 A later file wins over an earlier one, the file over its includes, the command line over all.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
@@ -379,8 +380,9 @@ class TrainConfig:
         stop_after: number of epochs after which training ends, with the learning rate that `epochs` gives them; 0: no
             earlier end.
         minutes: time limit of training in minutes; 0: no limit.
-        batch_size: number of photos in a batch.
-        lr: peak learning rate of the heads.
+        batch_size: number of photos in a batch; auto: the largest power of two that fits the GPU's memory, 64 on a CPU,
+            found before training. It changes no other key.
+        lr: peak learning rate of the heads; auto: found before training by a learning-rate range test.
         backbone_lr: peak learning rate of the backbone's trained stages.
         layer_decay: factor on the learning rate from each layer of a trained backbone to the layer before it; 1: the
             same rate for all layers.
@@ -412,8 +414,8 @@ class TrainConfig:
     epochs: Whole = 10
     stop_after: Whole = 0
     minutes: Minutes = 0.0
-    batch_size: Count = 64
-    lr: Above0 = 1e-3
+    batch_size: Count | Literal["auto"] = 64
+    lr: Above0 | Literal["auto"] = 1e-3
     backbone_lr: Above0 = 1e-4
     layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
     weight_decay: AtLeast0 = 0.01
@@ -436,6 +438,16 @@ class TrainConfig:
     compile: bool = False
     workers: Count = 1
     runs: str = "runs"
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate of the heads, once it is found; it is infinite before."""
+        return math.inf if isinstance(self.lr, str) else self.lr
+
+    @property
+    def batch(self) -> int:
+        """The number of images in a batch, once it is found; it is 1 before."""
+        return 1 if isinstance(self.batch_size, str) else self.batch_size
 
     @property
     def written_epochs(self) -> int:

@@ -27,6 +27,8 @@ def check_config(config: Config) -> None:
         raise UserError(f"{every}: must divide train.epochs {config.train.epochs}, or the last goes without a score")
     if config.train.self_critical.epochs > config.train.epochs:
         raise UserError("train.self_critical.epochs: more than train.epochs, of which they are the last ones; lower it")
+    if config.train.workers > 1 and "auto" in (config.train.lr, config.train.batch_size):
+        raise UserError("train.workers: one process finds train.lr and train.batch_size; set numbers, or workers 1")
     if config.folds or config.seeds > 1:
         raise UserError("folds and seeds are keys of src.train alone; remove them, or train the group by itself")
     if config.data.train_on_val and (config.train.patience or config.train.schedule == "plateau"):

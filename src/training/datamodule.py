@@ -104,7 +104,7 @@ class DataModule:
         learned = images.labelled()
         sources[learned] = [names.index(images.sources[i]) for i in learned]
         mixture = SourceMixture(sources, shares, self.config.train.seed)
-        batches = TrainBatchSampler(mixture, self.config.train.batch_size, self.rank, self.world)
+        batches = TrainBatchSampler(mixture, self.config.train.batch, self.rank, self.world)
         return ResumableDataLoader(images, batches, self.config.data.workers)
 
     def val_loader(self, most: int = 0) -> ResumableDataLoader:
@@ -114,7 +114,7 @@ class DataModule:
     def loader(self, part: str, most: int = 0) -> ResumableDataLoader:
         """The images of val or test in their order; each task gets those with its label."""
         images = self.dataset(part)
-        size = -(-self.config.train.batch_size // self.world)
+        size = -(-self.config.train.batch // self.world)
         batches = EvalBatchSampler(len(images), size, self.rank, self.world, most)
         return ResumableDataLoader(images, batches, self.config.data.workers)
 

@@ -10,10 +10,12 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from src.config.schema import TrainConfig
 
+BETAS = (0.9, 0.99)  # of AdamW
+
 
 def make_optimizer(model: nn.Module, train: TrainConfig, steps: int) -> dict[str, Any]:
     """AdamW (Loshchilov and Hutter 2019) and a schedule over `steps` optimiser steps, as Lightning takes them."""
-    optimizer = torch.optim.AdamW(parameter_groups(model, train), betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(parameter_groups(model, train), betas=BETAS)
     if train.schedule == "plateau":
         plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=2)
         rule: dict[str, Any] = {"scheduler": plateau, "monitor": "val/selected", "frequency": train.eval_every}
@@ -35,7 +37,7 @@ def parameter_groups(model: nn.Module, train: TrainConfig) -> list[dict[str, Any
         if parameter.requires_grad and id(parameter) not in grouped:
             groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
     for (backbone, matrix), parameters in sorted(groups.items(), key=lambda item: item[0]):
-        lr = train.backbone_lr if backbone else train.lr
+        lr = train.backbone_lr if backbone else train.peak_lr
         decay = train.weight_decay if matrix else 0.0
         layers.append({"params": parameters, "lr": lr, "initial": lr, "weight_decay": decay})
     return layers
@@ -55,7 +57,7 @@ def lr_schedule(optimizer: torch.optim.Optimizer, train: TrainConfig, steps: int
     Self-critical epochs have a schedule of their own.
     """
     late = round(steps * train.self_critical.epochs / train.epochs)
-    first, peak = steps - late, train.self_critical.lr / train.lr
+    first, peak = steps - late, train.self_critical.lr / train.peak_lr
 
     def factor(step: int) -> float:
         if step < first:

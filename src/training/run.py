@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from src.training.config_checks import check_config, check_places
 from src.training.datamodule import DataModule
 from src.training.finalize import finalize_run
 from src.training.lightning_module import MultitaskModule
+from src.training.run_finders import find_settings
 from src.training.self_critical import SelfCriticalLoss
 from src.training.trainer import fit_model, make_trainer
 
@@ -84,6 +86,7 @@ def train_process(
 ) -> dict[str, Any]:
     """Trains in this process, alone or as one of a group. Returns as `train`; of a group, rank 0 does."""
     reuse_memory()
+    config = deepcopy(config)  # of which settings are found here
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     seed_everything(config.train.seed, verbose=False)
@@ -100,6 +103,7 @@ def train_process(
         if first:
             folder.tidy()
         model = make_model(config, backbone, data)
+        find_settings(config, folder, model, data, tracker)
         self_critical = make_self_critical_loss(config, model, data)
         module = MultitaskModule(model, config, data.tokenizer, meteor, self_critical, group)
         trainer = make_trainer(config, folder, tracker, extra_callbacks, group.world)

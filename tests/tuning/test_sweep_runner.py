@@ -10,6 +10,7 @@ import yaml
 
 from src.common.errors import UserError
 from src.sweep import main
+from src.tracking.finished_runs import find_group
 from src.tracking.run_registry import find_model, list_runs
 from tests.training.test_run import experiment
 
@@ -25,6 +26,7 @@ def sweep_file(folder: Path, **settings: object) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("ray_started")
 def test_a_search_leaves_one_run_a_trial_and_is_not_repeated(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +70,7 @@ def test_a_search_leaves_one_run_a_trial_and_is_not_repeated(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_started")
 def test_a_search_of_two_scores_goes_on_after_a_failure_and_stops_after_two_alike(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,18 +91,24 @@ def test_a_search_of_two_scores_goes_on_after_a_failure_and_stops_after_two_alik
     assert (elsewhere / "runs/sweep-little/plots/front.png").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("ray_started")
 def test_the_best_is_trained_out_on_all_folds_which_predict_together(elsewhere: Path) -> None:
-    file = str(sweep_file(elsewhere, trials=1, folds=3))
+    final = {"train.epochs": 1, "model.decoder.enabled": False}
+    file = str(sweep_file(elsewhere, trials=1, folds=2, fixed={"train.epochs": 1}, final=final))
     assert main(["--config", file]) == 0
     runs = {run.name: run for run in list_runs("multitask")}
-    folds = [runs[f"little-best-fold{fold}"] for fold in range(3)]
+    names = [f"little-best-fold{fold}-seed0" for fold in range(2)]
+    group = find_group("little")
+    assert group
+    assert (group.name, group.members) == ("little-best", names)
+    folds = [runs[name] for name in names]
+    assert {run.tags["mlflow.parentRunId"] for run in folds} == {runs["little-best"].id}
     held = [set(json.loads((run.folder / "answers.json").read_text())["names"]) for run in folds if run.folder]
     assert sum(map(len, held)) == len(set.union(*held)) == 24  # every photo is held out once
     scores = [run.metrics["selected"] for run in folds]
-    assert runs["little"].metrics["final_selected"] == pytest.approx(sum(scores) / 3)
-    assert find_model("little") == elsewhere / f"runs/little-best-fold{scores.index(max(scores))}/model"
-    assert len(json.loads((elsewhere / "out.json").read_text())["members"]) == 3
+    assert runs["little"].metrics["final_selected"] == pytest.approx(sum(scores) / 2)
+    assert find_model("little").resolve() == elsewhere / f"runs/{names[scores.index(max(scores))]}/model"
+    assert len(json.loads((elsewhere / "out.json").read_text())["members"]) == 2
 
 
 def test_a_wrong_space_is_refused_before_anything_starts(elsewhere: Path) -> None:
