@@ -42,11 +42,11 @@ def sweep_sections(name: str, runs: Path) -> list[Section]:
 
 def schedule_sections(study: optuna.Study, folder: Path) -> list[Section]:
     """The schedule that population based training found, in one section; none where the sweep has none."""
-    if (found := SweepSchedules.read(folder)) is None:
+    if (schedules := SweepSchedules.read(folder)) is None:
         return []
-    header, *rows = found.rows()
-    plot = make_plot("search_schedule", "schedules of all trials", found.figure(study.user_attrs["space"]))
-    text = f"The values over the epochs that led to the weights of {found.best}, and the trials that trained with them."
+    header, *rows = schedules.rows()
+    plot = make_plot("search_schedule", "schedules of all trials", schedules.figure(study.user_attrs["space"]))
+    text = f"The values that led to the weights of {schedules.best}, and the trials that trained with them."
     return [Section("Schedule", text, [Table(header, rows), plot])]
 
 

@@ -49,19 +49,19 @@ def find_settings(
     train, file = config.train, folder.path / FOUND
     if "auto" not in (train.batch_size, train.lr) or tracker is None:
         return
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     if train.batch_size == "auto":
-        found["batch_size"] = train.batch_size = found.get("batch_size") or find_batch_size(config, model, data)
+        numbers["batch_size"] = train.batch_size = numbers.get("batch_size") or find_batch_size(config, model, data)
         progress_line(f"train.batch_size: {train.batch_size}")
     if train.lr == "auto" and train.epochs and (model.decoder is not None or model.learns_mos):
-        if "lr" not in found:
-            found["rates"], found["losses"] = range_test(config, model, data)
-            found["lr"] = steepest_lr(found["rates"], found["losses"])
-        train.lr = found["lr"]
-        progress_line(f"train.lr: {found['lr']:.3g}")
-        tracker.log_figure(plot_lr_range(found["rates"], found["losses"], found["lr"]), "plots/lr_range.png")
-    write_text(file, json.dumps(found, indent=1) + "\n")
-    tracker.log_metrics({f"found/{name}": found[name] for name in ("batch_size", "lr") if name in found})
+        if "lr" not in numbers:
+            numbers["rates"], numbers["losses"] = range_test(config, model, data)
+            numbers["lr"] = steepest_lr(numbers["rates"], numbers["losses"])
+        train.lr = numbers["lr"]
+        progress_line(f"train.lr: {numbers['lr']:.3g}")
+        tracker.log_figure(plot_lr_range(numbers["rates"], numbers["losses"], numbers["lr"]), "plots/lr_range.png")
+    write_text(file, json.dumps(numbers, indent=1) + "\n")
+    tracker.log_metrics({f"found/{name}": numbers[name] for name in ("batch_size", "lr") if name in numbers})
 
 
 def find_batch_size(config: Config, model: MultitaskModel, data: DataModule) -> int:
@@ -131,14 +131,15 @@ def range_test(config: Config, model: MultitaskModel, data: DataModule) -> tuple
     with unchanged(model):
         torch.manual_seed(config.train.seed)
         optimizer, heads = head_optimizer(config, model.to(best_device()))
-        for batch in islice(endless_batches(data), LR_STEPS):
-            rates.append(LOWEST_LR * factor ** len(rates))
+        for step, batch in enumerate(islice(endless_batches(data), LR_STEPS)):
             for group in heads:
-                group["lr"] = rates[-1]
-            losses.append(train_step(config, model, optimizer, batch.to(best_device())))
-            smooth = smooth_losses(losses)
+                group["lr"] = LOWEST_LR * factor**step
+            loss = train_step(config, model, optimizer, batch.to(best_device()))
+            smooth = smooth_losses([*losses, loss])
             if not smooth[-1] <= DIVERGENCE * min(smooth):  # NaN too
                 break
+            rates.append(LOWEST_LR * factor**step)
+            losses.append(loss)
     return rates, losses
 
 

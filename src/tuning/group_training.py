@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.common.errors import UserError
+from src.common.errors import UserError, one_line
 from src.common.ray_cluster import IDLE_CPUS, enter_working_folder, ray_session
 from src.config.schema import Config, to_dict
 from src.evaluation.out_of_fold import MemberPredictions, OofScores, oof_table, score_out_of_fold
@@ -29,6 +29,7 @@ from src.tracking.mlflow_client import tracking_uri
 from src.tracking.mlflow_tracker import Tracker
 from src.tracking.run_folder import RunFolder, run_name
 from src.tracking.run_group import OOF, OOF_SCORES, write_group, write_oof
+from src.tracking.run_lock import wait_until_free
 from src.training.config_checks import check_config, check_places
 from src.training.datamodule import build_feature_store
 from src.training.run import train
@@ -172,11 +173,14 @@ def train_in_ray(members: Sequence[Member], at_once: int) -> None:
                 member = waiting.popleft()
                 running[task.remote(member.config, cpus, str(Path.cwd()))] = member
             [ready], _ = ray.wait(list(running), num_returns=1)
+            name = running.pop(ready).config.track.name
             try:
                 result = ray.get(ready)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause or error from error
-            del running[ready]
+            except ray.exceptions.RayError as error:
+                remedy = "look at the machine's memory, then give the same command again"
+                raise UserError(f"{name}: its process died too often ({one_line(error)[:200]}); {remedy}") from error
             done = len(members) - len(waiting) - len(running)
             print(f"run {done}/{len(members)}: {result['name']}  {result['seconds']:.1f} s", file=sys.stderr)
 
@@ -197,6 +201,7 @@ def train_in_worker(config: Config, threads: int, home: str) -> dict[str, Any]:
     """Trains one run in a process of Ray."""
     enter_working_folder(home)
     config.train.threads = threads
+    wait_until_free(RunFolder(Path(config.train.runs) / config.track.name).path)  # by a process of an earlier command
     return train(config)
 
 

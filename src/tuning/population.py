@@ -92,7 +92,7 @@ def member_values(folder: RunFolder, first: dict[str, Any]) -> dict[str, Any]:
 def make_pbt(sweep: SweepConfig) -> PopulationBasedTraining:
     """Ray's scheduler. It compares trials by their latest score, in the order in which they reach an exchange."""
 
-    def keep_in_ranges(values: dict[str, Any]) -> dict[str, Any]:
+    def clip_values(values: dict[str, Any]) -> dict[str, Any]:
         return {key: nearest_value(sweep.space[key], value) for key, value in values.items()}
 
     return PopulationBasedTraining(
@@ -104,7 +104,7 @@ def make_pbt(sweep: SweepConfig) -> PopulationBasedTraining:
         hyperparam_mutations={k: domain.get("choice") or ray_domain(domain) for k, domain in sweep.space.items()},
         quantile_fraction=sweep.pbt.quantile,
         resample_probability=sweep.pbt.resample,
-        custom_explore_fn=keep_in_ranges,
+        custom_explore_fn=clip_values,
         log_config=False,
     )
 
@@ -168,7 +168,7 @@ class PopulationProgress(TrialProgress):
         name, member = self.member(trial)
         result = RunFolder(self.runs / name)
         if status == "FAILED":
-            self.deaths.study.tell(member.number, state=optuna.trial.TrialState.FAIL)
+            self.deaths.study.tell(member.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
         elif result.result.exists():
             self.deaths.study.tell(member.number, result.finished()["selected"])
 
@@ -184,12 +184,12 @@ def finish_population(sweep: SweepConfig, folder: Path, study: Study, tracker: T
     for place in (place for name in trials for place in (runs / name / "checkpoints").glob(f"{EXCHANGE}*")):
         shutil.rmtree(place)
     best = trial_name(sweep.name, best_trial(study).params)
-    schedules = {name: trained_schedule(RunFolder(runs / name), trial) for name, trial in trials.items()}
-    found = SweepSchedules(best, schedules)
-    found.write(folder)
+    parts = {name: trained_schedule(RunFolder(runs / name), trial) for name, trial in trials.items()}
+    schedules = SweepSchedules(best, parts)
+    schedules.write(folder)
     tracker.log_artifact(folder / SCHEDULE)
-    tracker.log_figure(found.figure(sweep.space), "plots/schedule.png")
-    print(found.table())
+    tracker.log_figure(schedules.figure(sweep.space), "plots/schedule.png")
+    print(schedules.table())
     return [copy_run(runs / best, f"{sweep.name}-best")]
 
 

@@ -2,9 +2,12 @@
 
 import json
 import re
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from pycocoevalcap.cider.cider import Cider
 from scipy.stats import pearsonr
@@ -20,6 +23,8 @@ from src.report import main as report
 from src.tracking.finished_runs import find_group
 from src.tracking.mlflow_client import open_client
 from src.tracking.run_group import read_oof
+from src.tracking.run_lock import LOCK
+from src.tracking.run_log import read_metrics
 from src.tracking.run_registry import list_runs
 from src.train import main
 from tests.reporting.report_reader import read_report
@@ -205,3 +210,52 @@ def test_a_group_with_captions_and_mos(elsewhere: Path) -> None:
     assert json.loads(Path("group.json").read_text())["comments"] == "consensus"  # each fold has its own vocabulary
     assert ensemble(["--models", *names, "--data", "data/train", "--output", "joint.csv"]) == 0
     assert read_submission(Path("joint.csv")).comments == group.comments
+
+
+def kill_worker(folder: Path, killed: list[str]) -> None:
+    """Kills the process of the first run that has a checkpoint; notes the run's name."""
+    end = time.monotonic() + 400
+    while not killed and time.monotonic() < end:
+        for file in folder.glob("runs/tiny-fold*/checkpoints/last.ckpt"):
+            run = file.parents[1]
+            holders = [one for one in psutil.Process().children(recursive=True) if holds(one, run / LOCK)]
+            if holders and not (run / "result.json").exists():
+                holders[0].kill()
+                killed.append(run.name)
+                return
+        time.sleep(0.02)
+
+
+def holds(process: psutil.Process, file: Path) -> bool:
+    """Whether a process has a file open."""
+    try:
+        return str(file) in [opened.path for opened in process.open_files()]
+    except psutil.Error:
+        return False
+
+
+@pytest.mark.usefixtures("ray_started")
+def test_runs_train_at_the_same_time_and_one_whose_process_dies_resumes(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(experiment(elsewhere, epochs=6, ema=0.0))
+    killed: list[str] = []
+    killer = threading.Thread(target=kill_worker, args=(elsewhere.resolve(), killed))
+    killer.start()
+    words = ["--config", file, *QUALITY, *SAME, "--folds", "2", "--seeds", "1", "--at-once", "2"]
+    assert main(words) == 0
+    killer.join()
+    assert killed
+    names = [f"tiny-fold{fold}-seed0" for fold in range(2)]
+    assert "run 2/2: " in capsys.readouterr().err
+    group = find_group("tiny")
+    assert group
+    assert group.members == names
+    assert sorted(read_oof(Path("runs/tiny"))["img_name"]) == [f"{i:04}" for i in range(PHOTOS)]
+    assert sorted((run.name, run.status) for run in list_runs()) == [(n, "FINISHED") for n in ["tiny", *names]]
+    for name in names:  # no step was left out or repeated
+        steps = [step for step, _ in read_metrics(Path("runs", name, "history.jsonl"))["val/loss"]]
+        assert len(steps) == len(set(steps)) == 6
+    times = [Path("runs", name, "result.json").stat().st_mtime_ns for name in names]
+    assert main(words) == 0
+    assert [Path("runs", name, "result.json").stat().st_mtime_ns for name in names] == times
