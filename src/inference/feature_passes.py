@@ -64,8 +64,8 @@ def feature_passes(
 def mos_passes(config: Config, views: MosViewsConfig) -> list[FeaturePass]:
     """The passes of the mos head, scale by scale."""
     inputs = [(0, config.data.mos_size)]
-    for network, further in enumerate(config.model.mos.backbones, 1):
-        inputs += [(network, size) for size in further.sizes or [config.data.mos_size]]
+    for network, extra in enumerate(config.model.mos.backbones, 1):
+        inputs += [(network, size) for size in extra.sizes or [config.data.mos_size]]
     tiles = (views.tiles, views.overlap) if views.tiles > 1 else (1, 0.0)
     return [
         FeaturePass(network, scaled_size(size, scale), ("levels",), *tiles, view)

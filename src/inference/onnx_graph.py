@@ -47,7 +47,7 @@ class EncoderGraph(nn.Module):
         """The backbone, and where `kinds` has levels, the mos head and its further networks."""
         super().__init__()
         self.backbone, self.mos, self.kinds = model.backbone, model.mos, set(kinds)
-        self.further = model.networks[1:] if "levels" in self.kinds else []
+        self.mos_backbones = model.networks[1:] if "levels" in self.kinds else []
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """One or two outputs."""
@@ -60,7 +60,7 @@ class EncoderGraph(nn.Module):
 
     def _mos(self, levels: Tensor, pixels: Tensor) -> Tensor:
         assert self.mos is not None
-        return self.mos(torch.cat([levels, *(network.levels(pixels) for network in self.further)], dim=1))
+        return self.mos(torch.cat([levels, *(network.levels(pixels) for network in self.mos_backbones)], dim=1))
 
 
 class StartGraph(nn.Module):

@@ -70,8 +70,8 @@ def _complete_config(config: Config, model: MultitaskModel) -> Config:
     """The config with those of the networks themselves, which may hold sizes from files that are not needed again."""
     pairs = zip(config.model.mos.backbones, model.networks[1:], strict=True)
     networks = [
-        replace(further, name=network.config.name, options=network.config.options) if further.name else further
-        for further, network in pairs
+        replace(extra, name=network.config.name, options=network.config.options) if extra.name else extra
+        for extra, network in pairs
     ]
     mos = replace(config.model.mos, backbones=networks)
     return replace(config, model=replace(config.model, backbone=model.backbone.config, mos=mos))
@@ -151,7 +151,7 @@ def _model(path: Path, config: Config) -> MultitaskModel:
 
 def _untrained_model(config: Config, vocabulary: int, styles: int) -> MultitaskModel:
     """A model of a config, with random weights."""
-    networks = [replace(further, weights="none") for further in config.model.mos.backbones]
+    networks = [replace(extra, weights="none") for extra in config.model.mos.backbones]
     mos = replace(config.model.mos, backbones=networks)
     settings = replace(config.model, backbone=replace(config.model.backbone, weights="none"), mos=mos)
     backbone = Backbone(settings.backbone)

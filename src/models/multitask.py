@@ -90,7 +90,7 @@ class MultitaskModel(nn.Module):
         self.config = config
         self.backbone = backbone
         self.mos_backbones = nn.ModuleList(mos_backbones)
-        counts = [len(further.sizes) or 1 for further in config.mos.backbones]
+        counts = [len(extra.sizes) or 1 for extra in config.mos.backbones]
         pairs = zip(counts, self.networks[1:], strict=True)
         level_size = sum((count * network.level_size for count, network in pairs), backbone.level_size)
         self.mos = make_mos_head(config.mos, level_size) if config.mos.enabled else None

@@ -77,12 +77,12 @@ def check_selection_score(config: Config) -> None:
 
 def check_mos_backbones(config: Config) -> None:
     """Raises UserError where model.mos.backbones cannot be read, or an entry adds nothing."""
-    further = config.model.mos.backbones
-    if further and not (config.model.mos.enabled and config.data.cache):
+    backbones = config.model.mos.backbones
+    if backbones and not (config.model.mos.enabled and config.data.cache):
         raise UserError(
             "model.mos.backbones: are read from the feature cache for mos; set data.cache true, or leave them out"
         )
-    for i, entry in enumerate(further):
+    for i, entry in enumerate(backbones):
         if not (entry.name or entry.sizes):
             raise UserError(
                 f"model.mos.backbones[{i}]: has neither a name nor sizes; give a timm model, or other sizes"

@@ -154,9 +154,9 @@ def load_start_weights(run: str, model: MultitaskModel, data: DataModule) -> Non
         raise UserError(f"train.start_from {run}: its tokenizer is not that of this data; train both on the same data")
     state = loaded.model.state_dict()
     if not model.learns_mos:  # it is fitted to this run's own images
-        own = ("mos.", "mos_backbones.")
-        state = {name: value for name, value in state.items() if not name.startswith(own)}
-        state |= {name: value for name, value in model.state_dict().items() if name.startswith(own)}
+        parts = ("mos.", "mos_backbones.")
+        state = {name: value for name, value in state.items() if not name.startswith(parts)}
+        state |= {name: value for name, value in model.state_dict().items() if name.startswith(parts)}
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
