@@ -82,7 +82,8 @@ def test_a_population_cut_short_goes_on_and_leaves_its_schedule(
         config = json.loads((elsewhere / "runs" / run / "config.json").read_text())
         assert config["train"]["lr"] == last["values"]["train.lr"]
         assert config["model"]["mos"]["dropout"] == last["values"]["model.mos.dropout"]
-        assert {g["lr"] for g in checkpoint["optimizer_states"][0]["param_groups"]} == {config["train"]["lr"]}
+        assert {g["initial"] for g in checkpoint["optimizer_states"][0]["param_groups"]} == {config["train"]["lr"]}
+        assert set(checkpoint["lr_schedulers"][0]["base_lrs"]) == {config["train"]["lr"]}
         assert checkpoint["global_step"] == 4 * 4
     ancestors = {run: {part["run"] for part in last_schedule(elsewhere, run)} for run in runs}
     assert max(map(len, ancestors.values())) == 2, "no checkpoint was exchanged"
