@@ -81,6 +81,9 @@ class DataConfig:
         folds: number of folds of the random sources' train and validation photos, stratified by mos; 0: no folds.
         fold: number of the fold for validation, from 0.
         train_on_val: train on the validation photos too; the model has no score of its own.
+        exclude: file of photos that training and validation leave out: a name on each line, or a CSV with img_name,
+            such as that of `python -m src.prepare audit`, where a row with a caption leaves out this training caption
+            alone; empty: none.
         near_duplicates: put near-duplicate photos (another size, quality or format, by a perceptual hash) in the same
             part, as exact copies always are.
         split_seed: seed of random splits.
@@ -103,6 +106,7 @@ class DataConfig:
     folds: Whole = 0
     fold: Whole = 0
     train_on_val: bool = False
+    exclude: str = ""
     near_duplicates: bool = False
     split_seed: Seed = 0
     split_dir: str = "cache/splits"

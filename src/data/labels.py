@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from src.common.errors import UserError
 from src.config.plugin_keys import decoder_class
 from src.config.schema import Config, ModelConfig
+from src.data.exclusions import read_exclusions
 from src.data.formats.base import style_names
 from src.data.sample import Sample
-from src.data.split import PARTS, Key, part_samples
+from src.data.sources import official_splits, read_sources
+from src.data.split import PARTS, Key, part_samples, split_images
 from src.data.tokenizer import Tokenizer
 
 
@@ -23,9 +25,19 @@ def labelled_samples(samples: Sequence[Sample], model: ModelConfig) -> list[Samp
     return [sample for sample in samples if has_label(sample, "levels", model) or has_label(sample, "grid", model)]
 
 
-def labelled_split(samples: Sequence[Sample], parts: Mapping[Key, str], model: ModelConfig) -> dict[str, list[Sample]]:
-    """As labelled, of train, val and test."""
-    return {part: labelled_samples(part_samples(samples, parts, part), model) for part in PARTS}
+def labelled_split(samples: Sequence[Sample], parts: Mapping[Key, str], config: Config) -> dict[str, list[Sample]]:
+    """As labelled, of train, val and test; train without the captions that the config excludes."""
+    split = {part: part_samples(samples, parts, part) for part in PARTS}
+    exclusions = read_exclusions(config.data, samples)
+    split["train"] = [exclusions.without_captions(sample) for sample in split["train"]]
+    return {part: labelled_samples(chosen, config.model) for part, chosen in split.items()}
+
+
+def load_training_samples(config: Config) -> list[Sample]:
+    """The training images of a config as `labelled_split` gives them. Raises UserError where they cannot be read."""
+    samples = read_sources(config.data)
+    split = split_images(samples, config.data, official_splits(config.data))
+    return labelled_split(samples, split, config)["train"]
 
 
 def require_labels(train: Sequence[Sample], model: ModelConfig) -> None:

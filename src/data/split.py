@@ -16,6 +16,7 @@ import pandas as pd
 from src.common.errors import UserError
 from src.common.files import atomic_write
 from src.config.schema import DataConfig
+from src.data.exclusions import leave_out
 from src.data.image_hashes import hash_image, hash_images, map_in_threads
 from src.data.leaky_split import LEAKING, is_leaky, warn_leaked
 from src.data.near_duplicates import near_duplicate_labels
@@ -36,11 +37,11 @@ def split_images(samples: Sequence[Sample], config: DataConfig, given: Given) ->
 
     Args:
         samples: of all sources; (source, name) is unique.
-        config: val, test, folds, fold, split_seed; split_dir.
+        config: val, test, folds, fold, split_seed; split_dir; exclude.
         given: the official splits (sources.official_splits).
 
     Raises:
-        UserError: impossible settings, or a split file of other images, or made without some.
+        UserError: impossible settings, a split file of other images, or made without some, or as read_exclusions.
     """
     _check(config)
     file = split_file(samples, config, given)
@@ -52,7 +53,7 @@ def split_images(samples: Sequence[Sample], config: DataConfig, given: Given) ->
         _write(file, samples, parts, hashes)
     if is_leaky(config):
         warn_leaked(samples, parts)
-    return _final_parts(parts, config)
+    return _final_parts(parts, config, samples)
 
 
 def planned_split(
@@ -65,7 +66,7 @@ def planned_split(
         parts = _read(file, samples)
     else:
         parts = assign_parts(samples, config, given, unit_labels(samples, config, hashes))
-    return _final_parts(parts, config)
+    return _final_parts(parts, config, samples)
 
 
 def split_file(samples: Sequence[Sample], config: DataConfig, given: Given) -> Path:
@@ -155,9 +156,10 @@ def part_samples(samples: Iterable[Sample], parts: Mapping[Key, str], part: str)
     return [sample for sample in samples if parts.get(_key(sample)) == part]
 
 
-def _final_parts(parts: dict[Key, str], config: DataConfig) -> dict[Key, str]:
-    """The parts, with val in train where the config says so."""
-    return {key: "train" if part == "val" and config.train_on_val else part for key, part in parts.items()}
+def _final_parts(parts: dict[Key, str], config: DataConfig, samples: Sequence[Sample]) -> dict[Key, str]:
+    """The parts without excluded images, and with val in train where the config says so."""
+    merged = {key: "train" if part == "val" and config.train_on_val else part for key, part in parts.items()}
+    return leave_out(merged, config, samples)
 
 
 def _key(sample: Sample) -> Key:

@@ -168,7 +168,7 @@ def _label_problems(
         what = f"data set has no {labels}" if samples else "data set has no photos"
         remedy = "fill in the columns mos or comments, or name the caption file with `captions`"
         return [DataProblem.of(what, where, remedy, True)]
-    labelled = labelled_split(samples, parts, config.model)
+    labelled = labelled_split(samples, parts, config)
     remedies = {"train": "lower data.val and data.test", "val": "raise data.val, or lower data.folds"}
     empty = [
         DataProblem.of(f"split has no {part} photos with {labels}", where, f"{remedy}, or set split: random", True)

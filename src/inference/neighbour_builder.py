@@ -12,8 +12,9 @@ from src.common.errors import UserError
 from src.common.files import write_text
 from src.config.schema import Config
 from src.data.image_hashes import hash_images
+from src.data.labels import load_training_samples
 from src.data.sample import Sample
-from src.data.sources import load_part, pseudo_sources
+from src.data.sources import pseudo_sources
 from src.inference.caption_style import source_style
 from src.inference.image_embedding import embed_images
 from src.inference.model_loading import load_model
@@ -31,7 +32,7 @@ def add_neighbours(options: Namespace) -> str:
     loaded, folder = load_model(options.model)
     if not loaded.config.model.decoder.enabled:
         raise UserError(f"--model {options.model}: writes no captions; name a model that does")
-    neighbours = collect_neighbours(Predictor.of_model(loaded), load_part(loaded.config, "train"))
+    neighbours = collect_neighbours(Predictor.of_model(loaded), load_training_samples(loaded.config))
     neighbours.save(folder)
     if options.enable:
         enable_rerank(folder, loaded.config)

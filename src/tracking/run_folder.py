@@ -146,8 +146,12 @@ def without_moved_files(changed: list[str], earlier: dict[str, Any], config: Con
         tags: with which a run of that identity began, with hashes of its data and weights; empty: none began.
     """
     if not tags:
-        return [key for key in changed if key not in ("data.sources", "model.backbone.weights")]
-    is_same = {"data.sources": is_same_data, "model.backbone.weights": is_same_file_of_weights}
+        return [key for key in changed if key not in ("data.sources", "data.exclude", "model.backbone.weights")]
+    is_same = {
+        "data.sources": is_same_data,
+        "data.exclude": is_same_data,
+        "model.backbone.weights": is_same_file_of_weights,
+    }
     return [key for key in changed if key not in is_same or not is_same[key](earlier, config, tags)]
 
 

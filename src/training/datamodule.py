@@ -80,12 +80,12 @@ class DataModule:
         self.styles = {source_name(source): source.style or source_name(source) for source in config.data.sources}
         samples = read_sources(config.data)
         split = split_images(samples, config.data, official_splits(config.data))
-        self.parts = labelled_split(samples, split, config.model)
+        self.parts = labelled_split(samples, split, config)
         if not self.parts["train"]:
             raise UserError("no training photo carries a label that the model learns; check data.sources and the split")
         require_labels(self.parts["train"], config.model)
         self.tokenizer = tokenizer or train_tokenizer(self.people_labelled(), config)
-        self.data_hash = hash_data(samples, split)
+        self.data_hash = hash_data(samples, split, config.data)
         self._datasets: dict[str, ImageDataset] = {}
         if self.cached and config.data.augment_captions:
             warnings.warn("data.augment_captions changes live photos only: set data.cache to false", stacklevel=2)

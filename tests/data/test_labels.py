@@ -18,7 +18,7 @@ BARE = Sample(Path("b.jpg"), "b", "s")
 def test_a_part_holds_photos_whose_label_a_head_learns(mos: bool, captions: bool, names: list[str]) -> None:
     model = ModelConfig(mos=MosConfig(enabled=mos), decoder=DecoderConfig(enabled=captions))
     samples = [RATED, CAPTIONED, BARE]
-    parts = labelled_split(samples, {("s", sample.name): "train" for sample in samples}, model)
+    parts = labelled_split(samples, {("s", sample.name): "train" for sample in samples}, Config(model=model))
     assert {part: [sample.name for sample in held] for part, held in parts.items()} == {
         "train": names,
         "val": [],
