@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from src.common.errors import UserError, run_command
-from src.data.prepare_options import USAGE, parse_data_options, parse_demo_options, parse_neighbours_options
+from src.common.errors import run_command
+from src.data import prepare_options
 from src.tracking.run_registry import find_model
 
 
@@ -12,18 +12,16 @@ def main(args: Sequence[str] | None = None) -> int:
     """Hands the command line to one of the commands. Returns the exit code."""
     command, *words = (sys.argv[1:] if args is None else args) or ["--help"]
     if command in ("-h", "--help"):
-        print(USAGE, end="")
+        print(prepare_options.USAGE, end="")
         return 0
-    commands = {run.__name__: run for run in (check, demo, split, cache, neighbours, biq2021, spice)}
-    if command not in commands:
-        raise UserError(f"no command {command!r}; type one of {', '.join(commands)}")
-    return commands[command](words) or 0
+    commands = {run.__name__: run for run in (check, demo, audit, split, cache, neighbours, biq2021, spice)}
+    return prepare_options.choose_command(command, commands)(words) or 0
 
 
 def check(args: Sequence[str]) -> int:
     from src.data.validation import check_data
 
-    config, has_folder, next_config = parse_data_options("check", args)
+    config, has_folder, next_config = prepare_options.parse_data_options("check", args)
     report = check_data(config, whole=not has_folder)
     print(report if report.failed else f"{report}\n\ngood to train; next: python -m src.train --config {next_config}")
     return int(report.failed)
@@ -32,30 +30,34 @@ def check(args: Sequence[str]) -> int:
 def demo(args: Sequence[str]) -> None:
     from src.data.demo import make_demo
 
-    folder, photos, seed, next_folder = parse_demo_options(args)
+    folder, photos, seed, next_folder = prepare_options.parse_demo_options(args)
     state = "wrote" if make_demo(folder, photos, seed) else "unchanged:"
     print(f"{state} challenge and flickr8k in {folder}\nnext: python -m src.prepare check --folder {next_folder}")
+
+
+def audit(args: Sequence[str]) -> None:
+    options = prepare_options.parse_audit_options(args)
+    from src.reporting.audit_page import write_audit
+
+    print(write_audit(options))
 
 
 def split(args: Sequence[str]) -> None:
     from src.data.sources import make_split
 
-    config, _, next_config = parse_data_options("split", args)
+    config, _, next_config = prepare_options.parse_data_options("split", args)
     print(f"{make_split(config.data)}\nnext: python -m src.prepare cache --config {next_config}")
 
 
 def cache(args: Sequence[str]) -> None:
-    config, _, next_config = parse_data_options("cache", args)
+    config, _, next_file = prepare_options.parse_data_options("cache", args)
     from src.training.datamodule import build_feature_store
 
-    result = build_feature_store(config)
-    for path, reason in list(result.failed.items())[:5]:
-        print(f"left out: {path}: {reason}", file=sys.stderr)
-    print(f"{result}\nthey are in {config.data.cache_dir}; next: python -m src.train --config {next_config}")
+    print(f"{build_feature_store(config)}\nin {config.data.cache_dir}; next: python -m src.train --config {next_file}")
 
 
 def neighbours(args: Sequence[str]) -> None:
-    options = parse_neighbours_options(args)
+    options = prepare_options.parse_neighbours_options(args)
     find_model(options.model)  # before torch loads, which takes seconds
     from src.inference.neighbour_builder import add_neighbours
 
@@ -69,11 +71,9 @@ def biq2021(args: Sequence[str]) -> None:
 
 
 def spice(args: Sequence[str]) -> None:
-    from src.metrics.spice import fetch_spice, parse_fetch_options
+    from src.metrics.spice import install_spice, parse_fetch_options
 
-    folder, archive = parse_fetch_options(args)
-    state = "wrote" if fetch_spice(folder, archive) else "unchanged:"
-    print(f"{state} {folder}\nnext: python -m src.evaluate --model RUN --spice true")
+    print(install_spice(*parse_fetch_options(args)))
 
 
 if __name__ == "__main__":

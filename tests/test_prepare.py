@@ -132,7 +132,7 @@ def test_unknown_command_is_one_line() -> None:
     shown = run("chek")
     assert (shown.returncode, shown.stderr) == (
         2,
-        "error: no command 'chek'; type one of check, demo, split, cache, neighbours, biq2021, spice\n",
+        "error: no command 'chek'; type one of check, demo, audit, split, cache, neighbours, biq2021, spice\n",
     )
 
 

@@ -3,24 +3,27 @@
 Held by tests/test_prepare.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
 from jsonargparse import Namespace
 
+from src.common.errors import UserError
 from src.common.plugins import plugin_names
 from src.config.cli import make_parser, parse_command
-from src.config.schema import Config, Count, Seed, SourceConfig
+from src.config.schema import Above0, Config, Count, Seed, SourceConfig
 from src.data.formats.base import FORMATS
 
+Command = Callable[[Sequence[str]], int | None]
 USAGE = """\
 usage: python -m src.prepare COMMAND [options]; --help after a command explains its options
 
 commands:
   check       say what is in a data set and what is wrong with it (exit code 1 where training would go wrong)
   demo        make the demo data: a few hundred rendered scenes in the challenge's and in Flickr's layout
+  audit       list near-duplicates and doubtful labels, as a table that data.exclude takes, with a gallery
   split       cut the photos into train, val and test, and write the split down
   cache       compute the features of a frozen backbone once, for all later runs
   neighbours  put the training captions beside a trained model, for generate.rerank
@@ -32,6 +35,13 @@ ABOUT = {
     "split": "Cuts the photos into train, val and test, and writes that down.",
     "cache": "Computes the features of a frozen backbone once.",
 }
+
+
+def choose_command(name: str, commands: Mapping[str, Command]) -> Command:
+    """The command of a name. Raises UserError where there is none."""
+    if name not in commands:
+        raise UserError(f"no command {name!r}; type one of {', '.join(commands)}")
+    return commands[name]
 
 
 def parse_data_options(command: str, args: Sequence[str]) -> tuple[Config, bool, str]:
@@ -53,6 +63,18 @@ def parse_data_options(command: str, args: Sequence[str]) -> tuple[Config, bool,
     config = replace(config, data=replace(config.data, sources=[source]))
     next_config = f"X.yaml, where X.yaml lists {folder} under data.sources"
     return config, True, next_config
+
+
+def parse_audit_options(args: Sequence[str]) -> Namespace:
+    """The experiment, the model, thresholds and the folder of the audit."""
+    parser = make_parser("prepare audit", "Lists near-duplicates and doubtful labels of the photos.", config=False)
+    parser.add_argument("--config", type=str, required=True, help="an experiment's YAML file")
+    about = "a group or a run, whose predictions for photos that it did not train on are compared with their mos"
+    parser.add_argument("--model", type=str, default="", help=about)
+    parser.add_argument("--output", type=str, default="reports/audit", help="folder of audit.csv and audit.html")
+    parser.add_argument("--words", type=Count, default=3, help="a caption of fewer words says nothing")
+    parser.add_argument("--z", type=Above0, default=3.5, help="robust z-score from which a mos is in doubt")
+    return parser.parse_args(args)
 
 
 def parse_neighbours_options(args: Sequence[str]) -> Namespace:

@@ -87,6 +87,15 @@ def fill_feature_stores(backbone: nn.Module, requests: Sequence[CacheRequest], p
     return result
 
 
+def fill_on_device(backbone: nn.Module, requests: Sequence[CacheRequest], progress: bool = True) -> CacheResult:
+    """As `fill_feature_stores`, on a GPU where there is one; the backbone then returns to where it was."""
+    home = next(backbone.parameters()).device
+    try:
+        return fill_feature_stores(backbone.to("cuda" if torch.cuda.is_available() else home), requests, progress)
+    finally:
+        backbone.to(home)
+
+
 class FeatureExtractor:
     """A frozen backbone at one image size.
 

@@ -12,7 +12,7 @@ from src.common.errors import UserError
 from src.config.schema import Config, DataConfig, MosViewsConfig
 from src.data.feature_store import CachedFeatures, FeatureKind, FeatureSpec, FeatureStore
 from src.data.transforms import SHORTEST
-from src.inference.feature_extractor import CacheRequest, CacheResult, fill_feature_stores
+from src.inference.feature_extractor import CacheRequest, CacheResult, fill_on_device
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,12 @@ class FeatureCache:
                 self.sources.append((item.network, kind, store))
 
     def fill(self, files: Mapping[FeatureKind, Mapping[str, Path]], progress: bool = True) -> CacheResult:
-        """Computes the features that are missing for the files of each kind, by SHA-256, as `fill_feature_stores`."""
+        """Computes the features that are missing for the files of each kind, by SHA-256, as `fill_on_device`."""
         total = CacheResult()
         for index, network in enumerate(self.networks):
             stores = [(kind, store) for source, kind, store in self.sources if source == index]
             requests = [CacheRequest(store, dict(files[kind])) for kind, store in stores]
-            result = fill_feature_stores(network, requests, progress)
+            result = fill_on_device(network, requests, progress)
             total.photos += result.photos
             total.seconds += result.seconds
             total.failed |= result.failed

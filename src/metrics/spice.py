@@ -94,6 +94,12 @@ def parse_fetch_options(args: Sequence[str]) -> tuple[Path, str]:
     return Path(options.output), options.archive
 
 
+def install_spice(folder: Path, address: str) -> str:
+    """As `fetch_spice`; returns a message."""
+    state = "wrote" if fetch_spice(folder, address) else "unchanged:"
+    return f"{state} {folder}\nnext: python -m src.evaluate --model RUN --spice true"
+
+
 def fetch_spice(folder: Path = FOLDER, address: str = ADDRESS) -> bool:
     """Copies the program and fetches what it lacks, from an address or a local zip file. False: all is there already.
 

@@ -1,5 +1,6 @@
 """A run's data: sources are read, split, tokenized, cached and batched."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -141,13 +142,7 @@ class DataModule:
             kind: {digest: sample.path for sample, digest in pairs if digest and has_label(sample, kind, model)}
             for kind in cache.stores
         }
-        home, networks = next(self.backbone.parameters()).device, nn.ModuleList(cache.networks)
-        device = "cuda" if torch.cuda.is_available() else home
-        try:
-            networks.to(device)
-            result = cache.fill(files, self.progress)
-        finally:
-            networks.to(home)
+        result = cache.fill(files, self.progress)
         result.failed |= {sample.path: "is missing, or cannot be read" for sample, digest in pairs if not digest}
         return result
 
@@ -263,7 +258,7 @@ class DataModule:
 
 
 def build_feature_store(config: Config) -> CacheResult:
-    """Computes the features that a config's training and validation need.
+    """Computes the features that a config's training and validation need; names images without on stderr.
 
     Raises:
         UserError: the data, the weights or all images cannot be read, the cache is off, or the disk is too small.
@@ -276,4 +271,6 @@ def build_feature_store(config: Config) -> CacheResult:
         path, reason = next(iter(result.failed.items()))
         example = f"{path} ({reason})"
         raise UserError(f"none of {len(paths):,} photos can be read, {example} for one; check the sources' paths")
+    for path, reason in list(result.failed.items())[:5]:
+        print(f"left out: {path}: {reason}", file=sys.stderr)
     return result

@@ -9,7 +9,9 @@ import pytest
 from tests.golden.golden import compare_text
 
 COMMANDS = "train evaluate compare predict sweep ensemble submissions prepare report export serve app ui".split()
-SUBCOMMANDS = [f"prepare {name}" for name in ("check", "demo", "split", "cache", "neighbours", "biq2021", "spice")]
+SUBCOMMANDS = [
+    f"prepare {name}" for name in ("check", "demo", "audit", "split", "cache", "neighbours", "biq2021", "spice")
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS + SUBCOMMANDS)
