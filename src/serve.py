@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from src.common.errors import run_command
 from src.config.cli import CommandParser, make_parser
-from src.config.schema import Above0, Count, Port
+from src.config.schema import Above0, Count
+from src.serving.access_token import add_address_options
 from src.tracking.run_group import group_members
 
 
@@ -28,8 +29,7 @@ def make_options() -> CommandParser:
     parser.add_argument("--model", type=str, nargs="+", required=True, help=about)
     about = "style of the captions, by data set; default: the challenge's, where the model knows it"
     parser.add_argument("--style", type=str, default="", help=about)
-    parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; there is no login")
-    parser.add_argument("--port", type=Port, default=8000, help="port to listen on")
+    add_address_options(parser, 8000)
     parser.add_argument("--photos", type=Count, default=16, help="most photos of a request")
     parser.add_argument("--batch", type=Count, default=8, help="photos predicted in one batch")
     parser.add_argument("--queue", type=Count, default=64, help="photos that may wait; more are refused with 429")

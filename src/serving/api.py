@@ -19,6 +19,7 @@ from src.inference.attention import has_attention
 from src.inference.neighbours import has_neighbours
 from src.inference.predict_options import PredictOptions, with_beam, with_rerank
 from src.inference.predictor import Prediction, PredictionError, Predictor
+from src.serving.access_token import TokenGuard
 from src.serving.batching import Batcher, QueueFull
 from src.serving.limits import RequestGuard, RequestLimits
 from src.serving.prometheus import ServingMetrics
@@ -67,8 +68,8 @@ class PredictRequest:
 PredictBatcher = Batcher[tuple[PredictRequest, bytes], Prediction | PredictionError]
 
 
-def make_app(models: dict[str, ServedModel], limits: RequestLimits | None = None) -> FastAPI:
-    """The API of models by name; the first predicts where a request names none."""
+def make_app(models: dict[str, ServedModel], limits: RequestLimits | None = None, token: str = "") -> FastAPI:
+    """The API of models by name; the first predicts where a request names none. With a token, clients must send it."""
     limits, metrics = limits or RequestLimits(), ServingMetrics()
     batcher: PredictBatcher = Batcher(lambda jobs: predict_requests(models, metrics, jobs), limits.batch, limits.queue)
     metrics.waiting.set_function(lambda: batcher.waiting)
@@ -86,6 +87,8 @@ def make_app(models: dict[str, ServedModel], limits: RequestLimits | None = None
     add_predict_routes(app, models, limits, batcher)
     add_health_routes(app, ready, metrics)
     app.add_middleware(RequestGuard, path=PREDICT, limits=limits, metrics=metrics)
+    if token:
+        app.add_middleware(TokenGuard, token=token)
     return app
 
 

@@ -6,6 +6,7 @@ from src.common.errors import UserError
 from src.inference.group_predictor import load_predictor
 from src.inference.predict_options import PredictOptions
 from src.inference.predictor import ImageLimits
+from src.serving.access_token import read_token, require_token
 from src.serving.api import ServedModel, make_app
 from src.serving.limits import RequestLimits
 from src.serving.page_server import check_port
@@ -16,14 +17,15 @@ def serve_api(options: Namespace) -> None:
     """Loads the models and serves them until Ctrl-C.
 
     Raises:
-        UserError: the port is taken, or as `make_request_limits` and `load_served_models`.
+        UserError: the port is taken, the address needs a token, or as `make_request_limits` and `load_served_models`.
     """
     import uvicorn
 
     limits = make_request_limits(options)
     check_port(options.host, options.port)
-    app = make_app(load_served_models(options), limits)
-    print(f"API: http://{options.host}:{options.port}/docs (Ctrl-C ends it)", flush=True)
+    require_token(options.host, token := read_token(options.token))
+    app = make_app(load_served_models(options), limits, token)
+    print(f"API: http://{options.host}:{options.port}{'' if token else '/docs'} (Ctrl-C ends it)", flush=True)
     uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
 
 

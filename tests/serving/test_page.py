@@ -27,6 +27,7 @@ from src.data.image_url import download_image
 from src.data.leaky_split import LEAKING
 from src.inference.predict_options import PredictOptions
 from src.inference.predictor import BeamCaption, Predictor
+from src.serving.access_token import VARIABLE
 from src.serving.page import photo_tab
 from src.serving.page.attention_view import attention_maps
 from src.serving.page.camera_tab import predict_frame
@@ -346,6 +347,33 @@ def test_attention_that_says_nothing_is_not_shown() -> None:
     assert attention_maps(BeamCaption("a b", 0.0, ["a", "b"], np.eye(3, 6))) == {}  # no square
     shown = attention_maps(BeamCaption("a b", 0.0, ["a", "b"], np.eye(3, 4)))
     assert (shown["side"], shown["words"], shown["maps"][0]) == (2, ["a", "b", "(end)"], [1, 0, 0, 0])
+
+
+def test_nothing_is_shown_before_the_token(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "the-token")
+    run(page)
+    for wrong in ("", "the-toke", "the-token2", "ümlaut"):
+        page.text_input[0].set_value(wrong)
+        page.button[0].click()
+        run(page)
+        assert [field.label for field in page.text_input] == ["Token"]
+        assert [error.value for error in page.error] == ["This is not the page's token."]
+        assert [*page.tabs, *page.sidebar.multiselect, *page.get("file_uploader")] == []
+    page.text_input[0].set_value("the-token")
+    page.button[0].click()
+    run(page)
+    assert len(page.tabs) == 4
+    assert "Token" not in [field.label for field in page.text_input]
+    assert len(run(page).tabs) == 4  # it is not asked for again
+
+
+def test_the_token_is_not_on_the_command_line_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(os, "execve", lambda path, command, variables: processes.append((command, variables)))
+    main(["--host", "0.0.0.0", "--port", str(free_port()), "--token", "the-token"])
+    [(command, variables)] = processes
+    assert "the-token" not in " ".join(command)
+    assert variables[VARIABLE] == "the-token"
 
 
 def test_the_server_listens_on_this_machine_and_tells_nobody() -> None:

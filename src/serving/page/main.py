@@ -6,6 +6,8 @@ import sys
 
 import streamlit as st
 
+from src.serving.access_token import read_token
+from src.serving.page.login import show_login
 from src.serving.page_server import PageOptions
 
 
@@ -13,6 +15,8 @@ def show_page(options: PageOptions) -> None:
     """Shows the whole page."""
     st.set_page_config("Image quality and captions", layout="wide")
     st.title("Image quality and captions")
+    if not show_login(read_token()):
+        return
     with st.spinner("The page starts: this takes a few seconds the first time."):
         from src.serving.page.tabs import show_tabs  # torch takes seconds to import
     show_tabs(options)
