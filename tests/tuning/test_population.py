@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+import ray
 import torch
 from ray.tune import TuneError
 from safetensors.torch import load_file
@@ -28,13 +29,14 @@ SPACE: dict[str, dict[str, Any]] = {
     "model.mos.dropout": {"float": [0.0, 0.6]},
     "model.mos_weight": {"choice": [0.5, 1.0, 2.0]},
 }
-FIXED = {"train.epochs": 4, "train.schedule": "constant", "train.warmup": 0.0, "model.decoder.enabled": False}
+FIXED = {"train.epochs": 5, "train.schedule": "constant", "train.warmup": 0.0, "model.decoder.enabled": False}
 SETTINGS = {"scheduler": "pbt", "space": SPACE, "fixed": FIXED, "pbt": {"quantile": 0.5}, "final": {}, "at_once": 0}
 
 
 def population_file(folder: Path, **settings: object) -> Path:
-    """A sweep of two trials that exchange their checkpoints after each of four epochs."""
-    return sweep_file(folder, **{**SETTINGS, "trials": 2, **settings})
+    """A sweep of two trials that take turns and exchange their checkpoints after each of five epochs."""
+    resources = {"cpu": ray.cluster_resources()["CPU"]}
+    return sweep_file(folder, **{**SETTINGS, "trials": 2, "resources": resources, **settings})
 
 
 def last_checkpoint(folder: Path, run: str) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def test_a_population_cut_short_goes_on_and_leaves_its_schedule(
     results = iter(range(99))
 
     def kill(*args: object, **info: object) -> None:
-        if next(results) == 2:  # no trial is at its end
+        if next(results) == 5:  # of eight, so no trial is at its end
             raise Killed
 
     with monkeypatch.context() as patch:
@@ -84,7 +86,7 @@ def test_a_population_cut_short_goes_on_and_leaves_its_schedule(
         assert config["model"]["mos"]["dropout"] == last["values"]["model.mos.dropout"]
         assert {g["initial"] for g in checkpoint["optimizer_states"][0]["param_groups"]} == {config["train"]["lr"]}
         assert set(checkpoint["lr_schedulers"][0]["base_lrs"]) == {config["train"]["lr"]}
-        assert checkpoint["global_step"] == 4 * 4
+        assert checkpoint["global_step"] == 5 * 4
     ancestors = {run: {part["run"] for part in last_schedule(elsewhere, run)} for run in runs}
     assert max(map(len, ancestors.values())) == 2, "no checkpoint was exchanged"
 
