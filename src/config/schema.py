@@ -71,6 +71,26 @@ class TokenizerConfig:
 
 
 @dataclass
+class CleanConfig:
+    """Rules that clean training captions, in this order; a caption without a word left is removed.
+
+    Args:
+        markup: replace HTML entities, and remove HTML tags and the signs of Markdown.
+        urls: remove web and mail addresses.
+        greetings: remove greetings, thanks and laughter.
+        repeats: write words, short phrases and punctuation once that are repeated at once.
+        non_english: remove captions of another script than Latin, or with more function words of another language than
+            English ones.
+    """
+
+    markup: bool = False
+    urls: bool = False
+    greetings: bool = False
+    repeats: bool = False
+    non_english: bool = False
+
+
+@dataclass
 class DataConfig:
     """Images and their labels.
 
@@ -94,6 +114,7 @@ class DataConfig:
         flip: mirror half of the photos in training, and average mos over both sides in prediction.
         augment_captions: change colours, crop and blur photos without mos (without feature cache only).
         captions_per_photo: captions of a photo in a training step, drawn anew each time; 0: all.
+        clean: cleaning of training captions; the captions of evaluation stay as they are.
         cache: compute a frozen backbone's features once and train on them.
         cache_dir: folder of these features.
         workers: number of processes that load photos.
@@ -115,6 +136,7 @@ class DataConfig:
     flip: bool = True
     augment_captions: bool = False
     captions_per_photo: Whole = 5
+    clean: CleanConfig = field(default_factory=CleanConfig)
     cache: bool = True
     cache_dir: str = "cache/features"
     workers: Whole = 0

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from src.common.errors import UserError
+from src.common.progress import print_once
 from src.config.plugin_keys import decoder_class
 from src.config.schema import Config, ModelConfig
+from src.data.caption_cleaning import clean_samples
 from src.data.exclusions import read_exclusions
 from src.data.formats.base import style_names
 from src.data.sample import Sample
@@ -26,10 +28,15 @@ def labelled_samples(samples: Sequence[Sample], model: ModelConfig) -> list[Samp
 
 
 def labelled_split(samples: Sequence[Sample], parts: Mapping[Key, str], config: Config) -> dict[str, list[Sample]]:
-    """As labelled, of train, val and test; train without the captions that the config excludes."""
+    """As labelled, of train, val and test; in train alone, captions are excluded and cleaned as the config says."""
     split = {part: part_samples(samples, parts, part) for part in PARTS}
     exclusions = read_exclusions(config.data, samples)
-    split["train"] = [exclusions.without_captions(sample) for sample in split["train"]]
+    train = [exclusions.without_captions(sample) for sample in split["train"]]
+    split["train"], changes = clean_samples(train, config.data.clean)
+    total = sum(len(sample.captions) for sample in train)
+    for rule, counts in changes.items():
+        changed = f"changed {counts.changed:,} and removed {counts.removed:,}"
+        print_once(f"data.clean.{rule}: {changed} of {total:,} training captions")
     return {part: labelled_samples(chosen, config.model) for part, chosen in split.items()}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from src.common.errors import UserError
 from src.common.files import stat_file
 from src.config.schema import Config, ModelConfig, SourceConfig
+from src.data.caption_cleaning import changes_of_all_rules
 from src.data.formats.base import is_missing, source_name
 from src.data.image_hashes import map_in_threads
 from src.data.image_io import ImageError, decode_image
@@ -19,7 +20,7 @@ from src.data.labels import labelled_samples, labelled_split, require_labels, tr
 from src.data.leaky_split import LEAKING, is_leaky
 from src.data.sample import Sample
 from src.data.sources import find_format_problems, official_splits, read_raw_captions, read_sources
-from src.data.split import TRAIN_ONLY, Key, planned_split
+from src.data.split import TRAIN_ONLY, Key, part_samples, planned_split
 from src.data.validation_report import EXAMPLES, DataProblem, DataReport, contents_table, mos_table
 
 HUGE = 25_000_000  # pixels; decoding one takes longer than a training step
@@ -69,7 +70,8 @@ def check_data(config: Config, whole: bool = True) -> DataReport:
         problems += _caption_problems(by_source[source_name(source)])
         problems.append(_empty_captions(source))
     problems = sorted((p for p in problems if p.count), key=lambda p: not p.fatal)
-    return DataReport(contents_table(by_source, parts), mos_table(by_source), problems)
+    cleaning = changes_of_all_rules(part_samples(samples, parts, "train"))
+    return DataReport(contents_table(by_source, parts), mos_table(by_source), cleaning, problems)
 
 
 def check_file(path: Path) -> ImageCheck:

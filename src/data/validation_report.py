@@ -55,11 +55,13 @@ class DataReport:
     Attributes:
         contents: rows of a table, its header first: images, captions and parts of each source.
         mos: likewise: the distribution of mos in each source that has any.
+        cleaning: likewise: what each rule of data.clean would do to the training captions.
         problems: fatal ones first.
     """
 
     contents: list[list[str]]
     mos: list[list[str]]
+    cleaning: list[list[str]]
     problems: list[DataProblem] = field(default_factory=list)
 
     @property
@@ -70,6 +72,7 @@ class DataReport:
     def __str__(self) -> str:
         tables = [self.contents, *([self.mos] if len(self.mos) > 1 else [])]
         blocks = [format_table(table, right=range(1, len(table[0]))) for table in tables]
+        blocks += [format_table(self.cleaning, right={1, 2})] if len(self.cleaning) > 1 else []
         advice = "training would go wrong: mend the errors above, then run the same command again"
         problems = "\n".join(map(str, self.problems)) or "no problems found"
         return "\n\n".join([*blocks, problems, *([advice] if self.failed else [])])
