@@ -114,6 +114,8 @@ class DataConfig:
         flip: mirror half of the photos in training, and average mos over both sides in prediction.
         augment_captions: change colours, crop and blur photos without mos (without feature cache only).
         captions_per_photo: captions of a photo in a training step, drawn anew each time; 0: all.
+        captions_weighting: chance of a photo's captions to be drawn: uniform, or ngram (higher where their n-grams are
+            frequent in the training captions).
         clean: cleaning of training captions; the captions of evaluation stay as they are.
         cache: compute a frozen backbone's features once and train on them.
         cache_dir: folder of these features.
@@ -136,6 +138,7 @@ class DataConfig:
     flip: bool = True
     augment_captions: bool = False
     captions_per_photo: Whole = 5
+    captions_weighting: Literal["uniform", "ngram"] = "uniform"
     clean: CleanConfig = field(default_factory=CleanConfig)
     cache: bool = True
     cache_dir: str = "cache/features"

@@ -17,6 +17,7 @@ from src.config.plugin_keys import mos_head_class
 from src.config.schema import Config
 from src.data import transforms
 from src.data.batch import Batch, TaskInput
+from src.data.caption_weights import ngram_weights, weighted_order
 from src.data.feature_store import CachedFeatures
 from src.data.image_io import ImageError, load_image
 from src.data.sample import Sample
@@ -41,6 +42,7 @@ class InputOptions:
         flip: mirror half of the images in training.
         augment: change colour, crop and sharpness of images without mos in training.
         captions_per_photo: most captions of an image in training; 0: all.
+        captions_weighting: how these are drawn: uniform, or ngram (by the frequency of their n-grams).
         seed: of all random draws.
     """
 
@@ -53,6 +55,7 @@ class InputOptions:
     flip: bool = True
     augment: bool = False
     captions_per_photo: int = 5
+    captions_weighting: str = "uniform"
     seed: int = 0
 
     @staticmethod
@@ -70,6 +73,7 @@ class InputOptions:
             flip=data.flip,
             augment=data.augment_captions,
             captions_per_photo=data.captions_per_photo,
+            captions_weighting=data.captions_weighting,
             seed=config.train.seed,
         )
 
@@ -82,10 +86,16 @@ class EncodedCaptions:
         start: [m + 1], where a caption's tokens begin in `ids`.
         ids: int32.
         counts: [n], captions of each image.
+        weights: [m], with which captions are drawn; None: all the same.
     """
 
-    def __init__(self, samples: Sequence[Sample], tokenizer: Tokenizer, styles: np.ndarray) -> None:
-        """Encodes the samples' captions, each after its image's style token; captions without a word are left out."""
+    def __init__(
+        self, samples: Sequence[Sample], tokenizer: Tokenizer, styles: np.ndarray, weighted: bool = False
+    ) -> None:
+        """Encodes the samples' captions, each after its image's style token; captions without a word are left out.
+
+        `weighted`: they are drawn by the frequency of their n-grams.
+        """
         counts = np.zeros(len(samples), np.int64)
         lengths, ids = [], []
         for begin in range(0, len(samples), CHUNK):
@@ -100,11 +110,17 @@ class EncodedCaptions:
         self.first = _ends(counts)
         self.start = _ends(np.concatenate(lengths) if lengths else counts)
         self.ids = np.concatenate(ids) if ids else np.empty(0, np.int32)
+        self.weights = ngram_weights(self.ids, self.start, tokenizer.first_word) if weighted else None
 
     def draw(self, index: np.ndarray, turn: np.ndarray, most: int, seed: int) -> np.ndarray:
         """[B, K] which captions, K at most `most`, in random order; -1 where an image has fewer."""
         rank = np.arange(self.counts[index].max(initial=0))
-        chance = hash_noise(seed, turn[:, None], index[:, None], rank[None]).astype(float)
+        noise = hash_noise(seed, turn[:, None], index[:, None], rank[None])
+        if self.weights is None:
+            chance = noise.astype(float)
+        else:
+            places = np.minimum(self.first[index][:, None] + rank, len(self.weights) - 1)
+            chance = weighted_order(noise, self.weights[places])
         chance[rank >= self.counts[index][:, None]] = np.inf
         order = np.argsort(chance, axis=1, kind="stable")[:, : most or None]
         return np.where(order < self.counts[index][:, None], self.first[index][:, None] + order, -1)
@@ -155,7 +171,8 @@ class ImageDataset(Dataset[Batch]):
         self.mos = np.array([np.nan if sample.mos is None else sample.mos for sample in samples], np.float32)
         known = {style: tokenizer.style(style) for style in set(styles)}
         self.styles = np.array([known[style] for style in styles], np.int64)
-        self.captions = EncodedCaptions(samples, tokenizer, self.styles)
+        weighted = options.training and options.captions_weighting == "ngram"
+        self.captions = EncodedCaptions(samples, tokenizer, self.styles, weighted)
         self.references = [] if options.training else [list(sample.captions) for sample in samples]
         self.levels, self.grids = levels, grids
         self.weights = None if weights is None else torch.tensor(weights)

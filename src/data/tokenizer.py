@@ -63,7 +63,12 @@ class Tokenizer:
     @property
     def words(self) -> int:
         """Entries of the vocabulary that are neither special nor a style."""
-        return self.size - len(SPECIAL) - len(self.styles)
+        return self.size - self.first_word
+
+    @property
+    def first_word(self) -> int:
+        """The lowest id that is neither special nor a style."""
+        return len(SPECIAL) + len(self.styles)
 
     def style(self, name: str) -> int:
         """The id of a style's token.
@@ -95,7 +100,7 @@ class Tokenizer:
         for token in ids:
             if token == END:
                 break
-            if token >= len(SPECIAL) + len(self.styles):
+            if token >= self.first_word:
                 words.append(int(token))
         if self.kind != "word":
             # A caption cut within a letter of several bytes leaves half of it behind (bpe).

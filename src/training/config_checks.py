@@ -34,6 +34,9 @@ def check_config(config: Config) -> None:
     if config.data.train_on_val and (config.train.patience or config.train.schedule == "plateau"):
         raise UserError("data.train_on_val: leaves no score for train.patience or schedule plateau; choose others")
     check_cache(config)
+    if config.data.captions_weighting == "ngram" and not config.data.captions_per_photo:
+        remedy = "set captions_per_photo 1"
+        raise UserError(f"data.captions_weighting: data.captions_per_photo 0 takes all captions at each turn; {remedy}")
     check_selection_score(config)
     check_mos_backbones(config)
     check_mos_head(config)
