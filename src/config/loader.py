@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -14,6 +15,10 @@ from src.common.errors import UserError, one_line
 from src.config.dataclass_validation import fill_dataclass, nearest_key_hint
 from src.config.plugin_keys import fill_plugin_settings, option_keys, pop_short_keys, short_keys
 from src.config.schema import Config, to_dict
+
+# What yaml raises: beside its own error others, at values of explicit tags (!!int) and at deep nesting.
+PROBLEMS = (yaml.YAMLError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+MAX_VALUES = 100_000  # of a YAML file; aliases of aliases can stand for more than any memory holds
 
 
 def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None = None) -> Config:
@@ -65,22 +70,42 @@ def read_yaml(path: Path, includers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A YAML file as nested dicts, with ~ expanded in paths, merged over the files it includes.
 
     Raises:
-        UserError: it cannot be read, is not valid YAML, holds no keys, or includes itself.
+        UserError: as load_yaml, or it includes itself.
     """
     if path.resolve() in includers:
         raise UserError(f"{path}: includes itself; remove it from `include`")
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: must hold keys and values, such as `train: {{epochs: 3}}`")
+    tree = load_yaml(path)
     merged: dict[str, Any] = {}
     for name in _includes(tree.pop("include", []), path):
         merged = merge_trees(merged, read_yaml(path.parent / Path(name).expanduser(), (*includers, path.resolve())))
     return merge_trees(merged, expand_home(tree))
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's keys and plain values, without the files that it includes.
+
+    Raises:
+        UserError: it cannot be read, is not valid YAML, holds no keys, or more than MAX_VALUES values.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except PROBLEMS as error:
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: must hold keys and values, such as `train: {{epochs: 3}}`")
+    if sum(1 for _ in islice(_values(tree), MAX_VALUES + 1)) > MAX_VALUES:
+        raise UserError(f"{path}: holds more than {MAX_VALUES:,} values, aliases counted each time; shorten it")
+    return tree
+
+
+def _values(tree: Any) -> Iterator[Any]:
+    """All values of nested dicts and lists; without an end where an alias makes a circle."""
+    rest = [tree]
+    while rest:
+        yield (value := rest.pop())
+        rest += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
 
 
 def expand_home(value: Any) -> Any:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from src.common.errors import UserError
 from src.common.files import atomic_write, write_text
+from src.models.model_folder import check_model_file
+from src.models.safetensors_file import read_safetensors
 
 VECTORS, CAPTIONS = "neighbours.safetensors", "neighbours.json"
 
@@ -54,9 +56,10 @@ class CaptionNeighbours:
         """
         check_neighbours(folder)
         try:
-            vectors = load_file(folder / VECTORS)["vectors"].astype(np.float32)
-            images = [CaptionedImage(**image) for image in json.loads((folder / CAPTIONS).read_text("utf-8"))]
-        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+            vectors = read_safetensors(check_model_file(folder, VECTORS))[0]["vectors"].float().numpy()
+            entries = json.loads(check_model_file(folder, CAPTIONS).read_text("utf-8"))
+            images = [CaptionedImage(**entry) for entry in entries]
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise UserError(f"{folder / VECTORS} or {CAPTIONS} is damaged ({error}); {remedy(folder)}") from error
         if len(vectors) != len(images):
             raise UserError(f"{folder / VECTORS} and {CAPTIONS} are of different data; {remedy(folder)}")

@@ -5,6 +5,7 @@ what the run knows of its data and scores).
 """
 
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,16 +13,18 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from src.common.errors import UserError, one_line
 from src.common.files import atomic_write, check_readable, partial_folder
-from src.config.loader import load_config
+from src.config.loader import config_from_dict, load_yaml
 from src.config.schema import Config
 from src.data.tokenizer import Tokenizer
 from src.models.backbones.base import Backbone, make_mos_backbones
+from src.models.backbones.blip import is_blip
 from src.models.multitask import MultitaskModel
+from src.models.safetensors_file import read_safetensors
 
 FORMAT = 1  # of a model folder; counted up when an older program could not read a new folder, or the other way round
 FILES = ("model.safetensors", "config.yaml", "tokenizer.json", "meta.json")
@@ -87,17 +90,17 @@ def _state(model: MultitaskModel) -> dict[str, torch.Tensor]:
 
 
 def load_model_folder(folder: Path) -> LoadedModel:
-    """Reads a model folder. It runs no code of the folder, and needs neither the hub nor the backbone's first weights.
+    """Reads a model folder. It runs no code of the folder, and reads no file outside of it, nor the hub.
 
     Raises:
-        UserError: a file is missing, unreadable, damaged or of something else (names it), or of another format.
+        UserError: as describe_model, or a file is missing or of something else (names it).
     """
     folder = Path(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} is no model folder: {', '.join(missing)} is missing; give one that src.train wrote")
     about = describe_model(folder)
-    model = _model(folder / "model.safetensors", about.config)
+    model = _model(check_model_file(folder, "model.safetensors"), about.config)
     return LoadedModel(**vars(about), model=model.eval())
 
 
@@ -105,20 +108,29 @@ def describe_model(folder: Path) -> ModelDescription:
     """Reads all of a model folder but its weights.
 
     Raises:
-        UserError: a file is missing, unreadable or damaged (names it), or the folder has another format.
+        UserError: a file is missing, unreadable or damaged (names it), a link out of the folder, or config.yaml
+            includes another file; the folder has another format.
     """
-    for name in ("meta.json", "tokenizer.json", "config.yaml"):
-        check_readable(folder / name)
-    meta = _meta(folder / "meta.json")
-    tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    config = load_config(folder / "config.yaml")
+    files = {name: check_model_file(folder, name) for name in ("meta.json", "tokenizer.json", "config.yaml")}
+    meta = _meta(files["meta.json"])
+    tokenizer = Tokenizer.load(files["tokenizer.json"])
+    config = config_from_dict(load_yaml(files["config.yaml"]), str(files["config.yaml"]))
     return ModelDescription(tokenizer=tokenizer, config=config, meta=meta, folder=folder)
+
+
+def check_model_file(folder: Path, name: str) -> Path:
+    """The path of a model folder's file. Raises UserError where it is unreadable, or a link out of the folder."""
+    path = folder / name
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise UserError(f"{path}: is a link out of the model folder; put the file itself there")
+    check_readable(path)
+    return path
 
 
 def _meta(path: Path) -> dict[str, Any]:
     try:
         meta = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); train the model again") from error
     if not isinstance(meta, dict):
         raise UserError(f"{path} is no mapping; train the model again")
@@ -129,15 +141,14 @@ def _meta(path: Path) -> dict[str, Any]:
 
 
 def _model(path: Path, config: Config) -> MultitaskModel:
-    check_readable(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            head = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state, head = read_safetensors(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged or no safetensors file ({error}); train the model again") from error
     if not {"vocabulary", "styles"} <= head.keys():
         raise UserError(f"{path} is not a model of this project; give a folder that src.train wrote")
+    if is_blip(config.model.backbone.name) and not {"vision", "text"} <= config.model.backbone.options.keys():
+        raise UserError(f"{path.parent}: config.yaml lacks sizes in model.backbone.options; train the model again")
     model = _untrained_model(config, int(head["vocabulary"]), int(head["styles"]))
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-import yaml
 
 from src.common.errors import UserError
+from src.config.loader import load_yaml
 from src.plots.ranking import plot_score_bars
 from src.reporting.html import Block, Section, Table, make_plot
 from src.reporting.metric_history import metrics_from_file
@@ -80,7 +80,7 @@ def read_comparison(name: str, runs: Path) -> ComparisonData:
     folder = runs / f"compare-{name}"
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: holds no comparison; run src.compare, or name its folder of runs: --runs")
-    base = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    base = load_yaml(folder / "config.yaml")
     comparison = base.pop("comparison")
     data = ComparisonData(comparison["part"], [], [])
     for variant in comparison["variants"]:

@@ -138,6 +138,7 @@ def fit_model(
         train_dataloaders=batches,
         val_dataloaders=None if data.config.data.train_on_val else data.val_loader(config.eval_photos),
         ckpt_path=str(last) if last.exists() else None,
+        weights_only=True,
     )
     if trainer.interrupted:
         raise KeyboardInterrupt

@@ -8,6 +8,8 @@ from src.common.errors import UserError
 from src.config.loader import config_from_dict, load_config, mapping_prefixes, merge_trees
 from src.config.schema import Config, to_dict
 
+ALIASES = "a0: &a0 [1, 2]\n" + "".join(f"a{i + 1}: &a{i + 1} [{f'*a{i}, ' * 9}]\n" for i in range(12))  # 9^12 values
+
 
 def write(folder: Path, name: str, text: str) -> Path:
     path = folder / name
@@ -71,6 +73,25 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path, text: str, message: s
     with pytest.raises(UserError, match=message) as caught:
         load_config(write(tmp_path, "x.yaml", text))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: !!python/object/apply:os.system ['touch exploded']", "not valid YAML"),
+        (ALIASES, "values"),
+        ("a: &a [*a]", "values"),
+        ("a: " + "[" * 20_000, "not valid YAML"),
+        *((f"a: !!{tag}", "not valid YAML") for tag in ("int", "timestamp x", "bool x", "timestamp 2001-99-99")),
+    ],
+)
+def test_hostile_yaml_is_one_line_and_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"^\S+/x.yaml: .*{reason}"):
+        load_config(write(tmp_path, "x.yaml", text))
+    assert not Path("exploded").exists()
 
 
 def test_wrong_overrides_and_paths_are_refused_in_one_line() -> None:

@@ -20,6 +20,7 @@ from src.data.tokenizer import Tokenizer
 from src.models.backbones.base import Backbone
 from src.models.model_folder import FORMAT, describe_model, load_model_folder, save_model
 from src.models.multitask import MultitaskModel
+from src.models.safetensors_file import MAX_HEADER
 
 
 @pytest.fixture
@@ -121,6 +122,50 @@ def test_a_pickle_is_refused_and_not_run(
     with pytest.raises(UserError, match=r"model\.safetensors"):
         load_model_folder(saved[0])
     assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.yaml", "meta.json"])
+def test_a_link_out_of_the_folder_is_refused(saved: tuple[Path, MultitaskModel, Tokenizer], name: str) -> None:
+    folder = saved[0]
+    (folder / name).rename(outside := folder.parent / "outside")
+    for target in (outside, Path("../outside")):
+        (folder / name).symlink_to(target)
+        with pytest.raises(UserError, match=rf"{name}: is a link out of the model folder; put"):
+            load_model_folder(folder)
+        (folder / name).unlink()
+    outside.rename(folder / "inside")
+    (folder / name).symlink_to("inside")
+    (folder.parent / "link").symlink_to(folder)
+    assert load_model_folder(folder.parent / "link").meta["mos_mean"] == 2.0  # links to the folder and within it
+
+
+def test_a_config_reads_no_other_file(saved: tuple[Path, MultitaskModel, Tokenizer]) -> None:
+    file = saved[0] / "config.yaml"
+    text = file.read_text("utf-8")
+    (saved[0].parent / "secret.yaml").write_text("train: {epochs: secret}")
+    file.write_text(f"include: ../secret.yaml\n{text}", "utf-8")
+    with pytest.raises(UserError, match=r"config\.yaml: unknown key include"):
+        load_model_folder(saved[0])
+    for option in ("checkpoint_path", "pretrained_cfg", "cache_dir"):
+        assert "options: {}" in text
+        file.write_text(text.replace("options: {}", f"options: {{{option}: ../secret.yaml}}", 1), "utf-8")
+        with pytest.raises(UserError, match=rf"model\.backbone\.options\.{option}: name weights by"):
+            load_model_folder(saved[0])
+    file.write_text(text.replace("name: mobilenetv3_small_050", "name: blip/../secret", 1), "utf-8")
+    with pytest.raises(UserError, match=r"config\.yaml lacks sizes in model\.backbone\.options"):
+        load_model_folder(saved[0])
+
+
+def test_absurd_headers_and_nesting_are_refused(saved: tuple[Path, MultitaskModel, Tokenizer]) -> None:
+    weights, meta = saved[0] / "model.safetensors", saved[0] / "meta.json"
+    data = weights.read_bytes()
+    for length in (MAX_HEADER + 1, 2**63 - 1, 2**64 - 1):
+        weights.write_bytes(length.to_bytes(8, "little") + data[8:])
+        with pytest.raises(UserError, match=rf"its header has {length:,} bytes, at most 10,000,000 are read"):
+            load_model_folder(saved[0])
+    meta.write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"meta\.json is damaged"):
+        load_model_folder(saved[0])
 
 
 def test_foreign_weights_are_refused(saved: tuple[Path, MultitaskModel, Tokenizer]) -> None:

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from src.common.errors import UserError, one_line
+from src.models.safetensors_file import read_safetensors
 
 KEY = "model.backbone.weights"
 IN_FOLDERS = (
@@ -152,7 +152,7 @@ def _largest_part(tensors: Tensors) -> Tensors:
 
 def _read(path: Path) -> Any:
     try:
-        return load_file(path)
+        return read_safetensors(path)[0]
     except SafetensorError:
         with torch.serialization.safe_globals(SAFE_TYPES):
             return torch.load(path, map_location="cpu", weights_only=True)

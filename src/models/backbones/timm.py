@@ -23,11 +23,14 @@ from src.models.backbones.base import WEIGHTS_REMEDY
 
 KEY = "model.backbone.name"
 DEFAULT_SIZE = 224  # side of the images, where a model does not state it
+RESERVED = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}  # read files
 ANY_SIZE = ({"dynamic_img_size": True, "dynamic_img_pad": True}, {"dynamic_img_size": True})  # options of some models
 
 
 def make_network(config: BackboneConfig) -> nn.Module:
     """The network, as base.make_network describes it."""
+    if reserved := sorted(RESERVED & config.options.keys()):
+        raise UserError(f"model.backbone.options.{reserved[0]}: name weights by model.backbone.weights; remove the key")
     current = replace(config, name=current_name(config.name))
     options: dict[str, Any] = {"num_classes": 0}
     if config.weights == "imagenet":
