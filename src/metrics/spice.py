@@ -34,6 +34,7 @@ JARS = {
     "stanford-corenlp-3.6.0.jar": "edu/stanford/nlp/pipeline/StanfordCoreNLP.class",
     "stanford-corenlp-3.6.0-models.jar": "edu/stanford/nlp/models/",
 }
+MAX_BYTES = 1_000_000_000  # of the archive, and of a library in it
 FETCH = "fetch what it needs, some 400 MB: python -m src.prepare spice"
 # Its own libraries are older than Java's modules, and reach into these.
 OPENED = ("java.lang", "java.util", "java.math", "java.nio", "java.text")
@@ -143,6 +144,8 @@ def download_file(address: str, path: Path) -> None:
         size = int(source.headers["Content-Length"] or 0)
         with progress_bar(size or None, "fetching", "B", scale=True) as bar:
             while part := source.read(2**20):
+                if file.tell() > MAX_BYTES:
+                    raise OSError(f"it has more than {MAX_BYTES:,} bytes")
                 file.write(part)
                 bar.update(len(part))
     if path.stat().st_size < size:
@@ -158,6 +161,8 @@ def unpack_corenlp(archive: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as packed:
             for jar, needed in JARS.items():
+                if packed.getinfo(f"{NAME}/{jar}").file_size > MAX_BYTES:
+                    raise zipfile.BadZipFile(f"its {jar} has more than {MAX_BYTES:,} bytes")
                 with packed.open(f"{NAME}/{jar}") as source, atomic_write(folder / jar) as part:
                     with part.open("wb") as file:
                         shutil.copyfileobj(source, file)

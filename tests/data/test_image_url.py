@@ -1,5 +1,6 @@
 """Downloads of images: from servers on this machine, which only `allow_private` permits, and which break each limit."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ class Site(BaseHTTPRequestHandler):
             self.answer(200, {}, *[b"x"] * 50)
         elif self.path == "/header-drip":
             self.send(*[bytes([byte]) for byte in b"HTTP/1.1 200 OK"])
+        elif self.path == "/headers":
+            self.send(b"HTTP/1.1 200 OK\r\n", *[b"a: b\r\n" * 1000] * 100)
         elif self.path == "/declared":
             self.answer(200, {"Content-Length": 10**12})
         elif self.path == "/endless":
@@ -75,6 +78,7 @@ def test_downloads_and_follows_redirects(site: str) -> None:
         ("/to/file:///etc/passwd", "no http or https address"),
         ("/drip", "more than 0.5 s"),
         ("/header-drip", "more than 0.5 s"),
+        ("/headers", "header"),
         ("/declared", "more than 0.001 MB"),
         ("/endless", "more than 0.001 MB"),
     ],
@@ -103,6 +107,35 @@ def test_a_redirect_to_a_private_address_is_refused(site: str, monkeypatch: pyte
     assert download_image(f"{site}/photo.jpg") == CONTENT
     with pytest.raises(UserError, match=r"127\.0\.0\.2 is a private"):
         download_image(f"{site}/to/{site.replace('127.0.0.1', '127.0.0.2')}/photo.jpg")
+
+
+@pytest.mark.parametrize("order", [("127.0.0.1", "127.0.0.2"), ("127.0.0.2", "127.0.0.1")])
+def test_a_name_that_changes_its_address_reaches_public_ones_alone(
+    order: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each name, every look-up gives other addresses; the connection goes to one that was checked, or to none."""
+    reached: list[str] = []
+
+    class Listener(Site):
+        def do_GET(self) -> None:
+            reached.append(self.connection.getsockname()[0])
+            super().do_GET()
+
+    answers = iter([*order] * 10)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, port, *__, **___: [ipv4(next(answers), port)])
+    monkeypatch.setattr(image_url, "is_public", lambda address: address == "127.0.0.1")
+    with ThreadingHTTPServer(("0.0.0.0", 0), Listener) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        photo = f"http://second.example:{server.server_port}/photo.jpg"
+        with pytest.raises(UserError, match=r"127\.0\.0\.2 is a private"):
+            download_image(f"http://first.example:{server.server_port}/to/{photo}")
+        server.shutdown()
+    assert reached == ["127.0.0.1"] * (order[0] == "127.0.0.1")
+
+
+def ipv4(address: str, port: int) -> tuple:
+    """An entry of getaddrinfo."""
+    return socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import stat
 import struct
 import zipfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -44,6 +46,32 @@ def test_a_file_that_cannot_be_read_is_an_error_of_its_photo() -> None:
     assert reasons["large.jpg"] == "has more than 1 MB; make it smaller"
     assert reasons["torn.jpg"].startswith("is damaged")
     assert reasons["lock.jpg"].startswith("is locked by a password")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_only_methods_that_unpack_by_the_piece_are_read(method: int) -> None:
+    [photo] = read_zip(pack({"bomb.jpg": bytes(2000)}, method), 1).photos
+    assert photo.read() == PredictionError("is packed in a rare way; pack it as deflate")
+
+
+def test_a_size_that_the_zip_understates_is_bounded() -> None:
+    file = pack({"bomb.jpg": bytes(3_000_000)}, zipfile.ZIP_DEFLATED)
+    data = bytearray(file.getvalue())
+    for begin, size in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        struct.pack_into("<I", data, data.index(begin) + size, 100)
+    [photo] = read_zip(io.BytesIO(data), 1).photos
+    assert isinstance(photo.read(), PredictionError)
+
+
+def test_a_link_is_the_text_that_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    entry, file = zipfile.ZipInfo("link.jpg"), io.BytesIO()
+    entry.create_system, entry.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(entry, str(tmp_path / "secret"))
+    file.seek(0)
+    [photo] = read_zip(file, 1).photos
+    assert photo.read() == str(tmp_path / "secret").encode()
 
 
 def test_zips_beyond_the_limits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

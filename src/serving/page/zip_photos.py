@@ -19,6 +19,7 @@ from src.inference.predictor import PredictionError
 MAX_FILES = 20_000  # entries of a zip, those that are left out among them
 MAX_RATIO = 100  # size of all files over that of the zip; photos are packed already, so theirs is about 1
 ENTRY = b"PK\x01\x02"  # begins each entry of a zip's table of contents
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack a part of any size into memory at once
 PROBLEMS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError)
 
 
@@ -108,6 +109,8 @@ def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, megabytes: floa
     most = int(megabytes * 1e6)
     if entry.flag_bits & 1:
         return PredictionError("is locked by a password; pack it without")
+    if entry.compress_type not in METHODS:
+        return PredictionError("is packed in a rare way; pack it as deflate")
     try:
         with archive.open(entry) as file:
             data = file.read(most + 1)  # the size that the zip states may be wrong
