@@ -72,6 +72,7 @@ class TorchEngine:
             self.extractors[item] = self._make_extractor(item)
         return self.extractors[item].extract(images)
 
+    @torch.no_grad()
     def finish(self, kind: FeatureKind, stored: Tensor) -> Tensor:
         """Features [R, views, ..] of a kind from the rows of a feature store [R, views, ..]."""
         backbone = self.model.backbone

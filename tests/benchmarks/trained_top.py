@@ -43,8 +43,8 @@ def row(folder: Path, name: str, rated: int, captioned: int) -> Row:
 
 
 def experiment(folder: Path, rated: int, captioned: int) -> Config:
-    """configs/model/best.yaml on photos of one batch, with captions of Flickr8k's mean length."""
-    config = load_config(ROOT / "configs/model/best.yaml", {"model.backbone.weights": "none"})
+    """configs/model/trained_top.yaml on photos of one batch, with captions of Flickr8k's mean length."""
+    config = load_config(ROOT / "configs/model/trained_top.yaml", {"model.backbone.weights": "none"})
     photos = write_photos(folder / "flickr/Images", captioned, (224, 224))
     lines = [f"{p.name},{' '.join(WORDS[i % 4 : i % 4 + 12])}" for p in photos for i in range(5)]
     (folder / "flickr/captions.txt").write_text("\n".join(["image,caption", *lines]))
