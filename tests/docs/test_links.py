@@ -12,7 +12,8 @@ from markdown import markdown
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
+OF_ROOT = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")]
+PAGES = sorted([*OF_ROOT, *DOCS.rglob("*.md")])
 EXTENSIONS = ["attr_list", "fenced_code", "tables", "toc"]
 
 
