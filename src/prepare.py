@@ -43,10 +43,10 @@ def audit(args: Sequence[str]) -> None:
 
 
 def split(args: Sequence[str]) -> None:
-    from src.data.sources import make_split
-
     config, _, next_config = prepare_options.parse_data_options("split", args)
-    print(f"{make_split(config.data)}\nnext: python -m src.prepare cache --config {next_config}")
+    from src.inference.shifted_split import write_splits
+
+    print(f"{write_splits(config)}\nnext: python -m src.prepare cache --config {next_config}")
 
 
 def cache(args: Sequence[str]) -> None:

@@ -34,9 +34,10 @@ class SourceConfig:
             of predictions, relative to the current folder or to path.
         images: folder of photos, relative to path; empty: the format's usual names are tried.
         split: official (the data set's own lists, or Karpathy's json), random (by photo, in the parts data.val and
-            data.test), auto (official where the data set has one, else random), or leaking_pairs (photo-caption pairs
-            at random). With leaking_pairs, most test photos are also in training: it serves only to measure this leak.
-            Each pair is scored by its own caption, without mos.
+            data.test), auto (official where the data set has one, else random), shifted (for validation, the clusters
+            of backbone features that are farthest from the rest), or leaking_pairs (photo-caption pairs at random).
+            With leaking_pairs, most test photos are also in training: it serves only to measure this leak. Each pair
+            is scored by its own caption, without mos.
         share: share of an epoch's photos, relative to the shares of the other sources; 0: its number of photos.
         style: style token of its captions; empty: its name.
         weight: factor on the losses of its photos.
@@ -47,7 +48,7 @@ class SourceConfig:
     name: str = ""
     captions: str = ""
     images: str = ""
-    split: Literal["official", "random", "auto", "leaking_pairs"] = "random"
+    split: Literal["official", "random", "auto", "shifted", "leaking_pairs"] = "random"
     share: AtLeast0 = 0.0
     style: str = ""
     weight: Above0 = 1.0

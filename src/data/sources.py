@@ -17,7 +17,7 @@ from src.config.schema import Config, DataConfig, SourceConfig
 from src.data.formats.base import FORMATS, NoOfficialSplit, is_missing, source_name
 from src.data.leaky_split import as_caption_pairs, check_leaky_sources, is_leaky
 from src.data.sample import Sample
-from src.data.split import PARTS, part_samples, split_file, split_images
+from src.data.split import PARTS, part_samples, shifted_splits, split_file, split_images
 from src.data.validation_report import DataProblem
 
 
@@ -148,6 +148,7 @@ def make_split(config: DataConfig) -> str:
         UserError: as read_sources and split_images.
     """
     samples, official = read_sources(config), official_splits(config)
+    official |= shifted_splits(samples, config)
     file = split_file(samples, config, official)
     state = "unchanged:" if file.is_file() else "wrote"
     counts = Counter((source, part) for (source, _), part in split_images(samples, config, official).items())

@@ -17,6 +17,7 @@ from src.common.errors import UserError
 from src.common.files import atomic_write
 from src.config.schema import DataConfig
 from src.data.exclusions import leave_out
+from src.data.formats.base import source_name
 from src.data.image_hashes import hash_image, hash_images, map_in_threads
 from src.data.leaky_split import LEAKING, is_leaky, warn_leaked
 from src.data.near_duplicates import near_duplicate_labels
@@ -44,13 +45,14 @@ def split_images(samples: Sequence[Sample], config: DataConfig, given: Given) ->
         UserError: impossible settings, a split file of other images, or made without some, or as read_exclusions.
     """
     _check(config)
+    given = {**given, **shifted_splits(samples, config)}
     file = split_file(samples, config, given)
     if file.is_file():
-        parts = _read(file, samples)
+        parts = read_split(file, samples)
     else:
         hashes = hash_images([sample.path for sample in samples], Path(config.split_dir))
         parts = assign_parts(samples, config, given, unit_labels(samples, config, hashes))
-        _write(file, samples, parts, hashes)
+        write_split(file, samples, parts, hashes)
     if is_leaky(config):
         warn_leaked(samples, parts)
     return _final_parts(parts, config, samples)
@@ -61,12 +63,36 @@ def planned_split(
 ) -> dict[Key, str]:
     """As split_images, without writing: read from its file where that exists, else computed."""
     _check(config)
+    given = {**given, **shifted_splits(samples, config)}
     file = split_file(samples, config, given)
     if file.is_file():
-        parts = _read(file, samples)
+        parts = read_split(file, samples)
     else:
         parts = assign_parts(samples, config, given, unit_labels(samples, config, hashes))
     return _final_parts(parts, config, samples)
+
+
+def shifted_splits(samples: Sequence[Sample], config: DataConfig) -> dict[str, dict[str, str]]:
+    """The parts, by image name, of each source whose split is shifted, which `ensure_shifted_splits` wrote.
+
+    Raises:
+        UserError: a source's file is missing.
+    """
+    splits = {}
+    for source in [source_name(source) for source in config.sources if source.split == "shifted"]:
+        members = [sample for sample in samples if sample.source == source]
+        if not (file := shifted_file(members, config)).is_file():
+            remedy = "make it with python -m src.prepare split --config X.yaml (of a model: its config.yaml)"
+            raise UserError(f"{file}: split shifted of {source} is not made yet; {remedy}")
+        splits[source] = {name: part for (_, name), part in read_split(file, members).items()}
+    return splits
+
+
+def shifted_file(samples: Sequence[Sample], config: DataConfig) -> Path:
+    """The file of the shifted split of one source's images, named by its seed and a hash of settings and names."""
+    text = json.dumps([config.val, config.test, config.split_seed, sorted(map(_key, samples))])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Path(config.split_dir) / f"shifted{config.split_seed}_{digest}.csv"
 
 
 def split_file(samples: Sequence[Sample], config: DataConfig, given: Given) -> Path:
@@ -189,12 +215,12 @@ def _draw_parts(units: Sequence[Sequence[Sample]], source: str, config: DataConf
     mos = np.array([_mos(unit) for unit in units])
     parts = np.full(len(units), "train", dtype="<U5")
     everything = np.arange(len(units))
-    parts[_draw(everything, mos, config.test, rng)] = "test"
+    parts[stratified_draw(everything, mos, config.test, rng)] = "test"
     rest = everything[parts == "train"]
     if config.folds:
         parts[rest[_folds(mos[rest], config.folds, rng) == config.fold]] = "val"
     else:
-        parts[_draw(rest, mos, config.val / (1 - config.test), rng)] = "val"
+        parts[stratified_draw(rest, mos, config.val / (1 - config.test), rng)] = "val"
     return parts.tolist()
 
 
@@ -212,7 +238,7 @@ def _bins(mos: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
     return [rng.permutation(b) for b in [*bins, order[~np.isfinite(mos[order])]]]
 
 
-def _draw(among: np.ndarray, mos: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+def stratified_draw(among: np.ndarray, mos: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """A random share of some indices, as even over mos as whole numbers allow; at least one if share is not 0."""
     if not share or len(among) < 2:
         return among[:0]
@@ -232,14 +258,16 @@ def _folds(mos: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
     return result
 
 
-def _write(file: Path, samples: Sequence[Sample], parts: Mapping[Key, str], hashes: Sequence[str | None]) -> None:
+def write_split(file: Path, samples: Sequence[Sample], parts: Mapping[Key, str], hashes: Sequence[str | None]) -> None:
+    """Writes the part and the SHA-256 of each image, as `read_split` takes them; None: it cannot be read."""
     rows = [(*_key(s), parts.get(_key(s), ""), digest or "") for s, digest in zip(samples, hashes, strict=True)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     with atomic_write(file) as part:
         table.to_csv(part, index=False, encoding="utf-8")
 
 
-def _read(file: Path, samples: Sequence[Sample]) -> dict[Key, str]:
+def read_split(file: Path, samples: Sequence[Sample]) -> dict[Key, str]:
+    """The parts of a split file. Raises UserError where it is none, of other images, or made without some of them."""
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except ValueError:  # empty, binary or no table

@@ -18,6 +18,7 @@ from src.data.sources import official_splits, read_sources
 from src.data.split import split_images
 from src.evaluation.caption_audit import CaptionFinding, empty_captions, misfit_captions
 from src.inference.image_vectors import image_vectors, nearest_vectors
+from src.inference.shifted_split import ensure_shifted_splits
 from src.models.backbones.base import Backbone, resolve_backbone
 from src.tracking.finished_runs import find_group
 from src.tracking.held_out import read_held_out
@@ -87,11 +88,12 @@ def audit_data(config: Config, model: str = "", words: int = 3, z: float = 3.5) 
     """
     errors = held_out_errors(model) if model else {}
     config = resolve_backbone(config)
+    backbone = Backbone(config.model.backbone)
+    ensure_shifted_splits(config, backbone)
     samples = read_sources(config.data)
     parts = split_images(samples, config.data, official_splits(config.data))
     exclusions = read_exclusions(config.data, samples)
     samples = [exclusions.without_captions(s) for s in samples if parts.get((s.source, s.name)) in ("train", "val")]
-    backbone = Backbone(config.model.backbone)
     rows = [*copies_by_hash(config, samples), *mos_outliers(samples, errors, z)]
     for source in dict.fromkeys(sample.source for sample in samples):
         members = [sample for sample in samples if sample.source == source]

@@ -19,6 +19,7 @@ from src.evaluation.per_image_json import write_details, write_scores
 from src.evaluation.pretrained_scores import add_pretrained_scores, check_pretrained_options
 from src.evaluation.score_table import ALL, format_scores, score_by_source
 from src.inference.attention import has_attention
+from src.inference.predictions import Predictions
 from src.inference.provenance import model_run_id
 from src.metrics.base import Scores
 from src.models.model_folder import describe_model
@@ -30,15 +31,28 @@ from src.tracking.run_registry import find_model
 
 @dataclass
 class Evaluation:
-    """The predictions, the scores of all images and of each source, and the comparison, where requested."""
+    """The predictions, their scores, and the comparison, where requested.
+
+    Attributes:
+        evaluation_set: the predictions.
+        scores: of all images and of each source.
+        model_scores: of each of several models, on its own images.
+        comparison: with other models.
+    """
 
     evaluation_set: EvaluationSet
     scores: dict[str, Scores]
+    model_scores: dict[str, Scores]
     comparison: Comparison
+
+    @property
+    def columns(self) -> dict[str, Scores]:
+        """All scores, by heading."""
+        return self.scores | {f"{name} alone": scores for name, scores in self.model_scores.items()}
 
     def __str__(self) -> str:
         """Title and tables."""
-        scores = format_scores({group: scores.scores for group, scores in self.scores.items()})
+        scores = format_scores({group: scores.scores for group, scores in self.columns.items()})
         comparison = format_comparison(self.comparison)
         return "\n".join(filter(None, [self.evaluation_set.provenance["title"], scores, comparison]))
 
@@ -54,7 +68,16 @@ def evaluate(options: EvaluationOptions) -> Evaluation:
     evaluation_set = submission_evaluation_set(values) if values.predictions else models_evaluation_set(options)
     scores = score_by_source(evaluation_set.predictions, values.meteor)
     add_pretrained_scores(evaluation_set, scores, values)
-    return Evaluation(evaluation_set, scores, compare(evaluation_set, options))
+    model_scores = score_models(evaluation_set, values.meteor) if len(values.model) > 1 else {}
+    return Evaluation(evaluation_set, scores, model_scores, compare(evaluation_set, options))
+
+
+def score_models(evaluation_set: EvaluationSet, with_meteor: bool) -> dict[str, Scores]:
+    """The scores of each model or group on its own images, such as those of a random and of a shifted split."""
+    predictions: dict[str, list[Predictions]] = {}
+    for model in evaluation_set.models:
+        predictions.setdefault(model.name, []).append(model.predictions)
+    return {name: score_by_source(Predictions.join(parts), with_meteor)[ALL] for name, parts in predictions.items()}
 
 
 def check_evaluate_options(options: Namespace) -> None:
@@ -104,7 +127,7 @@ def write_outputs(evaluation: Evaluation, options: Namespace) -> list[str]:
     messages = []
     if options.json:
         comparison = comparison_to_dict(evaluation.comparison)
-        write_scores(Path(options.json), evaluation.evaluation_set, evaluation.scores, comparison)
+        write_scores(Path(options.json), evaluation.evaluation_set, evaluation.columns, comparison)
         messages.append(f"wrote {options.json}")
     if options.details:
         extras = {"attention": options.attention, "embeddings": options.embeddings}

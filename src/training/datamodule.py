@@ -31,6 +31,7 @@ from src.data.split import split_images
 from src.data.tokenizer import Tokenizer
 from src.inference.feature_extractor import CacheResult
 from src.inference.feature_passes import FeatureCache, feature_passes
+from src.inference.shifted_split import ensure_shifted_splits
 from src.models.backbones.base import Backbone, make_mos_backbones, resolve_backbone
 from src.models.multitask import MultitaskModel
 from src.training.data_summary import commonest_caption, mos_summary
@@ -79,6 +80,7 @@ class DataModule:
         )
         self.rank, self.world = rank, world
         self.styles = {source_name(source): source.style or source_name(source) for source in config.data.sources}
+        ensure_shifted_splits(config, backbone)  # type: ignore[arg-type]
         samples = read_sources(config.data)
         split = split_images(samples, config.data, official_splits(config.data))
         self.parts = labelled_split(samples, split, config)
