@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from src.common.errors import UserError, one_line
 from src.common.files import atomic_write, check_readable, partial_folder
 from src.config.loader import config_from_dict, load_yaml
-from src.config.schema import Config
+from src.config.schema import BackboneConfig, Config, MosBackboneConfig
 from src.data.tokenizer import Tokenizer
 from src.models.backbones.base import Backbone, make_mos_backbones
 from src.models.backbones.blip import is_blip
@@ -147,8 +147,9 @@ def _model(path: Path, config: Config) -> MultitaskModel:
         raise UserError(f"{path} is damaged or no safetensors file ({error}); train the model again") from error
     if not {"vocabulary", "styles"} <= head.keys():
         raise UserError(f"{path} is not a model of this project; give a folder that src.train wrote")
-    if is_blip(config.model.backbone.name) and not {"vision", "text"} <= config.model.backbone.options.keys():
-        raise UserError(f"{path.parent}: config.yaml lacks sizes in model.backbone.options; train the model again")
+    networks: list[BackboneConfig | MosBackboneConfig] = [config.model.backbone, *config.model.mos.backbones]
+    if any(is_blip(network.name) and "vision" not in network.options for network in networks):
+        raise UserError(f"{path.parent}: config.yaml lacks the sizes of a BLIP in its options; train the model again")
     model = _untrained_model(config, int(head["vocabulary"]), int(head["styles"]))
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)

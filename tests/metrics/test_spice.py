@@ -51,6 +51,20 @@ def test_fetching_an_archive(elsewhere: Path, fetched: bool, capsys: pytest.Capt
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("fetched", [True, False])
+def test_the_size_of_an_archive_and_of_its_libraries_is_bounded(
+    elsewhere: Path, fetched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.metrics.spice.MAX_BYTES", 50)
+    with zipfile.ZipFile("corenlp.zip", "w") as archive:
+        for name, content in WHOLE.items():
+            archive.writestr(f"stanford-corenlp-full-2015-12-09/{name}", content)
+    address = Path("corenlp.zip").resolve().as_uri() if fetched else "corenlp.zip"
+    with pytest.raises(UserError, match="has more than 50 bytes"):
+        main(["spice", "--archive", address])
+    assert not any((FOLDER / "lib" / jar).exists() for jar in JARS)
+
+
 @pytest.mark.parametrize("content", [b"no archive", b""])
 def test_a_wrong_archive_leaves_nothing(elsewhere: Path, content: bytes) -> None:
     Path("wrong.zip").write_bytes(content)

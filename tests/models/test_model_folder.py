@@ -152,7 +152,7 @@ def test_a_config_reads_no_other_file(saved: tuple[Path, MultitaskModel, Tokeniz
         with pytest.raises(UserError, match=rf"model\.backbone\.options\.{option}: name weights by"):
             load_model_folder(saved[0])
     file.write_text(text.replace("name: mobilenetv3_small_050", "name: blip/../secret", 1), "utf-8")
-    with pytest.raises(UserError, match=r"config\.yaml lacks sizes in model\.backbone\.options"):
+    with pytest.raises(UserError, match=r"config\.yaml lacks the sizes of a BLIP"):
         load_model_folder(saved[0])
 
 
