@@ -119,7 +119,7 @@ def test_functions_are_short() -> None:
 
 def test_src_does_not_grow() -> None:
     """Raise this limit for a feature alone; lower it with each cut."""
-    assert sum(map(text_lines, files())) <= 31_500
+    assert sum(map(text_lines, files())) <= 31_700
 
 
 def test_each_file_with_logic_names_its_test() -> None:
