@@ -91,6 +91,7 @@ def test_a_search_of_two_scores_goes_on_after_a_failure_and_stops_after_two_alik
     assert (elsewhere / "runs/sweep-little/plots/front.png").exists()
 
 
+@pytest.mark.slow  # a minute of trials and folds
 @pytest.mark.usefixtures("ray_started")
 def test_the_best_is_trained_out_on_all_folds_which_predict_together(elsewhere: Path) -> None:
     final = {"train.epochs": 1, "model.decoder.enabled": False}
