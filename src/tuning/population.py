@@ -5,7 +5,6 @@ the checkpoints and the values of now. Held by tests/tuning/test_population.py.
 """
 
 import json
-import os
 import random
 import shutil
 from collections import Counter
@@ -28,9 +27,9 @@ from src.tracking.run_folder import RunFolder
 from src.tuning.population_member import EXCHANGE, read_schedule, run_member
 from src.tuning.search_space import Domain, SearchSpace, nearest_value, yaml_number
 from src.tuning.study import best_trial, finished_trials, make_sampler
-from src.tuning.sweep_config import SweepConfig, trial_name, trial_resources
+from src.tuning.sweep_config import SweepConfig, trial_name
 from src.tuning.sweep_schedules import SCHEDULE, SweepSchedules
-from src.tuning.trial_progress import DeadTrials, FailureLimit, TrialProgress
+from src.tuning.trial_progress import DeadTrials, FailureLimit, TrialProgress, fit_trials, trial_context
 
 
 def run_population(
@@ -48,24 +47,16 @@ def run_population(
     random.seed(sweep.seed + len(deaths.study.trials))  # Ray draws from both
     np.random.seed(sweep.seed + len(deaths.study.trials))
     points = [member_values(RunFolder(runs / name), trial.params) for name, trial in members.items()]
-    context = {"sweep": sweep, "names": list(members), "runs": str(runs.resolve()), "parent": parent}
-    trainable = tune.with_parameters(run_member, **context, home=str(Path.cwd()))
+    settings = tune.TuneConfig(
+        num_samples=trials,
+        reuse_actors=True,
+        search_alg=BasicVariantGenerator(points_to_evaluate=points),
+        scheduler=make_pbt(sweep),
+    )
+    space = {key: ray_domain(domain) for key, domain in sweep.space.items()}
     progress = PopulationProgress(sweep.name, runs, failures, deaths, members)
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # or Ctrl-C would end the search as if it were done
-    tune.Tuner(
-        tune.with_resources(trainable, trial_resources(sweep)),
-        param_space={key: ray_domain(domain) for key, domain in sweep.space.items()},
-        tune_config=tune.TuneConfig(
-            num_samples=trials,
-            reuse_actors=True,
-            search_alg=BasicVariantGenerator(points_to_evaluate=points),
-            scheduler=make_pbt(sweep),
-        ),
-        run_config=tune.RunConfig(
-            name="tune", storage_path=str(folder.resolve()), verbose=0, stop=failures, callbacks=[progress]
-        ),
-    ).fit()
-    return progress.queued
+    run = tune.with_parameters(run_member, names=list(members), **trial_context(sweep, folder, parent))
+    return fit_trials(run, sweep, folder, settings, progress, space)
 
 
 def draw_members(sweep: SweepConfig, study: Study, count: int) -> dict[str, optuna.Trial]:

@@ -5,7 +5,6 @@ a sweep reads both: finished trials count, those cut short go on from their chec
 """
 
 import math
-import os
 import statistics
 import sys
 import time
@@ -51,11 +50,10 @@ from src.tuning.sweep_config import (
     SweepConfig,
     locate_errors,
     trial_config,
-    trial_resources,
     trials_at_once,
 )
 from src.tuning.trial import run_trial
-from src.tuning.trial_progress import DeadTrials, FailureLimit, TrialProgress, end_trials
+from src.tuning.trial_progress import DeadTrials, FailureLimit, TrialProgress, end_trials, fit_trials, trial_context
 
 
 def prepare_sweep(sweep: SweepConfig, path: Path) -> None:
@@ -158,31 +156,19 @@ def run_trials(
     Returns:
         Number of trials that died and were queued again for another call.
     """
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # or Ctrl-C would end the search as if it were done
-    runs, home = str(folder.parent.resolve()), str(Path.cwd())
-    trainable = tune.with_parameters(run_trial, sweep=sweep, runs=runs, parent=parent, home=home)
     progress = TrialProgress(sweep.name, folder.parent, max(0, trials), failures, deaths)
-    tune.Tuner(
-        tune.with_resources(trainable, trial_resources(sweep)),
-        tune_config=tune.TuneConfig(
-            metric="selected",
-            mode="max",
-            num_samples=trials,
-            time_budget_s=None if math.isinf(seconds) else seconds,
-            # A process takes longer to start than to train the demo; one that waits for workers cannot be stopped.
-            reuse_actors=sweep.resources.workers == 1,
-            search_alg=make_searcher(sweep, folder, len(deaths.study.trials)),
-            scheduler=make_scheduler(sweep),
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(folder.resolve()),
-            verbose=0,
-            stop=failures,
-            callbacks=[progress],
-        ),
-    ).fit()
-    return progress.queued
+    settings = tune.TuneConfig(
+        metric="selected",
+        mode="max",
+        num_samples=trials,
+        time_budget_s=None if math.isinf(seconds) else seconds,
+        # A process takes longer to start than to train the demo; one that waits for workers cannot be stopped.
+        reuse_actors=sweep.resources.workers == 1,
+        search_alg=make_searcher(sweep, folder, len(deaths.study.trials)),
+        scheduler=make_scheduler(sweep),
+    )
+    run = tune.with_parameters(run_trial, **trial_context(sweep, folder, parent))
+    return fit_trials(run, sweep, folder, settings, progress)
 
 
 def make_searcher(sweep: SweepConfig, folder: Path, drawn: int) -> ConcurrencyLimiter:

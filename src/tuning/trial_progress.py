@@ -1,9 +1,10 @@
-"""The driver's view of trials as they end: progress, failures, deaths, and their end in MLflow.
+"""Trials in Ray and the driver's view of them as they end: progress, failures, deaths, and their end in MLflow.
 
 Held by tests/tuning/test_trial.py and tests/tuning/test_survival.py.
 """
 
 import math
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -21,7 +22,7 @@ from src.tracking.abandoned_runs import end_abandoned, end_when_gone
 from src.tracking.mlflow_sync import Status
 from src.tuning.search_space import short_names
 from src.tuning.study_table import FAILURE, trial_cell
-from src.tuning.sweep_config import SweepConfig, trial_name
+from src.tuning.sweep_config import SweepConfig, trial_name, trial_resources
 
 # The status in MLflow of a trial whose process could not end its run, and the tag of its state.
 ENDS: dict[str, tuple[Status, str]] = {
@@ -142,6 +143,54 @@ class TrialProgress(tune.Callback):
         self.best = max(self.best, (trial.last_result or {}).get("selected", self.best))
         self.bar.set_postfix(best=f"{self.best:.4f}", refresh=False)
         self.bar.update()
+
+
+def trial_context(sweep: SweepConfig, folder: Path, parent: str) -> dict[str, Any]:
+    """Arguments of every trial: its sweep, the runs' folder, MLflow's id of the sweep's run, and the current folder.
+
+    Args:
+        sweep: the sweep.
+        folder: the sweep's, in that of the runs.
+        parent: MLflow's id.
+    """
+    return {"sweep": sweep, "runs": str(folder.parent.resolve()), "parent": parent, "home": str(Path.cwd())}
+
+
+def fit_trials(
+    trainable: Any,
+    sweep: SweepConfig,
+    folder: Path,
+    settings: tune.TuneConfig,
+    progress: TrialProgress,
+    space: dict[str, Any] | None = None,
+) -> int:
+    """Runs a sweep's trials in Ray.
+
+    Args:
+        trainable: trains a trial.
+        sweep: the sweep.
+        folder: the sweep's.
+        settings: number of trials, search and scheduler.
+        progress: of the trials.
+        space: the values that Ray draws; None: the search draws them.
+
+    Returns:
+        Number of trials that died and were queued again for another call.
+    """
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # or Ctrl-C would end the search as if it were done
+    tune.Tuner(
+        tune.with_resources(trainable, trial_resources(sweep)),
+        param_space=space,
+        tune_config=settings,
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(folder.resolve()),
+            verbose=0,
+            stop=progress.failures,
+            callbacks=[progress],
+        ),
+    ).fit()
+    return progress.queued
 
 
 def trial_line(values: dict[str, Any], result: dict[str, Any]) -> str:
