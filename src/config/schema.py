@@ -182,7 +182,7 @@ class BackboneConfig:
             module names with outputs [B, C, H, W], such as `blocks\\.\\d+\\.\\d+\\.bn2$`; empty: every stage.
         trainable: number of stages to train, from the last; 0: frozen; -1: all. With data.cache, the feature store
             holds the output of the layers below them.
-        fixed_norm: keep the statistics of batch norm in trained stages too, as the two tasks' images differ in size.
+        fixed_norm: keep the statistics of batch norm in trained stages too, since the tasks' images differ in size.
         lora: low-rank adaptation of the attention's input layers, instead of trained stages.
         checkpointing: compute activations again in the backward pass, which is slower and needs less memory (in a
             MobileNetV3-Large at 300 px, an eighth).

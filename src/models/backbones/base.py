@@ -30,8 +30,8 @@ from src.config.schema import BackboneConfig, Config, MosBackboneConfig
 from src.data.feature_store import FeatureKind
 from src.models.backbones._bundled_weights import bundled_package
 from src.models.backbones._weights_file import is_weights_file
-from src.models.backbones.frozen_trunk import Trunk, find_trunk, pack_trunk, passed_over, unpack_trunk
 from src.models.layers.freezing import freeze_groups
+from src.models.layers.frozen_trunk import Trunk, find_trunk, pack_trunk, passed_over, unpack_trunk
 from src.models.layers.full_precision import train_in_full_precision
 from src.models.layers.level_statistics import level_indices, matching_modules, output_statistics, spatial_statistics
 from src.models.layers.lora import add_lora

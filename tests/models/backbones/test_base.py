@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from src.common.errors import UserError
+from src.common.plugins import load_plugin, plugin_names
 from src.config.schema import BackboneConfig, Config, ModelConfig
-from src.models.backbones.base import Backbone, native_image_size, resolve_backbone
+from src.models.backbones.base import PACKAGE, Backbone, native_image_size, resolve_backbone
 from src.models.backbones.timm import current_name
 from src.models.layers.level_statistics import spatial_statistics
 
@@ -292,3 +293,8 @@ def test_levels_of_named_layers_are_their_outputsspatial_statistics() -> None:
 def test_levels_that_name_nothing_are_refused(levels: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make(levels=levels)
+
+
+def test_each_file_of_the_folder_makes_networks() -> None:
+    plugins = [load_plugin(PACKAGE, name, "model.backbone.name") for name in plugin_names(PACKAGE)]
+    assert all(hasattr(plugin, "make_network") and hasattr(plugin, "native_image_size") for plugin in plugins)

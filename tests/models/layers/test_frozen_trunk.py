@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from src.common.errors import UserError
 from src.config.schema import BackboneConfig
 from src.models.backbones.base import Backbone
-from src.models.backbones.frozen_trunk import Trunk, find_trunk, pack_trunk, unpack_trunk
+from src.models.layers.frozen_trunk import Trunk, find_trunk, pack_trunk, unpack_trunk
 
 BLOCKS = r"^blocks\.\d+\.\d+$|^bn1$"
 

@@ -2,7 +2,7 @@
 
 A trunk is a chain of modules from the pixels on: each reads the output of the module before it, and none is trained.
 The network continues from a stored output with those modules passed over. A network whose first modules are no such
-chain cannot be cut. Held by tests/models/backbones/test_frozen_trunk.py.
+chain cannot be cut. Held by tests/models/layers/test_frozen_trunk.py.
 
 Notation: B images, [C, H, W] the shape of the trunk's output, S statistics of the levels inside the trunk.
 """
